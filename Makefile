@@ -1,0 +1,43 @@
+# make serve    install what is missing and serve on 127.0.0.1:8080; EMBED_* variables are honoured
+# make test     every check: lint, types, import contracts, tests
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+
+.PHONY: serve test lint openapi clean
+
+serve: $(VENV)/.serve
+	@$(BIN)/python -m app serve
+
+test: lint
+	$(BIN)/pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+openapi: $(VENV)/.serve
+	$(BIN)/python -m app openapi > openapi.json
+
+# A stamp newer than what it depends on means: installed. That makes the second start quick.
+$(VENV)/.serve: pyproject.toml constraints.txt | $(VENV)/bin/pip
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/pip
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@ $(VENV)/.serve
+
+$(VENV)/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'Quintet needs Python 3.11 or newer; name one with make PYTHON=...'; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo 'this Python makes no virtual environments; on Debian: apt install python3-venv'; exit 1; }
+	@echo 'making the virtual environment and installing; this takes a minute or two, once'
+	@$(PYTHON) -m venv $(VENV)
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,1 @@
+"""Speaks HTTP. Read embeddings.py first."""

@@ -1,0 +1,56 @@
+"""Connection: a caller's body, bounded, and whether the caller is still there."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+
+from app.errors import BodyTooLargeError, ClientGoneError
+
+T = TypeVar("T")
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The body, of at most `limit` bytes, counted by its header and again while it is read.
+
+    Raises:
+        BodyTooLargeError: it is longer.
+        ClientGoneError: the caller hung up on the way.
+    """
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise BodyTooLargeError(limit, int(declared))
+    body = bytearray()
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > limit:
+                raise BodyTooLargeError(limit)
+    except ClientDisconnect:
+        raise ClientGoneError("the caller hung up while sending the body.") from None
+    return bytes(body)
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Await `work`, or cancel it when the caller hangs up. The body must have been read.
+
+    Raises:
+        ClientGoneError: the caller hung up.
+    """
+    working = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_hang_up(request))
+    try:
+        await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise ClientGoneError("the caller hung up before the answer.")
+    finally:
+        for task in (working, gone):
+            task.cancel()
+        await asyncio.gather(working, gone, return_exceptions=True)
+
+
+async def _hang_up(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

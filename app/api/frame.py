@@ -1,0 +1,95 @@
+"""Frame: what is around every answer: a request id, a time, a log line, a metric, an error body.
+
+A plain ASGI middleware, so that it sees 404s and failures too and can watch the body's last byte.
+"""
+
+import logging
+import re
+import time
+import uuid
+
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.routes import JSON, Served
+from app.api.vectors import to_json
+from app.errors import InternalError, QuintetError, RouteError
+from app.logs import RequestLine
+
+log = logging.getLogger("quintet.request")
+
+# What a caller may name its request: anything else is replaced, since it goes into logs.
+_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_QUIET = {"/live", "/ready", "/health", "/metrics"}
+
+
+class Frame:
+    """See the top of the file."""
+
+    def __init__(self, app: ASGIApp, served: Served) -> None:
+        self._app = app
+        self._served = served
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on and see to its answer."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        request = Request(scope)
+        asked = request.headers.get("x-request-id", "")
+        request_id = asked if _SANE_ID.fullmatch(asked) else uuid.uuid4().hex
+        line = RequestLine(request_id, scope["method"], scope["path"])
+        scope.setdefault("state", {}).update(request_id=request_id, facts=line.facts)
+        status = 0
+
+        async def send_framed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = request_id
+                headers["openai-processing-ms"] = str(round((time.perf_counter() - began) * 1e3))
+                if self._served.draining:
+                    headers["connection"] = "close"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_framed)
+        except Exception as error:
+            answer = await answer_error(request, error)
+            if status:  # half an answer is out: the caller must see that it breaks off
+                raise
+            await answer(scope, receive, send_framed)
+        finally:
+            self._enter(line, scope, status or 499, time.perf_counter() - began)
+
+    def _enter(self, line: RequestLine, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "none")
+        self._served.metrics.requests.labels(route, str(status)).inc()
+        self._served.metrics.request_seconds.labels(route).observe(seconds)
+        if line.path not in _QUIET or status >= 500:
+            line.write(status, seconds)
+
+
+async def answer_error(request: Request, error: Exception) -> Response:
+    """Any exception -> the one error body."""
+    own = _own(request, error)
+    request.state.facts["code"] = own.code
+    body = own.body(request.state.request_id)
+    return Response(to_json(body), own.status, own.headers, JSON)
+
+
+def _own(request: Request, error: Exception) -> QuintetError:
+    if isinstance(error, QuintetError):
+        return error
+    if isinstance(error, HTTPException):
+        what = {404: "there is no", 405: "there is another method for"}.get(error.status_code)
+        path = request.url.path
+        sentence = f"{what} {path}; see /docs." if what else f"{error.detail}."
+        return RouteError(error.status_code, sentence)
+    log.error("request %s failed", request.state.request_id, exc_info=error)
+    return InternalError("internal error; the log has its trace under this request id.")

@@ -1,0 +1,43 @@
+"""Invalid: pydantic's complaints -> this API's errors."""
+
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from app.errors import FieldError, InvalidFieldsError, InvalidJsonError, RequestError, TokenIdsError
+
+# An input that is echoed in an error is cut to this: enough to find it, not the caller's document.
+_SHOWN_CHARACTERS = 100
+
+
+def invalid(error: ValidationError) -> RequestError:
+    """The one error that a request which does not validate is answered with."""
+    details = error.errors(include_url=False, include_context=False)
+    kinds = {detail["type"] for detail in details}
+    if "json_invalid" in kinds:
+        return InvalidJsonError(f"the body is not valid JSON: {details[0]['msg']}.")
+    if "token_ids" in kinds:
+        return TokenIdsError()
+    return InvalidFieldsError(tuple(_field_error(detail) for detail in details))
+
+
+def invalid_field(name: str, message: str, kind: str, value: Any) -> InvalidFieldsError:
+    """The same for a field that only the loaded model can judge."""
+    return InvalidFieldsError((FieldError(f"body -> {name}", message, kind, _shown(value)),))
+
+
+def _field_error(detail: ErrorDetails) -> FieldError:
+    path = " -> ".join(["body", *map(str, detail["loc"])])
+    name = ".".join(map(str, detail["loc"]))
+    message = detail["msg"].rstrip(".")
+    if name and not message.startswith(name):
+        message = f"{name}: {message[0].lower()}{message[1:]}"
+    return FieldError(path, message + ".", detail["type"], _shown(detail["input"]))
+
+
+def _shown(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."

@@ -1,0 +1,68 @@
+"""Cut, normalise, encode: what happens to vectors after the batch, per request. Pure numpy.
+
+S vectors of D dimensions. No loop here touches a single number.
+"""
+
+import base64
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+
+from model.rows import Vectors
+
+# A tie at zero is no bit; a zero vector has no direction and stays as it is.
+_SMALLEST_NORM = np.finfo(np.float32).tiny
+
+
+def cut(vectors: Vectors, dimensions: int | None) -> Vectors:
+    """The first `dimensions` of each vector, as Matryoshka training ordered them."""
+    return np.ascontiguousarray(vectors[:, :dimensions])
+
+
+def normalise(vectors: Vectors) -> Vectors:
+    """Vectors of length 1. After cut, never before: cutting shortens a vector."""
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: Vectors = vectors / np.maximum(norms, _SMALLEST_NORM)
+    return unit
+
+
+def encode(vectors: Vectors, types: Sequence[str]) -> list[Any]:
+    """What stands under `embedding` for each vector.
+
+    For one type that is an array for the JSON writer or a base64 text; for several, an object with
+    a key for each.
+    """
+    encoded = {name: _ENCODERS[name](vectors) for name in types}
+    if len(encoded) == 1:
+        return list(next(iter(encoded.values())))
+    return [dict(zip(encoded, row, strict=True)) for row in zip(*encoded.values(), strict=True)]
+
+
+def to_json(body: dict[str, Any]) -> bytes:
+    """A body with numpy arrays in it -> bytes. float32 is written with the fewest digits."""
+    return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _base64(vectors: Vectors) -> list[str]:
+    """Little-endian float32 in the standard alphabet."""
+    return [base64.b64encode(vector).decode() for vector in vectors.astype("<f4", copy=False)]
+
+
+def _ubinary(vectors: Vectors) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """One bit a dimension, 1 where it is positive, first dimension in the highest bit."""
+    return np.packbits(vectors > 0, axis=1)
+
+
+def _binary(vectors: Vectors) -> np.ndarray[Any, np.dtype[np.int8]]:
+    """The same numbers less 128, as Jina's API offsets them (not two's complement)."""
+    return (_ubinary(vectors).astype(np.int16) - 128).astype(np.int8)
+
+
+_ENCODERS: dict[str, Callable[[Vectors], Iterable[Any]]] = {
+    "float": list,
+    "base64": _base64,
+    "binary": _binary,
+    "ubinary": _ubinary,
+}

@@ -1,0 +1,1 @@
+"""Gathers rows and minds the workers."""

@@ -1,0 +1,153 @@
+"""Board: what a worker's threads share, behind one lock: jobs, their turns, the prepared batch.
+
+A batch is prepared while another one runs, and stays open: rows that arrive meanwhile are planned
+in until it is full or the device takes it. `plan` and `offer` are for the thread that prepares,
+`take` and `settle` for those that compute and reply, `add`, `cancel` and `end` for the one that
+receives.
+"""
+
+import threading
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from app.engine.messages import Answer, Failed, answer_message
+from app.engine.schedule import Plan, Schedule
+from model.rows import Row, Vectors
+
+Packed = TypeVar("Packed")
+
+
+@dataclass(slots=True)
+class Job:
+    """A job's rows, and its vectors as they come in; `missing` counts the rows still to come."""
+
+    rows: list[Row]
+    vectors: Vectors
+    missing: int
+    first_span: list[int] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, rows: list[Row], width: int) -> "Job":
+        counts = [len(row.spans) for row in rows]
+        starts = (np.cumsum(counts) - counts).tolist()
+        return cls(rows, np.empty((sum(counts), width), np.float32), len(rows), starts)
+
+    def fill(self, row: int, vectors: Vectors) -> None:
+        """Put a row's vectors in their place."""
+        start = self.first_span[row]
+        self.vectors[start : start + len(vectors)] = vectors
+        self.missing -= 1
+
+
+@dataclass(frozen=True, slots=True)
+class NextBatch:
+    """A plan with its rows. `epoch` tells whether it still holds when its tensors are ready."""
+
+    plan: Plan
+    rows: list[Row]
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared(Generic[Packed]):
+    """A batch whose tensors are ready."""
+
+    next: NextBatch
+    packed: Packed
+
+
+class Board(Generic[Packed]):
+    """See the top of the file."""
+
+    def __init__(self, width: int, max_batch_tokens: int) -> None:
+        self._width = width
+        self._changed = threading.Condition()
+        self._schedule = Schedule(max_batch_tokens)
+        self._jobs: dict[int, Job] = {}
+        self._prepared: Prepared[Packed] | None = None
+        self._unplanned = False  # what waits has changed since the last plan
+        self._epoch = 0  # counts what makes a plan invalid: rows taken, jobs gone
+        self._ended = False
+
+    def add(self, number: int, rows: list[Row]) -> None:
+        """A job arrives. A prepared batch that is full stays as it is: it could not grow."""
+        with self._changed:
+            self._jobs[number] = Job.of(rows, self._width)
+            self._schedule.add(number, [len(row) for row in rows])
+            if self._prepared is None or not self._prepared.next.plan.full:
+                self._unplanned = True
+                self._changed.notify_all()
+
+    def cancel(self, number: int) -> None:
+        """Nobody waits for the job any more: none of its rows is run from here on."""
+        with self._changed:
+            self._forget(number)
+
+    def end(self) -> None:
+        """No more jobs will come; those that are here are finished."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def plan(self) -> NextBatch | None:
+        """Wait until rows wait that are not planned; None when there never will be any."""
+        with self._changed:
+            self._changed.wait_for(lambda: (self._unplanned and self._schedule) or self._finished())
+            if self._finished():
+                return None
+            self._unplanned = False
+            plan = self._schedule.plan()
+            return NextBatch(
+                plan, [self._jobs[job].rows[row] for job, row in plan.picks], self._epoch
+            )
+
+    def offer(self, prepared: Prepared[Packed]) -> None:
+        """The tensors of a plan are ready. If the plan no longer holds, they are dropped."""
+        with self._changed:
+            if prepared.next.epoch == self._epoch:
+                self._prepared = prepared
+                self._changed.notify_all()
+
+    def take(self) -> Prepared[Packed] | None:
+        """Wait for a prepared batch and remove its rows; None when none will come."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._prepared is not None or self._finished())
+            prepared = self._prepared
+            if prepared is not None:
+                self._schedule.take(prepared.next.plan)
+                self._invalidate()
+            return prepared
+
+    def settle(self, plan: Plan, outcomes: list[Vectors | str]) -> list[Answer | Failed]:
+        """Enter the vectors of each pick, or why its row fails; what is now to be said."""
+        said: list[Answer | Failed] = []
+        with self._changed:
+            for (number, row), outcome in zip(plan.picks, outcomes, strict=True):
+                job = self._jobs.get(number)
+                if job is None:
+                    continue  # cancelled, or failed by another row of it
+                if isinstance(outcome, str):
+                    self._forget(number)
+                    said.append(Failed(number, outcome))
+                    continue
+                job.fill(row, outcome)
+                if not job.missing:
+                    del self._jobs[number]
+                    said.append(answer_message(number, job.vectors))
+        return said
+
+    def _forget(self, number: int) -> None:
+        self._jobs.pop(number, None)
+        self._schedule.cancel(number)
+        self._invalidate()
+
+    def _invalidate(self) -> None:
+        self._epoch += 1
+        self._prepared = None
+        self._unplanned = True
+        self._changed.notify_all()
+
+    def _finished(self) -> bool:
+        return self._ended and not self._schedule

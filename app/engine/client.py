@@ -1,0 +1,187 @@
+"""Client: the HTTP side of the engine: submit, await, cancel.
+
+Promises (house numbers; 2 and 3 are kept by worker.py and schedule.py):
+1. An accepted job is answered exactly once: with vectors, or with an error that says which. A
+   worker that ends fails all its jobs with WorkerLostError.
+4. Whoever awaits `embed` may be cancelled; the worker is told at once.
+5. The queue of each worker is bounded in tokens. A job that does not fit is refused at once and
+   whole, with the time after which it might.
+"""
+
+import asyncio
+import itertools
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.engine import messages
+from app.errors import (
+    DeadlineError,
+    ForwardError,
+    NotReadyError,
+    QueueFullError,
+    TokenLimitError,
+    WorkerLostError,
+)
+from app.metrics import Metrics
+from model.rows import Row, Vectors
+
+log = logging.getLogger("quintet.engine")
+
+# SDKs give up at once when Retry-After is longer.
+LONGEST_RETRY_S = 120
+# Weight of the newest batch in the running mean of tokens per second.
+_RATE_WEIGHT = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A job in a worker's hands."""
+
+    answer: asyncio.Future[Vectors]
+    tokens: int
+
+
+class Link:
+    """One worker's stream and the jobs it holds."""
+
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        width: int,
+        metrics: Metrics,
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._width = width
+        self._metrics = metrics
+        self._jobs: dict[int, Waiting] = {}
+        self._numbers = itertools.count()
+        self._tokens_per_s = 0.0
+        self.waiting_tokens = 0
+
+    async def embed(self, rows: Sequence[Row], tokens: int) -> Vectors:
+        """Hand rows to the worker and await their vectors; cancelling takes them back."""
+        number = next(self._numbers)
+        answer: asyncio.Future[Vectors] = asyncio.get_running_loop().create_future()
+        self._jobs[number] = Waiting(answer, tokens)
+        self._count(tokens)
+        self._writer.write(messages.frame(messages.embed_message(number, rows)))
+        try:
+            return await answer
+        finally:
+            if number in self._jobs:  # cancelled: the worker has not answered
+                self._remove(number)
+                self._writer.write(messages.frame(messages.Cancel(number)))
+
+    async def collect(self) -> None:
+        """Give answers to those who wait for them, until the worker's stream ends."""
+        while (message := await messages.read_from_worker(self._reader)) is not None:
+            if isinstance(message, messages.BatchDone):
+                self._enter(message)
+            elif isinstance(message, messages.Answer | messages.Failed):
+                self._settle(message)
+        for number in list(self._jobs):
+            answer = self._remove(number)
+            if not answer.done():
+                answer.set_exception(WorkerLostError("the worker ended while it held the request."))
+
+    def finish(self) -> None:
+        """Say that no more jobs will come."""
+        if self._writer.can_write_eof():
+            self._writer.write_eof()
+
+    def seconds_for(self, tokens: int) -> int:
+        """When there may be room for that many tokens more: whole seconds for Retry-After."""
+        seconds = tokens / self._tokens_per_s if self._tokens_per_s else 1
+        return min(max(math.ceil(seconds), 1), LONGEST_RETRY_S)
+
+    def _settle(self, message: messages.Answer | messages.Failed) -> None:
+        if message.job not in self._jobs:
+            return  # cancelled while the answer was on its way
+        answer = self._remove(message.job)
+        if answer.done():
+            return
+        if isinstance(message, messages.Failed):
+            answer.set_exception(ForwardError(message.reason))
+        else:
+            answer.set_result(messages.vectors_of(message, self._width))
+
+    def _remove(self, number: int) -> asyncio.Future[Vectors]:
+        job = self._jobs.pop(number)
+        self._count(-job.tokens)
+        return job.answer
+
+    def _count(self, tokens: int) -> None:
+        self.waiting_tokens += tokens
+        self._metrics.queue_tokens.inc(tokens)
+
+    def _enter(self, batch: messages.BatchDone) -> None:
+        self._metrics.batch_rows.observe(batch.rows)
+        self._metrics.batch_jobs.observe(batch.jobs)
+        self._metrics.batch_tokens.observe(batch.tokens)
+        self._metrics.forward_seconds.observe(batch.seconds)
+        rate = batch.tokens / max(batch.seconds, 1e-6)
+        weight = _RATE_WEIGHT if self._tokens_per_s else 1.0
+        self._tokens_per_s += weight * (rate - self._tokens_per_s)
+
+
+class EngineClient:
+    """Picks the worker with the fewest tokens waiting, or refuses."""
+
+    def __init__(self, max_queue_tokens: int, timeout_s: float, metrics: Metrics) -> None:
+        self._max_queue_tokens = max_queue_tokens
+        self._timeout_s = timeout_s
+        self._metrics = metrics
+        self._links: list[Link] = []
+
+    @property
+    def ready(self) -> bool:
+        """Whether a worker can take jobs."""
+        return bool(self._links)
+
+    def attach(self, link: Link) -> None:
+        """A worker is ready."""
+        self._links.append(link)
+        self._metrics.workers_ready.set(len(self._links))
+
+    def detach(self, link: Link) -> None:
+        """A worker has ended."""
+        self._links.remove(link)
+        self._metrics.workers_ready.set(len(self._links))
+
+    async def embed(self, rows: Sequence[Row]) -> Vectors:
+        """Rows -> their vectors (S, D) float32, not normalised, in order.
+
+        Raises:
+            TokenLimitError: the rows have more tokens than the whole queue.
+            NotReadyError, QueueFullError: nothing was accepted; retry later.
+            WorkerLostError, ForwardError, DeadlineError: accepted, and failed.
+        """
+        tokens = sum(map(len, rows))
+        link = self._admit(tokens)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await link.embed(rows, tokens)
+        except TimeoutError:
+            raise DeadlineError(self._timeout_s) from None
+
+    def _admit(self, tokens: int) -> Link:
+        limit = self._max_queue_tokens
+        if tokens > limit:
+            raise TokenLimitError(
+                f"the request has {tokens} tokens in all; at most {limit} can wait here at once. "
+                "Send it in parts."
+            )
+        if not self._links:
+            self._metrics.refused.labels("not ready").inc()
+            raise NotReadyError("no worker has its model loaded at the moment.", retry_after_s=2)
+        link = min(self._links, key=lambda each: each.waiting_tokens)
+        waiting = link.waiting_tokens
+        if waiting + tokens > limit:
+            self._metrics.refused.labels("queue full").inc()
+            over = waiting + tokens - limit
+            raise QueueFullError(tokens, waiting, limit, link.seconds_for(over))
+        return link

@@ -1,0 +1,180 @@
+"""Worker: the process that owns one device. The one door to torch.
+
+    python -m app.engine.worker FD      # FD: a connected socket; the first word is Start
+
+Promises:
+1. Each job that arrives is answered exactly once, with all its vectors or with a failure, unless
+   it is cancelled.
+2. The busy device is the batching window: what gathers while a batch runs is the next batch, and
+   that one's tensors are ready before the running one ends. No timer, no sleep, no polling.
+3. Jobs take turns by rows (schedule.py).
+4. The rows of a cancelled job that do not run yet never run, prepared ones included.
+5. A batch that fails is tried again in halves, so that a poisonous row fails alone.
+6. When the HTTP process ends its stream, what has arrived is answered first, then the worker
+   exits with 0; signals to the process group are left to the HTTP process.
+
+Four threads, each a verb: `receive` words, `prepare` the next batch, `compute` it (the main
+thread, as CUDA likes it), `reply`. What they share is the Board, and nothing else.
+"""
+
+import logging
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from app.engine import messages
+from app.engine.board import Board, NextBatch, Prepared
+from app.logs import configure_logging
+from model.config import CheckpointError
+from model.rows import Row, Vectors
+
+if TYPE_CHECKING:
+    from model.embedder import Embedder
+    from model.packing import PackedBatch
+
+log = logging.getLogger("quintet.worker")
+
+# Past these, larger batches make the device no faster, only single queries slower.
+CPU_BATCH_TOKENS = 2048
+GPU_BATCH_TOKENS = 32768
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """What became of a batch: the vectors of each row, or why it fails; the time in seconds."""
+
+    batch: NextBatch
+    outcomes: list[Vectors | str]
+    seconds: float
+
+
+class Worker:
+    """Four threads around a board."""
+
+    def __init__(
+        self, embedder: "Embedder", connection: socket.socket, max_batch_tokens: int
+    ) -> None:
+        self._embedder = embedder
+        self._connection = connection
+        self._board: Board[PackedBatch] = Board(embedder.config.hidden_size, max_batch_tokens)
+        self._computed: queue.SimpleQueue[Computed | None] = queue.SimpleQueue()
+
+    def run(self) -> None:
+        """Work until the HTTP process ends the stream and everything is answered."""
+        threads = [
+            threading.Thread(target=verb, name=verb.__name__, daemon=True)
+            for verb in (self.receive, self.prepare, self.reply)
+        ]
+        for thread in threads:
+            thread.start()
+        self.compute()
+        for thread in threads:
+            thread.join()
+
+    def receive(self) -> None:
+        """Take words off the wire."""
+        while (message := messages.read_to_worker(self._connection)) is not None:
+            if isinstance(message, messages.Embed):
+                self._board.add(message.job, messages.rows_of(message))
+            elif isinstance(message, messages.Cancel):
+                self._board.cancel(message.job)
+        self._board.end()
+
+    def prepare(self) -> None:
+        """Keep the next batch ready."""
+        while (batch := self._board.plan()) is not None:
+            self._board.offer(Prepared(batch, self._embedder.pack(batch.rows)))
+
+    def compute(self) -> None:
+        """Run one batch after the other."""
+        while (prepared := self._board.take()) is not None:
+            started = time.perf_counter()
+            outcomes = self._outcomes(prepared.next.rows, prepared.packed)
+            seconds = time.perf_counter() - started
+            self._computed.put(Computed(prepared.next, outcomes, seconds))
+        self._computed.put(None)
+
+    def _outcomes(self, rows: list[Row], packed: "PackedBatch") -> list[Vectors | str]:
+        try:
+            vectors = self._embedder.forward(packed).cpu().numpy()
+        except Exception as error:
+            if not self._embedder.survives(error):
+                raise
+            if len(rows) == 1:
+                log.exception("a row of %d tokens fails alone", len(rows[0]))
+                return [f"the model failed on a text of {len(rows[0])} tokens."]
+            log.warning("a batch of %d rows fails (%s); trying its halves", len(rows), error)
+            middle = len(rows) // 2
+            halves = rows[:middle], rows[middle:]
+            return [
+                outcome
+                for half in halves
+                for outcome in self._outcomes(half, self._embedder.pack(half))
+            ]
+        counts = [len(row.spans) for row in rows]
+        return list(np.split(vectors, np.cumsum(counts)[:-1]))
+
+    def reply(self) -> None:
+        """Answer the jobs that a batch has finished."""
+        while (computed := self._computed.get()) is not None:
+            plan = computed.batch.plan
+            jobs = len({job for job, _ in plan.picks})
+            done = messages.BatchDone(len(plan.picks), plan.tokens, jobs, computed.seconds)
+            said = [done, *self._board.settle(plan, computed.outcomes)]
+            try:
+                for message in said:
+                    self._connection.sendall(messages.frame(message))
+            except OSError:
+                log.warning("the HTTP process is gone; its answers are dropped")
+
+
+def end_process(failure: threading.ExceptHookArgs) -> None:
+    """A thread that fails takes the process with it: half a worker would hang its jobs."""
+    trace = failure.exc_value and (failure.exc_type, failure.exc_value, failure.exc_traceback)
+    log.critical("the thread %s failed", failure.thread and failure.thread.name, exc_info=trace)
+    os._exit(1)
+
+
+def main() -> None:
+    """Load the model that Start names, say so, and work."""
+    threading.excepthook = end_process
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, signal.SIG_IGN)
+    configure_logging()
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    start = messages.read_to_worker(connection)
+    if not isinstance(start, messages.Start):
+        return
+    from model import embedder  # noqa: PLC0415  (torch enters here)
+
+    began = time.perf_counter()
+    try:
+        loaded = embedder.load(Path(start.folder), start.device, start.dtype)
+    except (CheckpointError, RuntimeError) as error:
+        connection.sendall(messages.frame(messages.StartFailed(str(error))))
+        return
+    on_gpu = loaded.device.type == "cuda"
+    default = GPU_BATCH_TOKENS if on_gpu else CPU_BATCH_TOKENS
+    started = messages.Started(
+        device=loaded.device_name,
+        dtype=loaded.dtype,
+        attention=loaded.attention,
+        parameters=loaded.parameters,
+        max_batch_tokens=start.max_batch_tokens or default,
+        seconds=time.perf_counter() - began,
+    )
+    connection.sendall(messages.frame(started))
+    Worker(loaded, connection, started.max_batch_tokens).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,233 @@
+"""The tree of what can go wrong, each with status and code; `body` renders all of them.
+
+QuintetError
+├── RequestError                   the caller's mistake, 4xx: never reaches the queue
+│   ├── InvalidJsonError           400
+│   ├── TokenIdsError              400
+│   ├── TooManyInputsError         400
+│   ├── TokenLimitError            400
+│   ├── RouteError                 404, 405
+│   ├── UnknownModelError          404
+│   ├── BodyTooLargeError          413
+│   └── InvalidFieldsError         422
+├── ClientGoneError                499, for the log only: nobody reads it
+├── UnavailableError               503 with Retry-After
+│   ├── QueueFullError
+│   ├── NotReadyError
+│   └── WorkerLostError
+├── DeadlineError                  504
+└── InternalError                  500
+    └── ForwardError
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One invalid field, in the form of Jina's API: `field` is a path such as body -> task."""
+
+    field: str
+    message: str
+    type: str
+    input: Any = None
+
+
+class QuintetError(Exception):
+    """What the caller is told: a sentence that says what, how much, and the limit.
+
+    `code` is Jina's word, `openai_type` and `openai_code` are OpenAI's; `param` is the field to
+    blame; `reason` is the label under which metrics count it.
+    """
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "INTERNAL_ERROR"
+    openai_type: ClassVar[str] = "server_error"
+    openai_code: ClassVar[str | None] = None
+    param: str | None = None
+    errors: tuple[FieldError, ...] = ()
+    retry_after_s: int | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers that go with the answer. Seconds are whole and in 1..120, as SDKs obey them."""
+        if self.retry_after_s is None:
+            return {}
+        return {"retry-after": str(self.retry_after_s), "x-should-retry": "true"}
+
+    def body(self, request_id: str) -> dict[str, Any]:
+        """The one body of every error, which clients of either API can read.
+
+        `detail` is a string and never on a 200: some clients fail on anything else.
+        """
+        body: dict[str, Any] = {
+            "detail": str(self),
+            "code": self.code,
+            "request_id": request_id,
+            "error": {
+                "message": str(self),
+                "type": self.openai_type,
+                "param": self.param,
+                "code": self.openai_code,
+            },
+        }
+        if self.errors:
+            body["errors"] = [asdict(error) for error in self.errors]
+        return body
+
+
+class RequestError(QuintetError):
+    """The caller's mistake."""
+
+    status = 400
+    code = "INPUT_INVALID"
+    openai_type = "invalid_request_error"
+
+
+class InvalidJsonError(RequestError):
+    """A body that is no JSON."""
+
+    code = "INPUT_INVALID_JSON"
+    openai_code = "invalid_json"
+
+
+class TokenIdsError(RequestError):
+    """Token ids in place of texts: they would be read with another tokenizer's table."""
+
+    code = "INPUT_TOKEN_IDS_UNSUPPORTED"
+    openai_code = "token_ids_unsupported"
+    param = "input"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "input holds token ids. This model has a tokenizer of its own (XLM-RoBERTa's), so ids "
+            "of another one would be read as other words: send texts. In langchain-openai set "
+            "check_embedding_ctx_length=False."
+        )
+
+
+class TooManyInputsError(RequestError):
+    """More inputs than one request may have."""
+
+    code = "INPUT_LIMIT_EXCEEDED"
+    openai_code = "too_many_inputs"
+    param = "input"
+
+    def __init__(self, inputs: int, limit: int) -> None:
+        super().__init__(f"input has {inputs} inputs; one request may have at most {limit}.")
+
+
+class TokenLimitError(RequestError):
+    """A text, a late-chunked document or a request with too many tokens."""
+
+    code = "INPUT_TOKEN_LIMIT_EXCEEDED"
+    openai_code = "context_length_exceeded"
+    param = "input"
+
+
+class RouteError(RequestError):
+    """No such path, or not with this method."""
+
+    code = "RESOURCE_NOT_FOUND"
+    openai_code = "not_found"
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status  # type: ignore[misc]  # 404 or 405, as the router says
+
+
+class UnknownModelError(RequestError):
+    """A model that is not served here."""
+
+    status = 404
+    code = "INPUT_MODEL_NOT_FOUND"
+    openai_code = "model_not_found"
+    param = "model"
+
+    def __init__(self, name: str, served: tuple[str, ...]) -> None:
+        super().__init__(f"the model {name!r} is not served here; {', '.join(served)} is.")
+
+
+class BodyTooLargeError(RequestError):
+    """A body over the limit in bytes."""
+
+    status = 413
+    code = "INPUT_BODY_TOO_LARGE"
+    openai_code = "body_too_large"
+
+    def __init__(self, limit: int, size: int | None = None) -> None:
+        seen = f"has {size} bytes" if size is not None else f"goes on past {limit} bytes"
+        super().__init__(f"the body {seen}; at most {limit} are read.")
+
+
+class InvalidFieldsError(RequestError):
+    """Fields of the wrong type or out of range, each named in `errors`."""
+
+    status = 422
+    code = "VALIDATION_ERROR"
+    openai_code = "invalid_value"
+
+    def __init__(self, errors: tuple[FieldError, ...]) -> None:
+        super().__init__("; ".join(error.message for error in errors[:3]))
+        self.errors = errors
+        self.param = errors[0].field.removeprefix("body -> ")
+
+
+class ClientGoneError(QuintetError):
+    """The caller hung up before the answer."""
+
+    status = 499
+    code = "CLIENT_CLOSED_REQUEST"
+
+
+class UnavailableError(QuintetError):
+    """Not now: the same request may succeed in `retry_after_s` seconds."""
+
+    status = 503
+    code = "SERVICE_UNAVAILABLE"
+    openai_code = "service_unavailable"
+
+    def __init__(self, sentence: str, retry_after_s: int = 1) -> None:
+        super().__init__(sentence)
+        self.retry_after_s = retry_after_s
+
+
+class QueueFullError(UnavailableError):
+    """The queue has no room for all rows of the request."""
+
+    def __init__(self, tokens: int, waiting: int, limit: int, retry_after_s: int) -> None:
+        super().__init__(
+            f"the queue is full: {waiting} of {limit} tokens wait, and this request has {tokens}; "
+            f"retry in about {retry_after_s} s.",
+            retry_after_s,
+        )
+
+
+class NotReadyError(UnavailableError):
+    """No worker has a model loaded."""
+
+
+class WorkerLostError(UnavailableError):
+    """The worker ended while it held the request."""
+
+
+class DeadlineError(QuintetError):
+    """The request waited longer than it may."""
+
+    status = 504
+    code = "SERVICE_TIMEOUT"
+    openai_code = "timeout"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the request was not done within {seconds:g} s.")
+
+
+class InternalError(QuintetError):
+    """A defect of ours; the log has the trace under the request's id."""
+
+
+class ForwardError(InternalError):
+    """The model failed on a row of this request, also when it was tried alone."""
+
+    code = "FORWARD_FAILED"

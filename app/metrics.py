@@ -1,0 +1,58 @@
+"""Every Prometheus series, with its buckets and why.
+
+The HTTP process owns them all: a worker reports each batch over its channel.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+# From a cached single query on a GPU to a bulk request on a CPU.
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+# One forward pass, from a short query on a GPU up.
+_FORWARD_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+# Powers of four up to the largest batch of a GPU.
+_BATCH_TOKENS = (16, 64, 256, 1024, 2048, 4096, 16384, 32768, 65536)
+_BATCH_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+class Metrics:
+    """The series of one process, in a registry of their own, all named quintet_*."""
+
+    def __init__(self, version: str, model: str) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = self._counter("requests", "HTTP requests answered.", "route", "status")
+        self.request_seconds = self._histogram(
+            "request_seconds", "From a request's headers to its answer's end.", _SECONDS, "route"
+        )
+        self.tokens = self._counter("tokens", "Tokens charged.", "task")
+        self.refused = self._counter("refused", "Requests the engine did not take.", "reason")
+        self.queue_tokens = self._gauge("queue_tokens", "Tokens accepted and not answered yet.")
+        self.batch_tokens = self._histogram(
+            "batch_tokens", "Tokens of a forward pass.", _BATCH_TOKENS
+        )
+        self.batch_rows = self._histogram("batch_rows", "Rows of a forward pass.", _BATCH_ROWS)
+        self.batch_jobs = self._histogram(
+            "batch_requests", "Requests whose rows a forward pass mixed.", _BATCH_ROWS
+        )
+        self.forward_seconds = self._histogram(
+            "forward_seconds", "Duration of a forward pass.", _FORWARD_SECONDS
+        )
+        self.workers_ready = self._gauge("workers_ready", "Workers with a model loaded.")
+        self.worker_restarts = self._counter("worker_restarts", "Workers started again.")
+        self._gauge("build_info", "Always 1.", "version", "model").labels(version, model).set(1)
+
+    def exposition(self) -> bytes:
+        """All series in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        return Counter(name, meaning, labels, namespace="quintet", registry=self.registry)
+
+    def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
+        return Gauge(name, meaning, labels, namespace="quintet", registry=self.registry)
+
+    def _histogram(
+        self, name: str, meaning: str, buckets: tuple[float, ...], *labels: str
+    ) -> Histogram:
+        return Histogram(
+            name, meaning, labels, namespace="quintet", registry=self.registry, buckets=buckets
+        )

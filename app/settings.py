@@ -1,0 +1,120 @@
+"""Settings: every knob, read from the environment once and frozen."""
+
+import difflib
+import os
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "EMBED_"
+EMBEDDED_MODEL = "quintet-mini"
+NO_TASK = "none"
+
+Names = Annotated[tuple[str, ...], NoDecode]
+
+
+class SettingsError(Exception):
+    """Settings that the service cannot start with; the sentence names the variable."""
+
+
+class Settings(BaseSettings):
+    """Each field is the variable EMBED_<NAME>; its description says when to turn the knob."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    model: str = Field(
+        EMBEDDED_MODEL,
+        min_length=1,
+        description="The checkpoint: a folder, a hub id such as `jinaai/jina-embeddings-v3`, or "
+        "the embedded `quintet-mini`.",
+    )
+    model_revision: str | None = Field(
+        None, description="Commit, tag or branch of the hub id. Pin a commit in production."
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    devices: Names = Field(
+        ("auto",),
+        description="Comma-separated devices (`cpu`, `cuda:0`), a worker for each. `auto` is the "
+        "first GPU, or the CPU where there is none.",
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto",
+        description="What weights are computed in. `auto` is bfloat16 where the hardware "
+        "multiplies it, else float32.",
+    )
+    max_batch_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="Tokens of one forward pass; a longer text goes alone. Lower it for quicker "
+        "single queries beside bulk work, raise it for throughput on a big GPU. Unset is 2048 on "
+        "a CPU and 32768 on a GPU.",
+    )
+    max_queue_tokens: int = Field(
+        1_048_576,
+        ge=1,
+        description="Tokens that may wait for a worker; past it a request is answered 503 with "
+        "Retry-After. Lower it to refuse early, raise it to absorb bursts.",
+    )
+    max_inputs: int = Field(2048, ge=1, description="Inputs of one request.")
+    max_body_bytes: int = Field(33_554_432, ge=1, description="Bytes of one request's body.")
+    default_task: str = Field(
+        "text-matching",
+        min_length=1,
+        description="The task of a request that names none. `none` is the base model, without an "
+        "adapter and an instruction, which is what Jina's hosted API does now.",
+    )
+    served_model_names: Names = Field(
+        (),
+        description="Comma-separated further names that requests may ask for; the first one is "
+        "what answers are signed with when a request names no model.",
+    )
+    request_timeout_s: float = Field(
+        600.0, gt=0, description="Seconds until a request that still waits is answered 504."
+    )
+    drain_delay_s: float = Field(
+        5.0,
+        ge=0,
+        description="Seconds between SIGTERM, when /ready turns 503, and the closing of the "
+        "port: the time a load balancer needs to look away.",
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Log lines for people or for machines."
+    )
+
+    @field_validator("devices", "served_model_names", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
+
+    @field_validator("devices")
+    @classmethod
+    def _at_least_one(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("name at least one device, or leave the variable out")
+        return value
+
+
+def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Settings from the environment.
+
+    Raises:
+        SettingsError: a value does not fit, or a variable EMBED_* is unknown: a mistyped knob
+            that silently keeps its default is found at night.
+    """
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for name in environment:
+        if name.startswith(PREFIX) and name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {close[0]}?" if close else ""
+            raise SettingsError(f"unknown setting {name}.{hint}")
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = PREFIX + str(first["loc"][0]).upper()
+        raise SettingsError(f"{name}: {first['msg']}, not {first['input']!r}.") from None

@@ -1,0 +1,1 @@
+"""The model room: rows in, vectors out. It knows nothing of HTTP, asyncio or settings."""

@@ -1,0 +1,125 @@
+"""Checkpoint: a folder in either published layout -> an Encoder on a device.
+
+n adapters, r rank, V vocabulary, D hidden, I intermediate.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from model.attention import choose_attention
+from model.config import EncoderConfig
+from model.encoder import Block, Encoder
+from model.layouts import Layout, Name, open_layout
+from model.lora import AdaptedEmbedding, AdaptedLinear
+
+WORD = Name("embeddings.word_embeddings", ("embeddings.word_embeddings",))
+TOKEN_TYPE = Name("embeddings.token_type_embeddings", ("embeddings.token_type_embeddings",))
+POOLER = Name("pooler.dense", ("pooler.dense",))
+# The linear layers of a block: name here -> original name, PEFT's names.
+BLOCK_LINEARS = {
+    "qkv": ("mixer.Wqkv", ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")),
+    "out": ("mixer.out_proj", ("self_attn.o_proj",)),
+    "fc1": ("mlp.fc1", ("mlp.fc1",)),
+    "fc2": ("mlp.fc2", ("mlp.fc2",)),
+}
+
+
+def load_encoder(
+    folder: Path, config: EncoderConfig, device: torch.device, dtype: torch.dtype
+) -> Encoder:
+    """Load base and adapters of `folder` to `device`, every tensor used exactly once.
+
+    Raises:
+        CheckpointError: a tensor is missing, left over, there twice or of another shape.
+    """
+    layout = open_layout(folder, config)
+    encoder = _Assembly(layout, config, device, dtype).encoder()
+    layout.refuse_leftovers()
+    return encoder.eval()
+
+
+@dataclass(frozen=True, slots=True)
+class _Assembly:
+    """Takes tensors out of a layout and puts modules together."""
+
+    layout: Layout
+    config: EncoderConfig
+    device: torch.device
+    dtype: torch.dtype
+
+    def encoder(self) -> Encoder:
+        self._pass_over_pooler()
+        return Encoder(
+            self.config,
+            self._embedding(),
+            self._norm("emb_ln"),
+            [self._block(f"layers.{layer}") for layer in range(self.config.num_layers)],
+            choose_attention(self.device, self.dtype),
+        )
+
+    def _put(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.device, self.dtype).contiguous()
+
+    def _embedding(self) -> AdaptedEmbedding:
+        width = self.config.hidden_size
+        word = self.layout.weight(WORD, (self.config.vocab_size, width))
+        lora = self.layout.embedding_lora(WORD, (self.config.vocab_size, width))
+        return AdaptedEmbedding(
+            word=self._put(word),
+            a=self._put(lora.a),
+            b=self._put(self._scaled(lora.b).flatten(0, 1)),
+            token_type=self._put(self._token_type()),
+        )
+
+    def _token_type(self) -> Tensor:
+        """The only token type's row, corrected for each adapter, and last as it is: (n + 1, D)."""
+        shape = (1, self.config.hidden_size)
+        base = self.layout.weight(TOKEN_TYPE, shape).float()
+        lora = self.layout.embedding_lora(TOKEN_TYPE, shape)
+        corrections = (lora.a.float() @ self._scaled(lora.b)).flatten(0, 1)
+        return torch.cat([base + corrections, base])
+
+    def _block(self, name: str) -> Block:
+        width, inner = self.config.hidden_size, self.config.intermediate_size
+        shapes = {
+            "qkv": (3 * width, width),
+            "out": (width, width),
+            "fc1": (inner, width),
+            "fc2": (width, inner),
+        }
+        linears = {}
+        for own, (original, peft) in BLOCK_LINEARS.items():
+            full = Name(f"encoder.{name}.{original}", tuple(f"{name}.{part}" for part in peft))
+            linears[own] = self._linear(full, shapes[own])
+        norms = {own: self._norm(f"encoder.{name}.{own}") for own in ("norm1", "norm2")}
+        return Block(linears, norms)
+
+    def _linear(self, name: Name, shape: tuple[int, int]) -> AdaptedLinear:
+        lora = self.layout.lora(name, shape)
+        return AdaptedLinear(
+            weight=self._put(self.layout.weight(name, shape)),
+            bias=self._put(self.layout.plain(f"{name.base}.bias", shape[0])),
+            a=self._put(lora.a.flatten(0, 1)),
+            b=self._put(self._scaled(lora.b).permute(1, 0, 2).flatten(1)),
+        )
+
+    def _scaled(self, b: Tensor) -> Tensor:
+        return b.float() * self.layout.scale
+
+    def _norm(self, name: str) -> nn.LayerNorm:
+        norm = nn.LayerNorm(self.config.hidden_size, self.config.layer_norm_eps, device="meta")
+        for part in ("weight", "bias"):
+            tensor = self._put(self.layout.plain(f"{name}.{part}", self.config.hidden_size))
+            setattr(norm, part, nn.Parameter(tensor, requires_grad=False))
+        return norm
+
+    def _pass_over_pooler(self) -> None:
+        """The tanh pooler is published and plays no part in embeddings: checked and left out."""
+        if self.layout.has(POOLER):
+            shape = (self.config.hidden_size, self.config.hidden_size)
+            self.layout.weight(POOLER, shape)
+            self.layout.plain(f"{POOLER.base}.bias", shape[0])
+            self.layout.lora(POOLER, shape)

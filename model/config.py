@@ -1,0 +1,177 @@
+"""EncoderConfig: what a checkpoint's config.json says, checked before a weight is read.
+
+The rule of this file: a field that changes the numbers is either understood or refused. Nothing
+falls back to a library's default, because defaults differ between the published implementations
+(the rotary base is 10,000 in one config class and 20,000 in the released file).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# XLM-RoBERTa counts two positions below the first token, so 8,194 positions are 8,192 tokens.
+POSITIONS_BEFORE_FIRST_TOKEN = 2
+
+# field: (values that this encoder computes, what another value would mean)
+_UNDERSTOOD: dict[str, tuple[tuple[Any, ...], str]] = {
+    "position_embedding_type": (("rotary",), "position embeddings of another kind"),
+    "hidden_act": (("gelu",), "another activation than exact GELU"),
+    "emb_pooler": ((None, "mean"), "another pooling than the mean over tokens"),
+    "rotary_emb_interleaved": ((None, False), "interleaved rotary pairs"),
+    "rotary_emb_scale_base": ((None,), "xPos scaling"),
+    "rotary_emb_fraction": ((None, 1.0), "rotary embeddings over a part of each head"),
+    "type_vocab_size": ((1,), "more than one token type"),
+    "truncate_dim": ((None,), "vectors that are cut by default"),
+    "prenorm": ((None, False), "layer norms in front of the blocks"),
+    "use_rms_norm": ((None, False), "RMSNorm"),
+}
+
+
+class CheckpointError(Exception):
+    """A checkpoint that is missing or would give wrong numbers; the sentence says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderConfig:
+    """The shape of an encoder and of its adapters.
+
+    `max_tokens` is the longest text in tokens, without the two special tokens and without the
+    task's instruction, which come on top of it. `lora_rank` and `lora_alpha` are None where only
+    the adapter files say them (the -hf layout may do so). A correction is scaled by alpha / rank.
+    """
+
+    vocab_size: int
+    hidden_size: int
+    num_layers: int
+    num_heads: int
+    intermediate_size: int
+    layer_norm_eps: float
+    rotary_base: float
+    max_tokens: int
+    bos_token_id: int
+    eos_token_id: int
+    tasks: tuple[str, ...]
+    instructions: Mapping[str, str]
+    lora_rank: int | None
+    lora_alpha: float | None
+    matryoshka_dimensions: tuple[int, ...]
+
+    @property
+    def head_size(self) -> int:
+        return self.hidden_size // self.num_heads
+
+
+def read_config(folder: Path) -> EncoderConfig:
+    """Read and check `folder`/config.json.
+
+    Raises:
+        CheckpointError: the file is missing or unreadable, lacks a field, or asks for something
+            that this encoder does not compute.
+    """
+    path = folder / "config.json"
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{folder} has no config.json; is it a model's folder?") from None
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise CheckpointError(f"{path} must hold an object.")
+    _refuse_what_is_not_computed(fields)
+    config = EncoderConfig(
+        vocab_size=_positive(fields, "vocab_size"),
+        hidden_size=_positive(fields, "hidden_size"),
+        num_layers=_positive(fields, "num_hidden_layers"),
+        num_heads=_positive(fields, "num_attention_heads"),
+        intermediate_size=_positive(fields, "intermediate_size"),
+        layer_norm_eps=float(_required(fields, "layer_norm_eps")),
+        rotary_base=_rotary_base(fields),
+        max_tokens=_positive(fields, "max_position_embeddings") - POSITIONS_BEFORE_FIRST_TOKEN,
+        bos_token_id=int(_required(fields, "bos_token_id")),
+        eos_token_id=int(_required(fields, "eos_token_id")),
+        tasks=_tasks(fields),
+        instructions=_instructions(fields),
+        lora_rank=_positive(fields, "lora_rank") if "lora_rank" in fields else None,
+        lora_alpha=float(fields["lora_alpha"]) if "lora_alpha" in fields else None,
+        matryoshka_dimensions=tuple(fields.get("matryoshka_dimensions") or ()),
+    )
+    _check_head_size(config, fields)
+    return config
+
+
+def _refuse_what_is_not_computed(fields: dict[str, Any]) -> None:
+    # The native class of transformers has rotary positions and never writes that field.
+    if fields.get("model_type") == "jina_embeddings_v3":
+        fields = {"position_embedding_type": "rotary", **fields}
+    for name, (values, meaning) in _UNDERSTOOD.items():
+        if fields.get(name) not in values:
+            raise CheckpointError(
+                f"config.json: {name} is {fields.get(name)!r}; that is {meaning}, and this "
+                f"encoder computes {' or '.join(repr(value) for value in values)} only."
+            )
+
+
+def _required(fields: dict[str, Any], name: str) -> Any:
+    if fields.get(name) is None:
+        raise CheckpointError(f"config.json does not say {name}; it is never guessed.")
+    return fields[name]
+
+
+def _positive(fields: dict[str, Any], name: str) -> int:
+    value = _required(fields, name)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise CheckpointError(
+            f"config.json: {name} must be a positive whole number, not {value!r}."
+        )
+    return value
+
+
+def _rotary_base(fields: dict[str, Any]) -> float:
+    """The base of the rotary angles, which two generations of config.json spell differently."""
+    rope = fields.get("rope_parameters") or {}
+    if rope.get("rope_type", "default") != "default":
+        raise CheckpointError(f"config.json: rope_type {rope['rope_type']!r} is not computed here.")
+    said = {float(base) for base in (rope.get("rope_theta"), fields.get("rotary_emb_base")) if base}
+    if len(said) != 1:
+        raise CheckpointError(
+            "config.json must say one rotary base, as rotary_emb_base or as "
+            f"rope_parameters.rope_theta; it says {sorted(said) or 'none'}."
+        )
+    return said.pop()
+
+
+def _tasks(fields: dict[str, Any]) -> tuple[str, ...]:
+    tasks = _required(fields, "lora_adaptations")
+    named = isinstance(tasks, list) and all(isinstance(task, str) and task for task in tasks)
+    if not named or not tasks or len(set(tasks)) != len(tasks):
+        raise CheckpointError(
+            "config.json: lora_adaptations must be a list of different task names, one for each "
+            f"adapter, not {tasks!r}."
+        )
+    return tuple(tasks)
+
+
+def _instructions(fields: dict[str, Any]) -> dict[str, str]:
+    instructions = _required(fields, "task_instructions")
+    missing = [task for task in _tasks(fields) if not isinstance(instructions.get(task), str)]
+    if missing:
+        raise CheckpointError(
+            f"config.json: task_instructions does not say the instruction of {', '.join(missing)} "
+            '(an empty one is "").'
+        )
+    return {task: instructions[task] for task in _tasks(fields)}
+
+
+def _check_head_size(config: EncoderConfig, fields: dict[str, Any]) -> None:
+    if config.hidden_size % config.num_heads or config.head_size % 2:
+        raise CheckpointError(
+            f"config.json: hidden_size {config.hidden_size} does not divide into "
+            f"{config.num_heads} heads of an even size."
+        )
+    if fields.get("rotary_emb_dim") not in (None, config.head_size):
+        raise CheckpointError(
+            f"config.json: rotary_emb_dim is {fields['rotary_emb_dim']}; this encoder turns whole "
+            f"heads of {config.head_size}."
+        )

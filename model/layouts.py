@@ -1,0 +1,284 @@
+"""The two published layouts of a checkpoint: how each of them names its tensors.
+
+- The original layout (jinaai/jina-embeddings-v3): one file; a base weight is
+  `NAME.parametrizations.weight.original` and its adapters, all tasks stacked, are
+  `NAME.parametrizations.weight.0.lora_A` and `lora_B`.
+- The -hf layout (jinaai/jina-embeddings-v3-hf): the base alone, and one PEFT folder a task, where
+  Wqkv is split into q_proj, k_proj and v_proj.
+
+n adapters, r rank, V vocabulary, D hidden. A linear layer's LoRA is A (n, r, in), B (n, out, r);
+an embedding's is the other way round, A (n, V, r), B (n, r, D).
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from model.config import CheckpointError, EncoderConfig
+
+# What a PEFT adapter_config.json may say without changing the formula of LoRA.
+_PLAIN_LORA: dict[str, tuple[Any, ...]] = {
+    "peft_type": ("LORA",),
+    "use_dora": (False, None),
+    "use_rslora": (False, None),
+    "fan_in_fan_out": (False, None),
+    "bias": ("none", None),
+    "lora_bias": (False, None),
+    "modules_to_save": (None, []),
+    "rank_pattern": (None, {}),
+    "alpha_pattern": (None, {}),
+    "layers_to_transform": (None,),
+    "layer_replication": (None,),
+    "exclude_modules": (None, []),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A module's name in the base files of either layout, and its parts' names in PEFT's files."""
+
+    base: str
+    peft: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lora:
+    """The adapters of one module, stacked over tasks; see the letters above."""
+
+    a: Tensor
+    b: Tensor
+
+
+class TensorFiles:
+    """The tensors of safetensors files, each to be taken once. Files are mapped, not read."""
+
+    def __init__(self, paths: Iterable[Path], prefixes: tuple[str, ...]) -> None:
+        self._where = "no file"
+        self._file_of: dict[str, tuple[safe_open, str]] = {}
+        for path in paths:
+            self._where = f"{path.parent.name}/{path.name}"
+            try:
+                file = safe_open(path, framework="pt")
+            except (OSError, SafetensorError) as error:
+                raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from None
+            for key in file.keys():  # noqa: SIM118  (a safetensors file is no mapping)
+                self._add(key, file, prefixes)
+
+    def _add(self, key: str, file: safe_open, prefixes: tuple[str, ...]) -> None:
+        short = key
+        for prefix in prefixes:
+            short = short.removeprefix(prefix)
+        if short in self._file_of:
+            raise CheckpointError(f"the tensor {short} is there twice; seen in {self._where}.")
+        self._file_of[short] = (file, key)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._file_of
+
+    def take(self, key: str, shape: tuple[int, ...]) -> Tensor:
+        """The tensor of that name and shape, which is used up by this.
+
+        Raises:
+            CheckpointError: there is no such tensor (any more), or it has another shape.
+        """
+        if key not in self._file_of:
+            raise CheckpointError(f"the tensor {key} is missing in {self._where}.")
+        file, full_key = self._file_of.pop(key)
+        tensor: Tensor = file.get_tensor(full_key)
+        if tuple(tensor.shape) != shape:
+            raise CheckpointError(
+                f"the tensor {key} in {self._where} has shape {tuple(tensor.shape)}; "
+                f"the config asks for {shape}."
+            )
+        return tensor
+
+    def refuse_leftovers(self) -> None:
+        """Raise CheckpointError if a tensor was not taken, and name what was not."""
+        if self._file_of:
+            names = sorted(self._file_of)
+            shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+            raise CheckpointError(
+                f"{len(names)} tensors in {self._where} belong to nothing in this model: {shown}"
+            )
+
+
+class Layout(Protocol):
+    """The tensors of a checkpoint by module; `scale` is alpha / rank."""
+
+    scale: float
+
+    def has(self, name: Name) -> bool:
+        """Whether the base has that module."""
+
+    def weight(self, name: Name, shape: tuple[int, int]) -> Tensor:
+        """The base weight of an adapted module."""
+
+    def plain(self, key: str, size: int) -> Tensor:
+        """A bias or a norm's vector, which has no adapters."""
+
+    def lora(self, name: Name, shape: tuple[int, int]) -> Lora:
+        """The adapters of a linear module whose weight has that shape."""
+
+    def embedding_lora(self, name: Name, shape: tuple[int, int]) -> Lora:
+        """The adapters of an embedding whose table has that shape."""
+
+    def refuse_leftovers(self) -> None:
+        """Raise CheckpointError if a tensor was not taken."""
+
+
+def open_layout(folder: Path, config: EncoderConfig) -> Layout:
+    """The layout that `folder` is in.
+
+    Raises:
+        CheckpointError: there are no weights in safetensors files, or adapters are missing.
+    """
+    files = sorted(folder.glob("model*.safetensors"))
+    if not files:
+        raise CheckpointError(f"{folder} has no model.safetensors; other formats are not read.")
+    tensors = TensorFiles(files, ("roberta.",))
+    word = "embeddings.word_embeddings"
+    if f"{word}.parametrizations.weight.original" in tensors:
+        return OriginalLayout(tensors, config)
+    return HfLayout(tensors, folder, config)
+
+
+class OriginalLayout:
+    """One file with base and adapters."""
+
+    def __init__(self, tensors: TensorFiles, config: EncoderConfig) -> None:
+        if config.lora_rank is None or config.lora_alpha is None:
+            raise CheckpointError("config.json does not say lora_rank and lora_alpha.")
+        self.scale = config.lora_alpha / config.lora_rank
+        self._rank, self._adapters = config.lora_rank, len(config.tasks)
+        self._tensors = tensors
+
+    def has(self, name: Name) -> bool:
+        return f"{name.base}.parametrizations.weight.original" in self._tensors
+
+    def weight(self, name: Name, shape: tuple[int, int]) -> Tensor:
+        return self._tensors.take(f"{name.base}.parametrizations.weight.original", shape)
+
+    def plain(self, key: str, size: int) -> Tensor:
+        return self._tensors.take(key, (size,))
+
+    def lora(self, name: Name, shape: tuple[int, int]) -> Lora:
+        return self._stacked(name, (self._rank, shape[1]), (shape[0], self._rank))
+
+    def embedding_lora(self, name: Name, shape: tuple[int, int]) -> Lora:
+        return self._stacked(name, (shape[0], self._rank), (self._rank, shape[1]))
+
+    def _stacked(self, name: Name, a: tuple[int, int], b: tuple[int, int]) -> Lora:
+        key = f"{name.base}.parametrizations.weight.0.lora_"
+        return Lora(
+            self._tensors.take(key + "A", (self._adapters, *a)),
+            self._tensors.take(key + "B", (self._adapters, *b)),
+        )
+
+    def refuse_leftovers(self) -> None:
+        self._tensors.refuse_leftovers()
+
+
+class HfLayout:
+    """A native base and one PEFT folder for each task."""
+
+    def __init__(self, base: TensorFiles, folder: Path, config: EncoderConfig) -> None:
+        folders = [folder / adapter_folder(task) for task in config.tasks]
+        missing = [path.name for path in folders if not (path / "adapter_config.json").is_file()]
+        if missing:
+            raise CheckpointError(
+                f"{folder} has neither adapters among its weights (the original layout) nor the "
+                f"adapter folders {', '.join(missing)} (the -hf layout)."
+            )
+        self._rank, self.scale = _rank_and_scale(folders, config)
+        self._base = base
+        self._adapters = [
+            TensorFiles([path / "adapter_model.safetensors"], ("base_model.model.", "roberta."))
+            for path in folders
+        ]
+
+    def has(self, name: Name) -> bool:
+        return f"{name.base}.weight" in self._base
+
+    def weight(self, name: Name, shape: tuple[int, int]) -> Tensor:
+        return self._base.take(f"{name.base}.weight", shape)
+
+    def plain(self, key: str, size: int) -> Tensor:
+        return self._base.take(key, (size,))
+
+    def lora(self, name: Name, shape: tuple[int, int]) -> Lora:
+        part_shape = shape[0] // len(name.peft), shape[1]
+        return _joined([self._part(part, part_shape) for part in name.peft])
+
+    def _part(self, part: str, shape: tuple[int, int]) -> Lora:
+        key = f"{part}.lora_"
+        return Lora(
+            self._stacked(key + "A.weight", (self._rank, shape[1])),
+            self._stacked(key + "B.weight", (shape[0], self._rank)),
+        )
+
+    def embedding_lora(self, name: Name, shape: tuple[int, int]) -> Lora:
+        """PEFT keeps both matrices of an embedding transposed."""
+        key = f"{name.peft[0]}.lora_embedding_"
+        return Lora(
+            self._stacked(key + "A", (self._rank, shape[0])).mT,
+            self._stacked(key + "B", (shape[1], self._rank)).mT,
+        )
+
+    def _stacked(self, key: str, shape: tuple[int, int]) -> Tensor:
+        return torch.stack([files.take(key, shape) for files in self._adapters])
+
+    def refuse_leftovers(self) -> None:
+        for files in (self._base, *self._adapters):
+            files.refuse_leftovers()
+
+
+def adapter_folder(task: str) -> str:
+    """The folder of a task's adapter in the -hf layout: retrieval.query -> retrieval_query."""
+    return task.replace(".", "_").replace("-", "_")
+
+
+def _joined(parts: list[Lora]) -> Lora:
+    """LoRAs of parts that are stacked into one weight (q, k, v) -> one LoRA.
+
+    Parts that share A, as the published adapters do, are one LoRA of the same rank. Others become
+    one whose rank is the sum: A is stacked, B is block-diagonal.
+    """
+    if all(torch.equal(part.a, parts[0].a) for part in parts):
+        return Lora(parts[0].a, torch.cat([part.b for part in parts], dim=1))
+    blocks = [
+        torch.block_diag(*(part.b[adapter] for part in parts)) for adapter in range(len(parts[0].b))
+    ]
+    return Lora(torch.cat([part.a for part in parts], dim=1), torch.stack(blocks))
+
+
+def _rank_and_scale(folders: list[Path], config: EncoderConfig) -> tuple[int, float]:
+    """The rank and alpha / rank that all adapters share.
+
+    Raises:
+        CheckpointError: adapters differ from each other or from config.json, or use a variant of
+            LoRA with another formula.
+    """
+    said = set()
+    for folder in folders:
+        fields = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        for name, values in _PLAIN_LORA.items():
+            if fields.get(name, values[0]) not in values:
+                raise CheckpointError(
+                    f"{folder.name}/adapter_config.json: {name} is {fields[name]!r}; this encoder "
+                    f"computes plain LoRA, {name} = {values[0]!r}."
+                )
+        said.add((fields.get("r"), fields.get("lora_alpha")))
+    if config.lora_rank is not None:
+        said.add((config.lora_rank, config.lora_alpha))
+    if len(said) != 1:
+        raise CheckpointError(f"adapters differ in (rank, alpha): {sorted(said, key=str)}.")
+    rank, alpha = said.pop()
+    if not isinstance(rank, int) or rank < 1 or not isinstance(alpha, int | float):
+        raise CheckpointError(f"adapter_config.json: rank {rank!r} with alpha {alpha!r}.")
+    return rank, alpha / rank

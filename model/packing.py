@@ -1,0 +1,110 @@
+"""Packing: rows -> one PackedBatch, end to end and without padding.
+
+T tokens, R rows, S spans, N pooled tokens (the lengths of all spans added up).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from model.rows import Row
+
+NO_ADAPTER = -1
+
+
+@dataclass(frozen=True, slots=True)
+class EqualRows:
+    """A run of packed rows of one length, which attention may take as a rectangle."""
+
+    start: int  # first token
+    rows: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class PackedBatch:
+    """The tensors of one forward pass, on the device that runs it.
+
+    token_ids, positions, adapters (T,) int64, adapters being -1 where a token has none;
+    row_starts (R + 1,) int32; longest is the longest row in tokens; equal_rows cover all rows in
+    packed order. pooled_tokens (N,) int64 and span_starts (S,) int64 say which tokens each vector
+    is the mean of, in the order in which the rows were given.
+    """
+
+    token_ids: Tensor
+    positions: Tensor
+    adapters: Tensor
+    row_starts: Tensor
+    longest: int
+    equal_rows: tuple[EqualRows, ...]
+    pooled_tokens: Tensor
+    span_starts: Tensor
+    has_adapters: bool
+
+
+def pack(rows: Sequence[Row], device: torch.device) -> PackedBatch:
+    """Lay rows end to end, the long ones first, and move them to `device`.
+
+    Sorting by length makes rows of equal length neighbours, so that attention without a
+    variable-length kernel needs one call a length and copies nothing.
+    """
+    assert rows, "an empty batch has nothing to compute"
+    order = sorted(range(len(rows)), key=lambda index: len(rows[index]), reverse=True)
+    lengths = np.array([len(rows[index]) for index in order], dtype=np.int64)
+    row_starts = np.concatenate([[0], np.cumsum(lengths)])
+    adapters = [_index(rows[index].adapter) for index in order]
+    start_of = np.empty(len(rows), dtype=np.int64)
+    start_of[order] = row_starts[:-1]
+    pooled_tokens, span_starts = _pooling(rows, start_of)
+
+    def on_device(array: npt.NDArray[np.generic], dtype: torch.dtype = torch.int64) -> Tensor:
+        tensor = torch.from_numpy(np.ascontiguousarray(array)).to(dtype)
+        if device.type == "cuda":
+            return tensor.pin_memory().to(device, non_blocking=True)
+        return tensor.to(device)
+
+    return PackedBatch(
+        token_ids=on_device(np.concatenate([rows[index].token_ids for index in order])),
+        positions=on_device(_counted(lengths)),
+        adapters=on_device(np.repeat(adapters, lengths)),
+        row_starts=on_device(row_starts, torch.int32),
+        longest=int(lengths[0]),
+        equal_rows=_equal_rows(lengths.tolist()),
+        pooled_tokens=on_device(pooled_tokens),
+        span_starts=on_device(span_starts),
+        has_adapters=any(adapter != NO_ADAPTER for adapter in adapters),
+    )
+
+
+def _index(adapter: int | None) -> int:
+    return NO_ADAPTER if adapter is None else adapter
+
+
+def _counted(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """0, 1, .. length-1 for each length, end to end."""
+    starts = np.cumsum(lengths) - lengths
+    return np.arange(lengths.sum()) - np.repeat(starts, lengths)
+
+
+def _equal_rows(lengths: list[int]) -> tuple[EqualRows, ...]:
+    runs, start = [], 0
+    for length, group in groupby(lengths):
+        rows = len(list(group))
+        runs.append(EqualRows(start, rows, length))
+        start += rows * length
+    return tuple(runs)
+
+
+def _pooling(
+    rows: Sequence[Row], start_of: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The tokens of every span, end to end (N,), and where each span starts among them (S,)."""
+    spans = np.concatenate([row.spans + start_of[index] for index, row in enumerate(rows)])
+    lengths = spans[:, 1] - spans[:, 0]
+    assert (lengths > 0).all(), "a span without a token has no mean"
+    return np.repeat(spans[:, 0], lengths) + _counted(lengths), np.cumsum(lengths) - lengths

@@ -1,0 +1,40 @@
+"""Sources: where a checkpoint comes from: the embedded one, a folder, or the hub."""
+
+from pathlib import Path
+
+from model.config import CheckpointError
+
+EMBEDDED_FOLDER = Path(__file__).parent / "mini"
+# Safetensors and JSON only: no pickles, no code, no ONNX twins.
+HUB_FILES = [
+    "config.json",
+    "tokenizer.json",
+    "model*.safetensors",
+    "*/adapter_config.json",
+    "*/adapter_model.safetensors",
+]
+
+
+def locate(model: str, revision: str | None = None) -> Path:
+    """The folder of a checkpoint: `model` itself if it is one, else fetched from the hub.
+
+    A hub id is downloaded once, with a progress bar; after that, and with HF_HUB_OFFLINE=1, it is
+    found in the local cache (HF_HOME).
+
+    Raises:
+        CheckpointError: there is no such folder or hub id, or it cannot be fetched.
+    """
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return folder.resolve()
+    if model.startswith((".", "/", "~")) or model.count("/") != 1:
+        raise CheckpointError(f"{model} is neither a folder nor a hub id (owner/name).")
+    from huggingface_hub import snapshot_download  # noqa: PLC0415  (slow, and needed for hub ids only)
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError  # noqa: PLC0415
+
+    try:
+        return Path(snapshot_download(model, revision=revision, allow_patterns=HUB_FILES))
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        where = f"{model} at revision {revision}" if revision else model
+        first_line = str(error).strip().partition("\n")[0]
+        raise CheckpointError(f"cannot fetch {where} from the hub: {first_line}") from error

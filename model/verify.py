@@ -1,0 +1,131 @@
+"""Verify: is this the real jina-embeddings-v3, and does this encoder compute it right?
+
+Compares a checkpoint with published values (golden.json): the tokenizer's ids, the sha256 of base
+weights, hidden states, and vectors of every task. Each line of the printed table has a verdict.
+Values are compared in float32, as they were published.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from model import embedder
+from model.embedder import Embedder
+from model.rows import Row, Vectors
+from model.sources import EMBEDDED_FOLDER, locate
+from model.tasks import Task, UnknownTaskError
+
+GOLDEN = Path(__file__).parent / "golden.json"
+_SHOWN_CHARACTERS = 36
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One comparison. `found` says how far off it is, or what is wrong."""
+
+    check: str
+    subject: str
+    found: str
+    passed: bool
+
+
+def verify(model: str, revision: str | None, golden: str | None, device: str = "auto") -> bool:
+    """Compare a checkpoint with published values, print a table, say whether all agree.
+
+    `model` is a folder, a hub id or quintet-mini; `golden` is another file in the form of
+    golden.json.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be loaded.
+    """
+    folder = EMBEDDED_FOLDER if model == "quintet-mini" else locate(model, revision)
+    published = json.loads(Path(golden or GOLDEN).read_text(encoding="utf-8"))
+    loaded = embedder.load(folder, device, "float32")
+    print(f"{model} on {loaded.device_name} in float32, attention by {loaded.attention}")  # noqa: T201
+    failed = total = 0
+    for line in compare(loaded, published):
+        verdict = "pass" if line.passed else "FAIL"
+        print(f"{verdict}  {line.check:<9} {line.subject:<56} {line.found}", flush=True)  # noqa: T201
+        total, failed = total + 1, failed + (not line.passed)
+    print(f"{total - failed} of {total} agree with the published values.")  # noqa: T201
+    return failed == 0
+
+
+def compare(loaded: Embedder, published: dict[str, Any]) -> Iterator[Line]:
+    """A line for each published value, the tokenizer's first."""
+    for each in published["token_ids"]["items"]:
+        yield _token_ids(loaded, each)
+    for name, digest in published["weights"]["items"].items():
+        yield _weight(loaded, name, digest)
+    for each in published["hidden"]:
+        yield _hidden(loaded, each)
+    for each in published["vectors"]:
+        yield _vector(loaded, each)
+
+
+def _token_ids(loaded: Embedder, each: dict[str, Any]) -> Line:
+    row = loaded.tokenizer.rows([each["text"]], Task(None, None, "")).rows[0]
+    same = row.token_ids.tolist() == each["ids"]
+    found = f"{len(row)} tokens" if same else f"{row.token_ids.tolist()}, not {each['ids']}"
+    return Line("tokens", _short(each["text"]), found, same)
+
+
+def _weight(loaded: Embedder, name: str, digest: str) -> Line:
+    path, _, part = name.partition("[")
+    weight: torch.Tensor = loaded.encoder.get_parameter(path).detach()
+    if part:
+        weight = weight.chunk(3)["qkv".index(part[0])]
+    found = hashlib.sha256(weight.cpu().contiguous().numpy().astype("<f4").tobytes()).hexdigest()
+    return Line("weights", name, f"sha256 {found[:16]}...", found == digest)
+
+
+def _hidden(loaded: Embedder, each: dict[str, Any]) -> Line:
+    subject = f"{each['source']}, {each['task'] or 'base'}"
+    found = _guarded(loaded, each, np.array(each["ids"], dtype=np.int32))
+    if isinstance(found, str):
+        return Line("hidden", subject, found, passed=False)
+    rows, columns = slice(*each["rows"]), slice(*each["columns"])
+    return _distance("hidden", subject, found[rows, columns], each["values"], each["tolerance"])
+
+
+def _vector(loaded: Embedder, each: dict[str, Any]) -> Line:
+    """The sources of these vectors read texts without any instruction, whatever the task."""
+    subject = f"{each['task']}: {_short(each['text'])}"
+    row = loaded.tokenizer.rows([each["text"]], Task(None, None, "")).rows[0]
+    found = _guarded(loaded, each, row.token_ids)
+    if isinstance(found, str):
+        return Line("vector", subject, found, passed=False)
+    mean = found.mean(axis=0)
+    first = (mean / np.linalg.norm(mean))[: len(each["first"])]
+    return _distance("vector", subject, first, each["first"], each["tolerance"])
+
+
+def _guarded(loaded: Embedder, each: dict[str, Any], token_ids: Any) -> Vectors | str:
+    """Hidden states (L, D) of token ids as the task's adapter reads them, or why not."""
+    try:
+        task = replace(loaded.tasks.named(each["task"]), instruction="")
+    except UnknownTaskError as error:
+        return str(error)
+    if token_ids.max() >= loaded.config.vocab_size:
+        return f"id {token_ids.max()} is not among {loaded.config.vocab_size} tokens"
+    with torch.inference_mode():
+        hidden = loaded.encoder(loaded.pack([Row.whole(token_ids, task.adapter)]))
+    return np.asarray(hidden.float().cpu().numpy(), dtype=np.float32)
+
+
+def _distance(check: str, subject: str, found: Vectors, expected: Any, tolerance: float) -> Line:
+    wanted = np.asarray(expected, dtype=np.float32)
+    if found.shape != wanted.shape:
+        return Line(check, subject, f"shape {found.shape}, not {wanted.shape}", passed=False)
+    distance = float(np.abs(found - wanted).max())
+    return Line(check, subject, f"off by {distance:.1e} of {tolerance:.0e}", distance <= tolerance)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."

@@ -1,0 +1,202 @@
+"""Loading: every tensor exactly once, both layouts, and refusal of what would be wrong numbers."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from model import embedder
+from model.config import CheckpointError, read_config
+from model.rows import Row
+from model.sources import locate
+from tests.checkpoints import LORA_A, MINI, WEIGHT, Shape, random_tensors, write_hf, write_original
+
+Change = Callable[[dict[str, Any]], None]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, shape: Shape) -> Path:
+    return write_original(tmp_path / "original", shape)
+
+
+@pytest.fixture
+def hf_folder(tmp_path: Path, shape: Shape) -> Path:
+    return write_hf(tmp_path / "hf", shape)
+
+
+def change_config(folder: Path, **fields: object) -> None:
+    path = folder / "config.json"
+    config = {**json.loads(path.read_text()), **fields}
+    kept = {name: value for name, value in config.items() if value is not ...}
+    path.write_text(json.dumps(kept))
+
+
+def change_tensors(path: Path, change: Change) -> None:
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path)
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        embedder.load(folder, dtype="float32")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"position_embedding_type": "absolute"}, "position embeddings of another kind"),
+        ({"hidden_act": "gelu_new"}, "another activation"),
+        ({"hidden_act": "relu"}, "another activation"),
+        ({"emb_pooler": "cls"}, "another pooling"),
+        ({"type_vocab_size": 2}, "more than one token type"),
+        ({"rotary_emb_interleaved": True}, "interleaved"),
+        ({"rotary_emb_scale_base": 512}, "xPos"),
+        ({"rotary_emb_dim": 8}, "rotary_emb_dim is 8"),
+        ({"truncate_dim": 32}, "cut by default"),
+        ({"rotary_emb_base": ...}, "must say one rotary base"),
+        ({"rope_parameters": {"rope_theta": 10000.0}}, "must say one rotary base"),
+        ({"rope_parameters": {"rope_type": "yarn"}}, "rope_type 'yarn'"),
+        ({"layer_norm_eps": ...}, "does not say layer_norm_eps"),
+        ({"hidden_size": 63}, "does not divide"),
+        ({"num_attention_heads": 0}, "must be a positive whole number"),
+        ({"lora_adaptations": ...}, "does not say lora_adaptations"),
+        ({"lora_adaptations": []}, "must be a list of different task names"),
+        ({"lora_adaptations": ["a", "a"]}, "must be a list of different task names"),
+        ({"task_instructions": {"separation": ""}}, "does not say the instruction of"),
+        ({"lora_rank": ...}, "does not say lora_rank"),
+        ({"lora_rank": 8}, "has shape (5, 4, 64); the config asks for (5, 8, 64)"),
+        ({"num_hidden_layers": 3}, "tensor encoder.layers.2.mixer.Wqkv"),
+        ({"num_hidden_layers": 1}, "belong to nothing in this model: encoder.layers.1."),
+        ({"vocab_size": 31000}, "tokenizer.json has 32000 tokens, the model's table 31000"),
+    ],
+)
+def test_a_config_that_would_give_wrong_numbers_is_refused(
+    folder: Path, fields: dict[str, Any], said: str
+) -> None:
+    change_config(folder, **fields)
+    assert said in refusal(folder)
+
+
+def test_a_missing_tensor_is_named(folder: Path) -> None:
+    key = "roberta.encoder.layers.1.mlp.fc1" + LORA_A
+    change_tensors(folder / "model.safetensors", lambda tensors: tensors.pop(key))
+    assert key.removeprefix("roberta.") + " is missing in original/model.safetensors" in refusal(
+        folder
+    )
+
+
+def test_a_tensor_too_many_is_named(folder: Path) -> None:
+    def add(tensors: dict[str, Any]) -> None:
+        tensors["roberta.embeddings.position_embeddings.weight"] = torch.zeros(4, 64)
+
+    change_tensors(folder / "model.safetensors", add)
+    assert "1 tensors in original/model.safetensors belong to nothing" in refusal(folder)
+
+
+def test_a_tensor_that_is_there_twice_is_named(folder: Path) -> None:
+    save_file({"emb_ln.bias": torch.zeros(64)}, folder / "model-2.safetensors")
+    assert "the tensor emb_ln.bias is there twice" in refusal(folder)
+
+
+def test_a_tensor_of_another_shape_is_named(hf_folder: Path) -> None:
+    def grow(tensors: dict[str, Any]) -> None:
+        tensors["encoder.layers.0.mlp.fc2.weight"] = torch.zeros(64, 129)
+
+    change_tensors(hf_folder / "model.safetensors", grow)
+    assert "has shape (64, 129); the config asks for (64, 128)" in refusal(hf_folder)
+
+
+def test_missing_adapters_are_refused(hf_folder: Path) -> None:
+    (hf_folder / "separation" / "adapter_config.json").unlink()
+    assert "adapter folders separation" in refusal(hf_folder)
+
+
+def test_a_base_without_any_adapter_is_refused(folder: Path) -> None:
+    def strip(tensors: dict[str, Any]) -> None:
+        for key in list(tensors):
+            tensor = tensors.pop(key)
+            if "lora" not in key:
+                tensors[key.replace(WEIGHT, ".weight")] = tensor
+
+    change_tensors(folder / "model.safetensors", strip)
+    assert "neither adapters among its weights" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"use_rslora": True}, "use_rslora is True"),
+        ({"use_dora": True}, "use_dora is True"),
+        ({"bias": "all"}, "bias is 'all'"),
+        ({"peft_type": "LOHA"}, "peft_type is 'LOHA'"),
+        ({"rank_pattern": {"fc1": 8}}, "rank_pattern is {'fc1': 8}"),
+        ({"r": 8}, "adapters differ in (rank, alpha)"),
+        ({"lora_alpha": 4}, "adapters differ in (rank, alpha)"),
+    ],
+)
+def test_another_variant_of_lora_is_refused(
+    hf_folder: Path, fields: dict[str, Any], said: str
+) -> None:
+    path = hf_folder / "text_matching" / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+    assert said in refusal(hf_folder)
+
+
+def test_an_hf_checkpoint_may_leave_rank_and_alpha_to_its_adapters(hf_folder: Path) -> None:
+    expected = embedder.load(hf_folder, dtype="float32").embed([row()])
+    change_config(hf_folder, lora_rank=..., lora_alpha=...)
+    np.testing.assert_array_equal(
+        embedder.load(hf_folder, dtype="float32").embed([row()]), expected
+    )
+
+
+def test_weights_in_several_files_and_without_the_roberta_prefix_load(
+    folder: Path, shape: Shape
+) -> None:
+    expected = embedder.load(folder, dtype="float32").embed([row()])
+    tensors = {key.removeprefix("roberta."): t for key, t in random_tensors(shape).items()}
+    (folder / "model.safetensors").unlink()
+    for part in (0, 1):
+        keys = sorted(tensors)[part::2]
+        save_file({key: tensors[key] for key in keys}, folder / f"model-{part}.safetensors")
+    np.testing.assert_array_equal(embedder.load(folder, dtype="float32").embed([row()]), expected)
+
+
+def row() -> Row:
+    return Row.whole(np.array([0, 9, 8, 7, 2], np.int32), 3)
+
+
+def test_pickles_are_not_read(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    assert "other formats are not read" in refusal(folder)
+
+
+def test_damaged_files_are_refused_with_a_sentence(folder: Path, tmp_path: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"not a tensor")
+    assert "cannot be read as safetensors" in refusal(folder)
+    (folder / "config.json").write_text("{")
+    assert "is not valid JSON" in refusal(folder)
+    assert "has no config.json" in refusal(tmp_path / "nowhere")
+    with pytest.raises(CheckpointError, match="unknown dtype 'int8'"):
+        embedder.load(MINI, dtype="int8")
+    with pytest.raises(CheckpointError, match="unknown device 'tpu-9'"):
+        embedder.load(MINI, device="tpu-9")
+
+
+def test_a_model_is_a_folder_or_a_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert locate(str(MINI)) == MINI.resolve()
+    for nothing in ("./nowhere", "nowhere", "a/b/c"):
+        with pytest.raises(CheckpointError, match="neither a folder nor a hub id"):
+            locate(nothing)
+
+
+def test_the_embedded_model_has_the_published_architecture() -> None:
+    config = read_config(MINI)
+    assert (config.rotary_base, config.max_tokens, len(config.tasks)) == (20000.0, 8192, 5)

@@ -1,0 +1,136 @@
+"""The encoder against an independent implementation, and rows against their company."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model import embedder
+from model.embedder import Embedder
+from model.rows import Row
+from tests.checkpoints import MINI, Shape, random_tensors, write_hf, write_original
+from tests.conftest import random_row
+from tests.reference import Reference
+
+ADAPTERS = [None, 0, 1, 2, 3, 4]
+
+
+@pytest.fixture(scope="module")
+def reference(hf: Path) -> Reference:
+    return Reference(hf)
+
+
+@pytest.fixture(scope="module", params=["original", "hf"])
+def quintet(request: pytest.FixtureRequest) -> Embedder:
+    return embedder.load(request.getfixturevalue(request.param), dtype="float32")
+
+
+def hidden(quintet: Embedder, rows: list[Row]) -> list[np.ndarray]:
+    """Hidden states of each row of one batch."""
+    batch = quintet.pack(rows)
+    with torch.inference_mode():
+        states = quintet.encoder(batch).float().numpy()
+    order = sorted(range(len(rows)), key=lambda index: len(rows[index]), reverse=True)
+    starts = batch.row_starts.tolist()
+    by_row = {row: states[starts[at] : starts[at + 1]] for at, row in enumerate(order)}
+    return [by_row[index] for index in range(len(rows))]
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_hidden_states_and_vectors_equal_transformers_with_peft(
+    quintet: Embedder, reference: Reference, rng: np.random.Generator, adapter: int | None
+) -> None:
+    row = random_row(rng, int(rng.integers(2, 200)), adapter, spans=3)
+    np.testing.assert_allclose(hidden(quintet, [row])[0], reference.hidden(row), atol=1e-5)
+    np.testing.assert_allclose(quintet.embed([row]), reference.vectors(row), atol=1e-5)
+
+
+def test_a_mixed_batch_of_2_to_8192_tokens_equals_transformers_with_peft(
+    quintet: Embedder, reference: Reference, rng: np.random.Generator
+) -> None:
+    lengths = [2, 3, 17, 17, 64, 64, 64, 511, 1500, 2, 33, 8192]
+    rng.shuffle(lengths)
+    adapters = [*ADAPTERS, *ADAPTERS]
+    rows = [
+        random_row(rng, length, adapter, spans=int(rng.integers(1, 4)))
+        for length, adapter in zip(lengths, adapters, strict=True)
+    ]
+    expected = [reference.hidden(row) for row in rows]
+    for own, theirs in zip(hidden(quintet, rows), expected, strict=True):
+        np.testing.assert_allclose(own, theirs, atol=1e-5)
+    vectors = np.concatenate([reference.vectors(row) for row in rows])
+    np.testing.assert_allclose(quintet.embed(rows, 1 << 20), vectors, atol=1e-5)
+
+
+def test_adapters_are_really_different(quintet: Embedder, rng: np.random.Generator) -> None:
+    row = random_row(rng, 40, None)
+    rows = [Row(row.token_ids, adapter, row.spans) for adapter in ADAPTERS]
+    unit = unit_rows(quintet.embed(rows))
+    cosines = unit @ unit.T - np.eye(len(rows))
+    assert cosines.max() < 0.9
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        Shape(layers=3, width=96, heads=3, inner=160, rank=2, alpha=6, rotary_base=500.0, seed=1),
+        Shape(layers=1, tasks=("retrieval.query", "mine", "yours"), rank=8, alpha=16, seed=2),
+    ],
+)
+def test_other_shapes_ranks_alphas_and_task_lists_equal_too(
+    tmp_path: Path, shape: Shape, rng: np.random.Generator
+) -> None:
+    tensors = random_tensors(shape)
+    folder = write_hf(tmp_path / "hf", shape, tensors)
+    if shape.rotary_base != 20000.0:  # the native class reads the base from another field
+        rewrite(folder, rope_parameters={"rope_theta": shape.rotary_base, "rope_type": "default"})
+    reference = Reference(folder)
+    rows = [random_row(rng, 50, adapter) for adapter in (None, *range(len(shape.tasks)))]
+    expected = np.concatenate([reference.vectors(row) for row in rows])
+    for path in (folder, write_original(tmp_path / "original", shape, tensors)):
+        found = embedder.load(path, dtype="float32").embed(rows)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_adapters_whose_q_k_and_v_have_an_a_each_equal_too(
+    tmp_path: Path, shape: Shape, rng: np.random.Generator
+) -> None:
+    folder = write_hf(tmp_path / "hf", shape, one_a=False)
+    rows = [random_row(rng, 30, adapter) for adapter in ADAPTERS]
+    expected = np.concatenate([Reference(folder).vectors(row) for row in rows])
+    found = embedder.load(folder, dtype="float32").embed(rows)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "cosine"), [("float32", 0.999999), ("bfloat16", 0.9999)])
+def test_a_row_gets_the_same_vector_alone_and_in_any_batch(
+    dtype: str, cosine: float, rng: np.random.Generator
+) -> None:
+    quintet = embedder.load(MINI, dtype=dtype)
+    lengths = rng.integers(2, 300, 24)
+    rows = [random_row(rng, int(length), ADAPTERS[at % 6], 2) for at, length in enumerate(lengths)]
+    alone = unit_rows(np.concatenate([quintet.embed([row]) for row in rows]))
+    order = rng.permutation(len(rows))
+    spans = (2 * order[:, None] + [0, 1]).ravel()
+    together = unit_rows(quintet.embed([rows[index] for index in order], 1 << 20))
+    assert (together * alone[spans]).sum(axis=1).min() >= cosine
+
+
+def test_rows_do_not_see_each_other(quintet: Embedder, rng: np.random.Generator) -> None:
+    row, one, other = (random_row(rng, length, 2) for length in (20, 20, 20))
+    first, second = quintet.embed([row, one])[0], quintet.embed([row, other])[0]
+    np.testing.assert_allclose(first, second, atol=1e-6)
+
+
+def unit_rows(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def rewrite(folder: Path, **fields: object) -> None:
+    """Change fields of a checkpoint's config.json."""
+    import json
+
+    path = folder / "config.json"
+    config = {**json.loads(path.read_text()), **fields}
+    path.write_text(json.dumps(config))

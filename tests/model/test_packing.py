@@ -1,0 +1,111 @@
+"""Packing and pooling against slow and obvious loops; attention kernels against each other."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.attention import attend_sdpa, choose_attention
+from model.packing import PackedBatch, pack
+from model.pooling import mean_over_spans
+from model.rows import Row
+from tests.conftest import random_row
+
+CPU = torch.device("cpu")
+seeds = st.integers(0, 2**32 - 1)
+
+
+def random_rows(seed: int) -> list[Row]:
+    rng = np.random.default_rng(seed)
+    return [
+        random_row(rng, int(rng.integers(1, 12)), [None, 0, 4][rng.integers(3)], int(spans))
+        for spans in rng.integers(1, 5, rng.integers(1, 9))
+    ]
+
+
+def packed_order(rows: list[Row]) -> list[Row]:
+    return sorted(rows, key=len, reverse=True)
+
+
+@given(seeds)
+def test_a_batch_has_every_token_of_every_row_and_no_other(seed: int) -> None:
+    rows = random_rows(seed)
+    batch = pack(rows, CPU)
+    order = packed_order(rows)
+    assert batch.token_ids.tolist() == [i for row in order for i in row.token_ids]
+    assert batch.positions.tolist() == [at for row in order for at in range(len(row))]
+    adapters = [
+        -1 if row.adapter is None else row.adapter for row in order for _ in range(len(row))
+    ]
+    assert batch.adapters.tolist() == adapters
+    assert batch.row_starts.tolist() == np.cumsum([0, *map(len, order)]).tolist()
+    assert batch.longest == len(order[0])
+    assert batch.has_adapters == any(row.adapter is not None for row in rows)
+    covered = [(run.start, run.rows * run.length) for run in batch.equal_rows]
+    assert sum(tokens for _, tokens in covered) == len(batch.token_ids)
+
+
+@given(seeds)
+def test_a_vector_is_the_mean_of_its_span(seed: int) -> None:
+    rows = random_rows(seed)
+    batch = pack(rows, CPU)
+    hidden = torch.randn(len(batch.token_ids), 6, generator=torch.Generator().manual_seed(seed))
+    start_of = {}
+    for row, start in zip(packed_order(rows), batch.row_starts.tolist(), strict=False):
+        start_of[id(row)] = start
+    expected = [
+        hidden[start_of[id(row)] + start : start_of[id(row)] + stop].mean(dim=0)
+        for row in rows
+        for start, stop in row.spans.tolist()
+    ]
+    torch.testing.assert_close(mean_over_spans(hidden, batch), torch.stack(expected))
+
+
+def naive(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, batch: PackedBatch) -> torch.Tensor:
+    """Attention over all tokens with every other row masked out, spelled out in float32."""
+    starts = batch.row_starts.tolist()
+    owner = torch.repeat_interleave(
+        torch.arange(len(starts) - 1), torch.tensor(np.diff(starts))
+    ).to(q.device)
+    scores = torch.einsum("qhk,thk->hqt", q.float(), k.float()) / q.shape[2] ** 0.5
+    scores = scores.masked_fill(owner[:, None] != owner[None, :], float("-inf"))
+    return torch.einsum("hqt,thk->qhk", F.softmax(scores, dim=-1), v.float())
+
+
+@given(seeds)
+def test_attention_is_softmax_within_each_row(seed: int) -> None:
+    batch = pack(random_rows(seed), CPU)
+    shape = (3, len(batch.token_ids), 2, 8)
+    q, k, v = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    torch.testing.assert_close(attend_sdpa(q, k, v, batch), naive(q, k, v, batch))
+
+
+def test_a_cpu_and_float32_take_sdpa() -> None:
+    assert choose_attention(CPU, torch.bfloat16).name == "sdpa"
+    assert choose_attention(CPU, torch.float32).name == "sdpa"
+
+
+@pytest.mark.gpu
+def test_the_kernel_chosen_on_a_gpu_agrees_with_the_obvious_one(rng: np.random.Generator) -> None:
+    device = torch.device("cuda:0")
+    rows = [random_row(rng, int(length), None) for length in (1, 2, 17, 64, 64, 300, 2000)]
+    batch = pack(rows, device)
+    q, k, v = torch.randn(3, len(batch.token_ids), 16, 64, device=device, dtype=torch.bfloat16)
+    chosen = choose_attention(device, torch.bfloat16)
+    assert chosen.name != "sdpa"
+    found, expected = chosen.attend(q, k, v, batch).float(), naive(q, k, v, batch)
+    assert F.cosine_similarity(found.flatten(1), expected.flatten(1)).min() > 0.999
+
+
+@pytest.mark.gpu
+def test_a_gpu_in_bfloat16_agrees_with_a_cpu_in_float32(rng: np.random.Generator) -> None:
+    from model import embedder
+    from tests.checkpoints import MINI
+
+    lengths = [2, 9, 64, 500, 8192]
+    rows = [random_row(rng, length, adapter) for adapter, length in enumerate(lengths)]
+    found = torch.from_numpy(embedder.load(MINI, "cuda:0", "bfloat16").embed(rows, 1 << 20))
+    expected = torch.from_numpy(embedder.load(MINI, "cpu", "float32").embed(rows))
+    assert F.cosine_similarity(found, expected).min() > 0.999
