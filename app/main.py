@@ -71,7 +71,13 @@ def create_app(settings: Settings) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         starts = tuple(
-            Start(str(folder), device, settings.dtype, settings.max_batch_tokens)
+            Start(
+                folder=str(folder),
+                device=device,
+                dtype=settings.dtype,
+                max_batch_tokens=settings.max_batch_tokens,
+                log_format=settings.log_format,
+            )
             for device in settings.devices
         )
         crew = Crew(starts, config.hidden_size, metrics, greet, app.state.on_start_failed)

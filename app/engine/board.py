@@ -91,6 +91,14 @@ class Board(Generic[Packed]):
             self._ended = True
             self._changed.notify_all()
 
+    def abandon(self) -> None:
+        """Nobody is there to answer: drop everything and end."""
+        with self._changed:
+            self._ended = True
+            for number in list(self._jobs):
+                self._forget(number)
+            self._changed.notify_all()
+
     def plan(self) -> NextBatch | None:
         """Wait until rows wait that are not planned; None when there never will be any."""
         with self._changed:

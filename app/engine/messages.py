@@ -30,6 +30,7 @@ class Start(msgspec.Struct, frozen=True, tag=True):
     device: str
     dtype: str
     max_batch_tokens: int | None
+    log_format: str = "text"
 
 
 class Embed(msgspec.Struct, frozen=True, tag=True):

@@ -11,7 +11,8 @@ Promises:
 4. The rows of a cancelled job that do not run yet never run, prepared ones included.
 5. A batch that fails is tried again in halves, so that a poisonous row fails alone.
 6. When the HTTP process ends its stream, what has arrived is answered first, then the worker
-   exits with 0; signals to the process group are left to the HTTP process.
+   exits with 0; when it is gone altogether, nothing more is computed. Signals to the process group
+   are left to the HTTP process.
 
 Four threads, each a verb: `receive` words, `prepare` the next batch, `compute` it (the main
 thread, as CUDA likes it), `reply`. What they share is the Board, and nothing else.
@@ -134,7 +135,8 @@ class Worker:
                 for message in said:
                     self._connection.sendall(messages.frame(message))
             except OSError:
-                log.warning("the HTTP process is gone; its answers are dropped")
+                log.warning("the HTTP process is gone; what it asked for is dropped")
+                self._board.abandon()
 
 
 def end_process(failure: threading.ExceptHookArgs) -> None:
@@ -149,11 +151,11 @@ def main() -> None:
     threading.excepthook = end_process
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.SIG_IGN)
-    configure_logging()
     connection = socket.socket(fileno=int(sys.argv[1]))
     start = messages.read_to_worker(connection)
     if not isinstance(start, messages.Start):
         return
+    configure_logging(start.log_format)
     from model import embedder  # noqa: PLC0415  (torch enters here)
 
     began = time.perf_counter()

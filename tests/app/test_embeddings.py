@@ -1,0 +1,293 @@
+"""POST /v1/embeddings on a running service, against the same model asked one text at a time."""
+
+import base64
+import itertools
+import json
+from typing import Any
+
+import httpx
+import numpy as np
+import openai
+import pytest
+
+from model.embedder import Embedder
+from tests.checkpoints import TASKS
+from tests.server import Service
+
+SKINCARE = [
+    "Organic skincare for sensitive skin with aloe vera and chamomile.",
+    "Bio-Hautpflege für empfindliche Haut mit Aloe Vera und Kamille.",
+    "Cuidado de la piel orgánico para piel sensible con aloe vera y manzanilla.",
+    "针对敏感肌专门设计的天然有机护肤产品。",
+    "新しいメイクのトレンドは鮮やかな色と革新的な技術に焦点を当てています。",
+]
+
+
+def vectors(response: httpx.Response) -> np.ndarray:
+    assert response.status_code == 200, response.text
+    data = response.json()["data"]
+    assert [each["index"] for each in data] == list(range(len(data)))
+    return np.array([each["embedding"] for each in data], np.float32)
+
+
+def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    return np.asarray((one * other).sum(axis=1) / norms)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("late_chunking", [False, True])
+def test_each_task_is_read_by_its_own_adapter(
+    service: Service, quintet: Embedder, task: str, late_chunking: bool
+) -> None:
+    found = vectors(service.embed(input=SKINCARE, task=task, late_chunking=late_chunking))
+    for candidate, late in itertools.product(TASKS, (False, True)):
+        expected = quintet.embed_texts(SKINCARE, candidate, late_chunking=late)
+        same = (candidate, late) == (task, late_chunking)
+        assert (cosines(found, expected).mean() > 0.9999) == same
+
+
+def test_the_launch_posts_request(service: Service) -> None:
+    body = {"model": "quintet-mini", "input": SKINCARE, "task": "text-matching", "dimensions": 256}
+    plain, late = service.embed(**body).json(), service.embed(**body, late_chunking=True).json()
+    unit = np.array([each["embedding"] for each in plain["data"]])
+    np.testing.assert_allclose(np.linalg.norm(unit, axis=1), 1, atol=1e-6)
+    similarity = unit @ unit.T
+    skincare = np.mean([similarity[pair] for pair in itertools.combinations(range(4), 2)])
+    assert skincare > similarity[:4, 4].mean() + 0.05
+    # Late chunking changes the values and nothing else of the form.
+    for each in (plain, late):
+        each["values"] = [entry.pop("embedding") for entry in each["data"]]
+        each.pop("usage")
+    assert plain.pop("values") != late.pop("values")
+    assert plain == late
+
+
+def test_usage_counts_a_late_chunked_request_as_one_row(service: Service) -> None:
+    plain = service.embed(input=SKINCARE).json()["usage"]
+    late = service.embed(input=SKINCARE, late_chunking=True).json()["usage"]
+    query = service.embed(input=SKINCARE, task="retrieval.query").json()["usage"]
+    assert plain["prompt_tokens"] == plain["total_tokens"] == late["total_tokens"] + 2 * 4
+    assert query == plain
+
+
+@pytest.mark.parametrize("dimensions", [1, 2, 7, 32, 255, 256, "64", 64.0])
+def test_any_dimensions_up_to_the_width_give_unit_vectors(
+    service: Service, precise: Embedder, dimensions: Any
+) -> None:
+    found = vectors(service.embed(input=SKINCARE, task="separation", dimensions=dimensions))
+    expected = precise.embed_texts(SKINCARE, "separation", dimensions=int(dimensions))
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
+    if int(dimensions) > 2:
+        assert cosines(found, expected).min() > 0.999
+
+
+def test_without_normalised_a_shorter_vector_is_the_head_of_the_longer_one(service: Service) -> None:
+    whole = vectors(service.embed(input="x", normalized=False))
+    head = vectors(service.embed(input="x", normalized=False, dimensions=40))
+    np.testing.assert_allclose(head, whole[:, :40], rtol=1e-6)
+    assert abs(np.linalg.norm(whole) - 1) > 0.1
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    ["x y", {"text": "x y"}, ["x y"], [{"text": "x y"}], [{"text": "x y", "id": "7"}]],
+)
+def test_inputs_of_every_form_are_the_same_text(service: Service, inputs: Any) -> None:
+    expected = vectors(service.embed(input="x y"))
+    assert cosines(vectors(service.embed(input=inputs)), expected).min() > 0.9999
+    mixed = vectors(service.embed(input=["a", {"text": "x y"}]))
+    assert cosines(mixed[1:], expected).min() > 0.9999
+
+
+@pytest.mark.parametrize("inputs", ["", [""], ["", "x", ""]])
+def test_an_empty_text_embeds(service: Service, inputs: Any) -> None:
+    found = vectors(service.embed(input=inputs))
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
+    vectors(service.embed(input=inputs, late_chunking=True))
+
+
+@pytest.mark.parametrize("field", ["embedding_type", "encoding_format", "encoding_type"])
+def test_embedding_types_under_each_name(service: Service, field: str) -> None:
+    expected = vectors(service.embed(input=SKINCARE))
+    assert vectors(service.embed(input=SKINCARE, **{field: "float"})).shape == expected.shape
+    data = service.embed(input=SKINCARE, **{field: "base64"}).json()["data"]
+    decoded = [np.frombuffer(base64.b64decode(each["embedding"]), "<f4") for each in data]
+    np.testing.assert_allclose(np.stack(decoded), expected, atol=2e-3)
+    bits = vectors(service.embed(input=SKINCARE, **{field: "ubinary"}))
+    assert bits.shape == (5, 32)
+    signed = vectors(service.embed(input=SKINCARE, **{field: "binary"}))
+    np.testing.assert_array_equal(signed, bits - 128)
+    data = service.embed(input=SKINCARE, **{field: ["float", "ubinary"]}).json()["data"]
+    assert set(data[0]["embedding"]) == {"float", "ubinary"}
+
+
+def test_the_openai_sdks_default_encoding_yields_to_an_explicit_type(service: Service) -> None:
+    body = {"input": "x", "encoding_format": "base64", "embedding_type": "ubinary"}
+    assert len(service.embed(**body).json()["data"][0]["embedding"]) == 32
+
+
+@pytest.mark.parametrize(
+    "alias",
+    [
+        {"texts": ["x y"], "task": "separation"},
+        {"content": "x y", "task": "separation"},
+        {"input": "x y", "task_type": "separation"},
+        {"input": "x y", "task": "separation", "task_type": "separation"},
+    ],
+)
+def test_aliases_mean_the_field(service: Service, alias: dict[str, Any]) -> None:
+    expected = vectors(service.embed(input="x y", task="separation"))
+    response = service.embed(**alias)
+    assert cosines(vectors(response), expected).min() > 0.9999
+    assert "x-ignored-fields" not in response.headers
+    for name in ("output_dimension", "output_dimensionality"):
+        assert vectors(service.embed(input="x", **{name: 16})).shape == (1, 16)
+
+
+def test_null_is_absent(service: Service) -> None:
+    names = ["model", "task", "dimensions", "late_chunking", "embedding_type", "encoding_format"]
+    names += ["normalized", "truncate", "user"]
+    response = service.embed(input="x", **dict.fromkeys(names))
+    expected = vectors(service.embed(input="x"))
+    np.testing.assert_allclose(vectors(response), expected, atol=2e-3)
+
+
+def test_unknown_fields_are_ignored_and_named(service: Service) -> None:
+    response = service.embed(input="x", dimension=12, user="someone", ünder="x")
+    assert vectors(response).shape == (1, 256)
+    assert response.headers["x-ignored-fields"] == "dimension, \\xfcnder"
+    many = service.embed(input="x", **{f"field{number}": 1 for number in range(100)})
+    assert many.headers["x-ignored-fields"].endswith("and 80 more")
+
+
+def test_truncation_is_asked_for_and_said(service: Service) -> None:
+    inputs = ["a", "b " * 8193]
+    response = service.embed(input=inputs, truncate=True)
+    assert vectors(response).shape == (2, 256)
+    assert response.headers["x-truncated-inputs"] == "1"
+    assert response.json()["usage"]["total_tokens"] == 3 + 8194
+    vectors(service.embed(input="b " * 8192, task="retrieval.passage"))
+
+
+def test_an_answer_is_signed_with_the_name_that_was_asked_for(service: Service) -> None:
+    for name in ("jina-embeddings-v3", "text-embedding-3-small", "quintet-mini"):
+        assert service.embed(input="x", model=name).json()["model"] == name
+    assert service.embed(input="x").json()["model"] == "jina-embeddings-v3"
+
+
+def test_the_openai_sdk_gets_floats_from_its_default_of_base64(service: Service) -> None:
+    client = openai.OpenAI(base_url=f"{service.url}/v1", api_key="none")
+    answer = client.embeddings.create(
+        model="quintet-mini", input=SKINCARE, extra_body={"task": "separation"}
+    )
+    found = np.array([each.embedding for each in answer.data], np.float32)
+    expected = vectors(service.embed(input=SKINCARE, task="separation"))
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens > 0
+    assert "quintet-mini" in [model.id for model in client.models.list()]
+    with pytest.raises(openai.UnprocessableEntityError) as caught:
+        client.embeddings.create(model="quintet-mini", input="x", extra_body={"task": "nope"})
+    assert caught.value.param == "task"
+    assert caught.value.request_id
+    client.close()
+
+
+# What is refused: (body, status, code, a part of the sentence).
+REFUSED: list[tuple[Any, int, str, str]] = [
+    ({}, 422, "VALIDATION_ERROR", "input: field required"),
+    ({"input": None}, 422, "VALIDATION_ERROR", "input: field required"),
+    ({"input": []}, 422, "VALIDATION_ERROR", "input is an empty list"),
+    ({"input": 5}, 422, "VALIDATION_ERROR", "input must be a text"),
+    ({"input": ["a", 5]}, 422, "VALIDATION_ERROR", "input[1] must be a text"),
+    ({"input": ["a", None]}, 422, "VALIDATION_ERROR", "not null"),
+    ({"input": [{"image": "x"}]}, 422, "VALIDATION_ERROR", "not an object with image"),
+    ({"input": [1, 2]}, 400, "INPUT_TOKEN_IDS_UNSUPPORTED", "check_embedding_ctx_length=False"),
+    ({"input": [[1], [2]]}, 400, "INPUT_TOKEN_IDS_UNSUPPORTED", "token ids"),
+    ({"input": ["x"] * 2049}, 400, "INPUT_LIMIT_EXCEEDED", "has 2049 inputs"),
+    ({"input": "b " * 8193}, 400, "INPUT_TOKEN_LIMIT_EXCEEDED", "input[0] has 8193 tokens"),
+    (
+        {"input": ["b " * 5000] * 2, "late_chunking": True},
+        400,
+        "INPUT_TOKEN_LIMIT_EXCEEDED",
+        "these 2 inputs have 10000",
+    ),
+    ({"input": "x", "task": "retrieval"}, 422, "VALIDATION_ERROR", "unknown task 'retrieval'"),
+    ({"input": "x", "task": ""}, 422, "VALIDATION_ERROR", "unknown task ''"),
+    ({"input": "x", "task": 1}, 422, "VALIDATION_ERROR", "task: input should be a valid string"),
+    (
+        {"input": "x", "task": "separation", "task_type": "classification"},
+        422,
+        "VALIDATION_ERROR",
+        "task and task_type are names of one field",
+    ),
+    ({"input": "x", "dimensions": 0}, 422, "VALIDATION_ERROR", "dimensions: input should be gre"),
+    ({"input": "x", "dimensions": -1}, 422, "VALIDATION_ERROR", "dimensions: "),
+    ({"input": "x", "dimensions": 257}, 422, "VALIDATION_ERROR", "vectors have 1 to 256"),
+    ({"input": "x", "dimensions": 1.5}, 422, "VALIDATION_ERROR", "dimensions: "),
+    ({"input": "x", "dimensions": True}, 422, "VALIDATION_ERROR", "dimensions: "),
+    ({"input": "x", "late_chunking": "maybe"}, 422, "VALIDATION_ERROR", "late_chunking: "),
+    ({"input": "x", "embedding_type": "int8"}, 422, "VALIDATION_ERROR", "'float', 'base64'"),
+    ({"input": "x", "embedding_type": []}, 422, "VALIDATION_ERROR", "embedding_type: "),
+    ({"input": "x", "model": "gpt-4"}, 404, "INPUT_MODEL_NOT_FOUND", "'gpt-4' is not served"),
+    ([], 422, "VALIDATION_ERROR", "must be a JSON object"),
+    ("text", 422, "VALIDATION_ERROR", "must be a JSON object"),
+    (b"", 400, "INPUT_INVALID_JSON", "not valid JSON"),
+    (b"{", 400, "INPUT_INVALID_JSON", "not valid JSON"),
+    (b'{"input": "\\ud800"}', 400, "INPUT_INVALID_JSON", "not valid JSON"),
+    (b'{"input": "x", "dimensions": NaN}', 422, "VALIDATION_ERROR", "dimensions: "),
+    (b"[" * 100_000, 400, "INPUT_INVALID_JSON", "not valid JSON"),
+    (b"\xff\xfe", 400, "INPUT_INVALID_JSON", "not valid JSON"),
+]
+
+
+@pytest.mark.parametrize(("body", "status", "code", "said"), REFUSED)
+def test_what_is_refused_has_the_one_error_body_and_never_reaches_the_queue(
+    service: Service, body: Any, status: int, code: str, said: str
+) -> None:
+    before = service.metric("batch_tokens_count")
+    content = body if isinstance(body, bytes) else json.dumps(body)
+    response = httpx.post(f"{service.url}/v1/embeddings", content=content, timeout=60)
+    assert service.metric("batch_tokens_count") == before
+    assert_error(response, status, code, said)
+
+
+def assert_error(response: httpx.Response, status: int, code: str, said: str) -> None:
+    assert response.status_code == status
+    body = response.json()
+    assert isinstance(body["detail"], str)
+    assert said in body["detail"]
+    assert body["code"] == code
+    assert body["request_id"] == response.headers["x-request-id"]
+    assert set(body["error"]) == {"message", "type", "param", "code"}
+    assert body["error"]["message"] == body["detail"]
+    if status == 422:
+        assert all(set(e) == {"field", "message", "type", "input"} for e in body["errors"])
+        assert all(e["field"].startswith("body") for e in body["errors"])
+    else:
+        assert "errors" not in body
+
+
+def test_a_body_over_the_limit_is_refused_by_its_header_and_while_it_is_read(
+    service: Service,
+) -> None:
+    big = b'{"input": "' + b"x" * 33_554_432 + b'"}'
+    url = f"{service.url}/v1/embeddings"
+    said = f"has {len(big)} bytes; at most 33554432"
+    assert_error(httpx.post(url, content=big, timeout=60), 413, "INPUT_BODY_TOO_LARGE", said)
+    parts = (big[start : start + 65536] for start in range(0, len(big), 65536))
+    response = httpx.post(url, content=parts, timeout=60)
+    assert_error(response, 413, "INPUT_BODY_TOO_LARGE", "goes on past 33554432 bytes")
+
+
+def test_an_error_does_not_echo_a_document(service: Service) -> None:
+    body = service.embed(input="x", task="secret " * 1000).json()
+    assert len(json.dumps(body["errors"])) < 10_000
+    assert len(body["errors"][0]["input"]) < 200
+
+
+def test_unusual_texts_embed(service: Service) -> None:
+    texts = ["\x00", "مرحبا بالعالم", "👩‍👩‍👧‍👦🏳️‍🌈", "x" * 100_000, "\u202eabc", " \n\t ", "</s><s>"]
+    found = vectors(service.embed(input=texts, truncate=True))
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)

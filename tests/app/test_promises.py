@@ -1,0 +1,207 @@
+"""The engine's promises on a running service: under load, hang-ups, a full queue, signals, kills."""
+
+import asyncio
+import concurrent.futures
+import random
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+
+import httpx
+import numpy as np
+import pytest
+
+from model.embedder import Embedder
+from tests.checkpoints import TASKS
+from tests.server import Service, running
+
+BULK = {"input": [f"number {index} of many short texts" for index in range(2048)]}
+WORDS = "alpha beta gamma delta epsilon Hautpflege 新しい maquillage winter tax bread".split()
+
+
+def single_text(rng: random.Random) -> str:
+    return " ".join(rng.choices(WORDS, k=rng.randint(1, 20)))
+
+
+def cosine(one: np.ndarray, other: np.ndarray) -> float:
+    return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
+
+
+@pytest.mark.slow
+def test_16_clients_with_random_tasks_get_the_vector_the_text_gets_alone(
+    service: Service, quintet: Embedder
+) -> None:
+    """20 seconds of single short texts: only 200s, and each answer is its own caller's."""
+    seed = random.randrange(2**32)
+    print(f"random seed: {seed}")
+    answers: list[tuple[str, str, list[float]]] = []
+
+    async def client(number: int, until: float) -> None:
+        rng = random.Random(seed + number)
+        async with httpx.AsyncClient(base_url=service.url, timeout=60) as http:
+            while time.monotonic() < until:
+                text, task = single_text(rng), rng.choice(list(TASKS))
+                response = await http.post("/v1/embeddings", json={"input": text, "task": task})
+                assert response.status_code == 200, response.text
+                answers.append((text, task, response.json()["data"][0]["embedding"]))
+
+    async def all_clients() -> None:
+        until = time.monotonic() + 20
+        await asyncio.gather(*(client(number, until) for number in range(16)))
+
+    asyncio.run(all_clients())
+    assert len(answers) > 16 * 10
+    assert {task for _, task, _ in answers} == set(TASKS)
+    # A thousand of them, drawn at random, are embedded again one at a time.
+    for text, task, found in random.Random(seed).sample(answers, min(1000, len(answers))):
+        expected = quintet.embed_texts([text], task)[0]
+        assert cosine(np.array(found), expected) >= 0.9999, (text, task)
+
+
+def test_2048_inputs_do_not_delay_anothers_single_queries_beyond_two_batches() -> None:
+    with running(max_batch_tokens=256) as service, concurrent.futures.ThreadPoolExecutor() as pool:
+        bulk = pool.submit(service.embed, **BULK)
+        first_batch_done(service)
+        for _ in range(10):
+            before = service.metric("batch_rows_count")
+            assert service.embed(input="a single query").status_code == 200
+            # The running, the prepared and its own batch; two may pass around the two scrapes.
+            assert service.metric("batch_rows_count") - before <= 5
+        assert not bulk.done()
+        assert len(bulk.result().json()["data"]) == 2048
+
+
+def first_batch_done(service: Service) -> None:
+    """Wait until the engine has run a batch: ask the metrics, which answer between batches."""
+    deadline = time.monotonic() + 60
+    while service.metric("batch_rows_count") == 0:
+        assert time.monotonic() < deadline
+
+
+def send_and_keep_open(service: Service, body: bytes, request_id: str) -> socket.socket:
+    host, port = service.url.removeprefix("http://").split(":")
+    connection = socket.create_connection((host, int(port)))
+    head = (
+        f"POST /v1/embeddings HTTP/1.1\r\nHost: test\r\nContent-Length: {len(body)}\r\n"
+        f"x-request-id: {request_id}\r\n\r\n"
+    )
+    connection.sendall(head.encode() + body)
+    return connection
+
+
+def test_a_caller_who_hangs_up_costs_nothing_more() -> None:
+    body = httpx.Request("POST", "http://x", json=BULK).content
+    with running(max_batch_tokens=64) as service:
+        connection = send_and_keep_open(service, body, "gone")
+        first_batch_done(service)
+        connection.close()
+        service.log.wait_for(r"POST /v1/embeddings 499 .*request_id=gone")
+        assert service.metric("queue_tokens") == 0
+        before = service.metric("batch_rows_sum")
+        for _ in range(3):
+            assert service.embed(input="x").status_code == 200
+        # Three rows of ours; the rows of the one or two batches that ran when it was cancelled.
+        assert service.metric("batch_rows_sum") - before <= 3 + 2 * 12
+
+
+def test_a_full_queue_refuses_at_once_and_the_service_stays_responsive() -> None:
+    with (
+        running(max_queue_tokens=30_000, max_batch_tokens=256) as service,
+        concurrent.futures.ThreadPoolExecutor() as pool,
+    ):
+        bulk = pool.submit(service.embed, **BULK)
+        first_batch_done(service)
+        refused = service.embed(input=["word " * 500] * 40)
+        assert not bulk.done()
+        assert refused.status_code == 503
+        assert 1 <= int(refused.headers["retry-after"]) <= 120
+        assert refused.headers["x-should-retry"] == "true"
+        assert refused.json()["code"] == "SERVICE_UNAVAILABLE"
+        assert "of 30000 tokens wait, and this request has 20080" in refused.json()["detail"]
+        assert httpx.get(f"{service.url}/ready").status_code == 200
+        assert service.embed(input="a small one still fits").status_code == 200
+        assert service.metric("refused_total") == 1
+        assert bulk.result().status_code == 200
+        # What could never fit is the caller's mistake, not a reason to retry.
+        never = service.embed(input=["word " * 500] * 80)
+        assert (never.status_code, never.json()["code"]) == (400, "INPUT_TOKEN_LIMIT_EXCEEDED")
+        assert "retry-after" not in never.headers
+
+
+def test_a_request_that_waits_too_long_is_answered_504() -> None:
+    with running(request_timeout_s=0.5, max_batch_tokens=64) as service:
+        late = service.embed(**BULK)
+        assert (late.status_code, late.json()["code"]) == (504, "SERVICE_TIMEOUT")
+        assert service.metric("queue_tokens") == 0
+        assert service.embed(input="x").status_code == 200
+
+
+def test_sigterm_under_load_loses_no_accepted_request() -> None:
+    """Clients send until the port is closed; whatever a connection took is answered."""
+    with running(drain_delay_s=1) as service:
+        outcomes: Counter[object] = Counter()
+        draining = threading.Event()
+
+        def client(number: int) -> None:
+            rng = random.Random(number)
+            with service.client() as http:
+                while True:
+                    try:
+                        body = {"input": [single_text(rng) for _ in range(rng.choice([1, 1, 60]))]}
+                        response = http.post("/v1/embeddings", json=body)
+                    except httpx.ConnectError:
+                        outcomes["port closed"] += 1
+                        return
+                    outcomes[response.status_code] += 1
+                    if draining.is_set():
+                        outcomes["close" if response.headers.get("connection") else "keep"] += 1
+
+        threads = [threading.Thread(target=client, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        first_batch_done(service)
+        service.process.send_signal(signal.SIGTERM)
+        service.log.wait_for("draining")
+        draining.set()
+        assert httpx.get(f"{service.url}/ready").json() == {"status": "draining"}
+        assert httpx.get(f"{service.url}/live").status_code == 200
+        for thread in threads:
+            thread.join(60)
+        assert service.process.wait(60) == 0
+        assert set(outcomes) - {"close", "keep"} == {200, "port closed"}
+        assert outcomes["port closed"] == 8
+        assert outcomes["close"] > 0
+
+
+def test_a_request_that_is_running_when_the_port_closes_is_answered() -> None:
+    with running(max_batch_tokens=256) as service, concurrent.futures.ThreadPoolExecutor() as pool:
+        bulk = pool.submit(service.embed, **BULK)
+        first_batch_done(service)
+        assert service.stop(signal.SIGTERM) == 0
+        assert len(bulk.result().json()["data"]) == 2048
+
+
+def test_a_killed_worker_is_started_again_and_what_it_held_is_answered() -> None:
+    with running(max_batch_tokens=256) as service, concurrent.futures.ThreadPoolExecutor() as pool:
+        bulk = pool.submit(service.embed, **BULK)
+        first_batch_done(service)
+        (worker,) = service.workers()
+        worker.kill()
+        lost = bulk.result()
+        assert (lost.status_code, lost.headers["retry-after"]) == (503, "1")
+        assert lost.json()["detail"] == "the worker ended while it held the request."
+        assert httpx.get(f"{service.url}/live").status_code == 200
+        service.log.wait_for("serving +http", count=2)
+        assert httpx.get(f"{service.url}/ready").status_code == 200
+        assert service.embed(input="x").status_code == 200
+        assert service.metric("worker_restarts_total") == 1
+
+
+def test_a_killed_service_leaves_no_worker_behind() -> None:
+    with running() as service:
+        (worker,) = service.workers()
+        service.process.kill()
+        service.process.wait(60)
+        assert worker.wait(60) in (0, None)

@@ -1,0 +1,120 @@
+"""Everything around the main route: models, probes, metrics, request ids, unknown paths."""
+
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.app.test_embeddings import assert_error
+from tests.server import Service, running
+
+
+def test_models_lists_every_served_name_and_says_what_the_small_model_is(service: Service) -> None:
+    with service.client() as client:
+        body = client.get("/v1/models").json()
+        names = ["jina-embeddings-v3", "text-embedding-3-small", "quintet-mini"]
+        assert [model["id"] for model in body["data"]] == names
+        assert body["object"] == "list"
+        for model in body["data"]:
+            assert model["object"] == "model"
+            assert "EMBED_MODEL=jinaai/jina-embeddings-v3" in model["description"]
+            assert "CC BY-NC 4.0" in model["description"]
+            assert client.get(f"/v1/models/{model['id']}").json() == model
+        gone = client.get("/v1/models/jinaai/other")
+        assert_error(gone, 404, "INPUT_MODEL_NOT_FOUND", "'jinaai/other' is not served")
+
+
+def test_probes_answer(service: Service) -> None:
+    with service.client() as client:
+        for path in ("/live", "/ready", "/health"):
+            assert (client.get(path).status_code, client.get(path).json()) == (200, {"status": "ok"})
+
+
+def test_unknown_paths_and_methods_have_the_one_error_body(service: Service) -> None:
+    with service.client() as client:
+        assert_error(client.get("/nope"), 404, "RESOURCE_NOT_FOUND", "there is no /nope")
+        said = "there is another method for /v1/embeddings"
+        assert_error(client.get("/v1/embeddings"), 405, "RESOURCE_NOT_FOUND", said)
+
+
+def test_every_answer_has_a_request_id_the_callers_own_if_it_is_sane(service: Service) -> None:
+    with service.client() as client:
+        for path in ("/live", "/nope", "/v1/models", "/metrics"):
+            assert re.fullmatch("[0-9a-f]{32}", client.get(path).headers["x-request-id"])
+        sent = client.get("/live", headers={"x-request-id": "mine-1.2_3"})
+        assert sent.headers["x-request-id"] == "mine-1.2_3"
+        bad = client.get("/live", headers={"x-request-id": "a b"})
+        assert re.fullmatch("[0-9a-f]{32}", bad.headers["x-request-id"])
+
+
+def test_one_line_a_request_without_its_text(service: Service) -> None:
+    headers = {"x-request-id": "the-line"}
+    with service.client(headers=headers) as client:
+        body = {"input": "a secret text", "task": "separation"}
+        client.post("/v1/embeddings", json=body).raise_for_status()
+    line = service.log.wait_for("request_id=the-line").string
+    for part in ("POST /v1/embeddings 200", "task=separation", "inputs=1", "tokens="):
+        assert part in line
+    assert "secret" not in service.log.text()
+
+
+def test_metrics_count_requests_tokens_and_batches(service: Service) -> None:
+    names = ["requests_total", "tokens_total", "batch_rows_count", "forward_seconds_count"]
+    before = {name: service.metric(name) for name in names}
+    tokens = service.embed(input=["a b c", "d"]).json()["usage"]["total_tokens"]
+    assert service.metric("tokens_total") - before["tokens_total"] == tokens
+    for name in ("requests_total", "batch_rows_count", "forward_seconds_count"):
+        assert service.metric(name) > before[name]
+    assert service.metric("queue_tokens") == 0
+    assert service.metric("workers_ready") == 1
+
+
+def test_the_http_process_has_no_torch_and_the_worker_has(service: Service) -> None:
+    own = Path(f"/proc/{service.process.pid}/maps").read_text()
+    (worker,) = service.workers()
+    assert "libtorch" not in own
+    assert "libtorch" in Path(f"/proc/{worker.pid}/maps").read_text()
+
+
+def test_the_log_says_what_is_served(service: Service) -> None:
+    text = service.log.text()
+    for part in ("quintet-mini", "device", "sdpa", "retrieval.query", "8192 tokens a text", "CC BY"):
+        assert part in text
+
+
+def test_json_logs_and_the_base_model_by_default() -> None:
+    import json
+
+    with running(log_format="json", default_task="none", dtype="float32") as service:
+        headers = {"x-request-id": "mine"}
+        url = f"{service.url}/v1/embeddings"
+        httpx.post(url, json={"input": "x"}, headers=headers).raise_for_status()
+        line = json.loads(service.log.wait_for('"request_id": "mine"').string)
+        assert (line["status"], line["task"], line["inputs"]) == (200, "none", 1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"model": "./nowhere"}, "neither a folder nor a hub id"),
+        ({"default_task": "clustering"}, "EMBED_DEFAULT_TASK: unknown task 'clustering'"),
+        ({"devices": "tpu-1"}, "cannot start: unknown device 'tpu-1'"),
+        ({"modle": "x"}, "Did you mean EMBED_MODEL?"),
+        ({"dtype": "int4"}, "EMBED_DTYPE"),
+    ],
+)
+def test_what_cannot_be_served_ends_with_a_sentence(settings: dict[str, str], said: str) -> None:
+    from tests.server import start
+
+    service = start(**settings)
+    assert service.process.wait(60) == 1
+    service.log.wait_for(re.escape(said), 5)
+    assert "Traceback" not in service.log.text()
+
+
+def test_a_port_that_is_taken_ends_with_exit_1(service: Service) -> None:
+    from tests.server import start
+
+    other = start(port=service.url.rpartition(":")[2])
+    assert other.process.wait(60) == 1

@@ -1,0 +1,119 @@
+"""A real service in a process of its own, as `make serve` starts it."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import psutil
+
+_START_S = 60
+_END_S = 60
+
+
+class LogLines:
+    """The service's log, line by line; waiting for a line is waiting for an event."""
+
+    def __init__(self, stream: Any) -> None:
+        self._lines: list[str] = []
+        self._changed = threading.Condition()
+        self._ended = False
+        threading.Thread(target=self._read, args=(stream,), daemon=True).start()
+
+    def _read(self, stream: Any) -> None:
+        with stream:
+            for line in stream:
+                with self._changed:
+                    self._lines.append(line.rstrip("\n"))
+                    self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def wait_for(self, pattern: str, timeout_s: float = _START_S, count: int = 1) -> re.Match[str]:
+        """The `count`th line that has the pattern."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: len(self._matches(pattern)) >= count or self._ended, timeout_s
+            )
+            matches = self._matches(pattern)
+            assert len(matches) >= count, f"no {pattern!r} in:\n{self.text()}"
+            return matches[count - 1]
+
+    def _matches(self, pattern: str) -> list[re.Match[str]]:
+        return [match for line in self._lines if (match := re.search(pattern, line))]
+
+    def text(self) -> str:
+        """All lines so far."""
+        return "\n".join(self._lines)
+
+
+class Service:
+    """A running service."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.log = LogLines(process.stderr)
+        self.url = ""
+
+    def wait_until_ready(self) -> None:
+        self.url = self.log.wait_for(r'serving +(http://[^\s"]+)').group(1)
+
+    def client(self, **options: Any) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=120, **options)
+
+    def embed(self, **body: Any) -> httpx.Response:
+        """One embeddings request over a connection of its own."""
+        return httpx.post(f"{self.url}/v1/embeddings", json=body, timeout=120)
+
+    def metric(self, name: str) -> float:
+        """The sum of a series over its labels."""
+        text = httpx.get(f"{self.url}/metrics", timeout=120).text
+        values = re.findall(rf"^quintet_{name}(?:{{[^}}]*}})? (\S+)$", text, re.MULTILINE)
+        assert values, f"no series {name}"
+        return sum(map(float, values))
+
+    def workers(self) -> list[psutil.Process]:
+        children = psutil.Process(self.process.pid).children()
+        return [child for child in children if "app.engine.worker" in child.cmdline()]
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> int:
+        """Signal the service and wait for its end; its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(_END_S)
+
+
+def start(**settings: object) -> Service:
+    """Start `python -m app serve` with EMBED_* settings, on a free port."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("EMBED_")}
+    own = {"port": 0, "drain_delay_s": 0, **settings}
+    environment.update({f"EMBED_{name.upper()}": str(value) for name, value in own.items()})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app", "serve"], env=environment, stderr=subprocess.PIPE, text=True
+    )
+    return Service(process)
+
+
+@contextmanager
+def running(**settings: object) -> Iterator[Service]:
+    """A ready service, ended when the block is left."""
+    service = start(**settings)
+    try:
+        service.wait_until_ready()
+        yield service
+    finally:
+        if service.process.poll() is None:
+            service.process.send_signal(signal.SIGINT)
+        try:
+            service.process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            service.process.kill()
+            raise
+        print(service.log.text()[-4000:])
