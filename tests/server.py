@@ -92,7 +92,9 @@ class Service:
 
 def start(**settings: object) -> Service:
     """Start `python -m app serve` with EMBED_* settings, on a free port."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("EMBED_")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("EMBED_")
+    }
     own = {"port": 0, "drain_delay_s": 0, **settings}
     environment.update({f"EMBED_{name.upper()}": str(value) for name, value in own.items()})
     process = subprocess.Popen(

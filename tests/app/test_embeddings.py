@@ -3,6 +3,7 @@
 import base64
 import itertools
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,13 +15,8 @@ from model.embedder import Embedder
 from tests.checkpoints import TASKS
 from tests.server import Service
 
-SKINCARE = [
-    "Organic skincare for sensitive skin with aloe vera and chamomile.",
-    "Bio-Hautpflege für empfindliche Haut mit Aloe Vera und Kamille.",
-    "Cuidado de la piel orgánico para piel sensible con aloe vera y manzanilla.",
-    "针对敏感肌专门设计的天然有机护肤产品。",
-    "新しいメイクのトレンドは鮮やかな色と革新的な技術に焦点を当てています。",
-]
+# Four texts on skincare in four languages, and one on make-up in Japanese.
+SKINCARE = json.loads((Path(__file__).parent.parent / "golden" / "launch_post.json").read_text())
 
 
 def vectors(response: httpx.Response) -> np.ndarray:
@@ -83,7 +79,9 @@ def test_any_dimensions_up_to_the_width_give_unit_vectors(
         assert cosines(found, expected).min() > 0.999
 
 
-def test_without_normalised_a_shorter_vector_is_the_head_of_the_longer_one(service: Service) -> None:
+def test_without_normalised_a_shorter_vector_is_the_head_of_the_longer_one(
+    service: Service,
+) -> None:
     whole = vectors(service.embed(input="x", normalized=False))
     head = vectors(service.embed(input="x", normalized=False, dimensions=40))
     np.testing.assert_allclose(head, whole[:, :40], rtol=1e-6)
@@ -288,6 +286,14 @@ def test_an_error_does_not_echo_a_document(service: Service) -> None:
 
 
 def test_unusual_texts_embed(service: Service) -> None:
-    texts = ["\x00", "مرحبا بالعالم", "👩‍👩‍👧‍👦🏳️‍🌈", "x" * 100_000, "\u202eabc", " \n\t ", "</s><s>"]
+    texts = [
+        "\x00",
+        "مرحبا بالعالم",
+        "👩‍👩‍👧‍👦🏳️‍🌈",
+        "x" * 100_000,
+        "\u202eabc",
+        " \n\t ",
+        "</s><s>",
+    ]
     found = vectors(service.embed(input=texts, truncate=True))
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)

@@ -1,4 +1,4 @@
-"""The engine's promises on a running service: under load, hang-ups, a full queue, signals, kills."""
+"""The engine's promises on a running service: load, hang-ups, a full queue, signals, kills."""
 
 import asyncio
 import concurrent.futures
@@ -18,7 +18,7 @@ from tests.checkpoints import TASKS
 from tests.server import Service, running
 
 BULK = {"input": [f"number {index} of many short texts" for index in range(2048)]}
-WORDS = "alpha beta gamma delta epsilon Hautpflege 新しい maquillage winter tax bread".split()
+WORDS = ["alpha", "beta", "gamma", "Hautpflege", "新しい", "maquillage", "winter", "tax", "bread"]
 
 
 def single_text(rng: random.Random) -> str:
@@ -54,17 +54,19 @@ def test_16_clients_with_random_tasks_get_the_vector_the_text_gets_alone(
     asyncio.run(all_clients())
     assert len(answers) > 16 * 10
     assert {task for _, task, _ in answers} == set(TASKS)
-    # A thousand of them, drawn at random, are embedded again one at a time.
-    for text, task, found in random.Random(seed).sample(answers, min(1000, len(answers))):
+    # Some of them, drawn at random, are embedded again one at a time.
+    for text, task, found in random.Random(seed).sample(answers, min(400, len(answers))):
         expected = quintet.embed_texts([text], task)[0]
         assert cosine(np.array(found), expected) >= 0.9999, (text, task)
 
 
 def test_2048_inputs_do_not_delay_anothers_single_queries_beyond_two_batches() -> None:
-    with running(max_batch_tokens=256) as service, concurrent.futures.ThreadPoolExecutor() as pool:
-        bulk = pool.submit(service.embed, **BULK)
+    longer = [f"{text}, each one of some twenty tokens or more" for text in BULK["input"]]
+    # Batches that take long beside a hop over HTTP, so that counting them counts the delay.
+    with running(max_batch_tokens=1024) as service, concurrent.futures.ThreadPoolExecutor() as pool:
+        bulk = pool.submit(service.embed, input=longer)
         first_batch_done(service)
-        for _ in range(10):
+        for _ in range(5):
             before = service.metric("batch_rows_count")
             assert service.embed(input="a single query").status_code == 200
             # The running, the prepared and its own batch; two may pass around the two scrapes.

@@ -28,7 +28,10 @@ def test_models_lists_every_served_name_and_says_what_the_small_model_is(service
 def test_probes_answer(service: Service) -> None:
     with service.client() as client:
         for path in ("/live", "/ready", "/health"):
-            assert (client.get(path).status_code, client.get(path).json()) == (200, {"status": "ok"})
+            assert (client.get(path).status_code, client.get(path).json()) == (
+                200,
+                {"status": "ok"},
+            )
 
 
 def test_unknown_paths_and_methods_have_the_one_error_body(service: Service) -> None:
@@ -79,7 +82,14 @@ def test_the_http_process_has_no_torch_and_the_worker_has(service: Service) -> N
 
 def test_the_log_says_what_is_served(service: Service) -> None:
     text = service.log.text()
-    for part in ("quintet-mini", "device", "sdpa", "retrieval.query", "8192 tokens a text", "CC BY"):
+    for part in (
+        "quintet-mini",
+        "device",
+        "sdpa",
+        "retrieval.query",
+        "8192 tokens a text",
+        "CC BY",
+    ):
         assert part in text
 
 

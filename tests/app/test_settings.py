@@ -25,8 +25,10 @@ def test_variables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.served_model_names == ("a", "b")
 
 
-def test_a_mistyped_variable_is_refused_with_the_right_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SettingsError, match="EMBED_DEVICE. Did you mean EMBED_DEVICES?"):
+def test_a_mistyped_variable_is_refused_with_the_right_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(SettingsError, match=r"EMBED_DEVICE\. Did you mean EMBED_DEVICES\?"):
         read(monkeypatch, EMBED_DEVICE="cpu")
 
 

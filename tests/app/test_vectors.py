@@ -18,7 +18,9 @@ some_vectors = st.integers(1, 20).flatmap(
 
 
 @given(some_vectors, st.data())
-def test_a_cut_vector_has_length_one_after_it_is_cut(vectors: np.ndarray, data: st.DataObject) -> None:
+def test_a_cut_vector_has_length_one_after_it_is_cut(
+    vectors: np.ndarray, data: st.DataObject
+) -> None:
     dimensions = data.draw(st.integers(1, vectors.shape[1]))
     found = normalise(cut(vectors, dimensions))
     assert found.shape == (len(vectors), dimensions)
