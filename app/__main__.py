@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(_: argparse.Namespace) -> int:
     settings = read_settings()
     configure_logging(settings.log_format)
-    from app.main import serve  # noqa: PLC0415  (the other commands need no web framework)
+    from app.server import serve  # noqa: PLC0415  (the other commands need no web framework)
 
     return serve(settings)
 

@@ -1,30 +1,21 @@
-"""Joins the rooms: builds the application, starts the engine, serves, drains.
+"""Joins the rooms: builds the application, whose lifespan is the engine's."""
 
-Promise 7 of the house is kept here: after SIGTERM /ready turns 503 at once and answers ask callers
-to close their connections; after the drain delay the port closes; every accepted request is
-answered; the workers finish; exit 0. An interrupt from the keyboard skips the delay.
-"""
-
-import asyncio
 import contextlib
 import logging
-import signal
-import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-import uvicorn
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 
 from app import __version__
 from app.api import routes
+from app.api.answers import Model
 from app.api.embeddings import Embeddings, Rules
 from app.api.frame import Frame, answer_error
 from app.api.routes import Served
-from app.api.schemas import Model
 from app.engine.client import EngineClient
 from app.engine.messages import Start, Started
 from app.engine.supervisor import Crew, running_workers
@@ -39,12 +30,12 @@ from model.tokenizer import Tokenizer
 
 log = logging.getLogger("quintet")
 
-# Longer than a balancer keeps its idle connections (usually 60 s), so that it is never surprised.
-KEEP_ALIVE_S = 75
-
 
 def create_app(settings: Settings) -> FastAPI:
-    """The application, whose lifespan is the engine's. Fetches the checkpoint if it is not here.
+    """The application. Fetches the checkpoint if it is not here.
+
+    Whoever serves it sets `app.state.on_ready`, called when a worker has its model loaded, and
+    `app.state.on_start_failed`, called with the reason when the first one cannot.
 
     Raises:
         CheckpointError, SettingsError: it cannot be served; the sentence says why.
@@ -55,21 +46,42 @@ def create_app(settings: Settings) -> FastAPI:
     names = served_names(settings)
     metrics = Metrics(__version__, names[0])
     engine = EngineClient(settings.max_queue_tokens, settings.request_timeout_s, metrics)
-    served = Served(
+    app = FastAPI(
+        title="Quintet",
+        version=__version__,
+        summary="Embeddings of jina-embeddings-v3: five task adapters, resident together.",
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        lifespan=_lifespan(settings, folder, config, engine),
+    )
+    app.state.served = Served(
         _embeddings(settings, folder, config, engine),
         engine,
         metrics,
         tuple(_model(name, folder, config, embedded=embedded) for name in names),
         settings.max_body_bytes,
     )
+    app.include_router(routes.router)
+    app.add_exception_handler(QuintetError, answer_error)
+    app.add_exception_handler(HTTPException, answer_error)
+    app.add_middleware(Frame, served=app.state.served)
+    _document(app)
+    return app
 
-    def greet(started: Started) -> None:
-        for text in greeting(settings, config, started, names):
-            log.info(text)
-        app.state.on_ready()
+
+def _lifespan(
+    settings: Settings, folder: Path, config: EncoderConfig, engine: EngineClient
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """The engine runs as long as the application does."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        served: Served = app.state.served
+
+        def greet(started: Started) -> None:
+            for text in greeting(settings, config, started, served_names(settings)):
+                log.info(text)
+            app.state.on_ready()
+
         starts = tuple(
             Start(
                 folder=str(folder),
@@ -80,24 +92,11 @@ def create_app(settings: Settings) -> FastAPI:
             )
             for device in settings.devices
         )
-        crew = Crew(starts, config.hidden_size, metrics, greet, app.state.on_start_failed)
-        async with running_workers(crew, engine):
+        width, failed = config.hidden_size, app.state.on_start_failed
+        async with running_workers(Crew(starts, width, served.metrics, greet, failed), engine):
             yield
 
-    app = FastAPI(
-        title="Quintet",
-        version=__version__,
-        summary="Embeddings of jina-embeddings-v3: five task adapters, resident together.",
-        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
-        lifespan=lifespan,
-    )
-    app.state.served = served
-    app.include_router(routes.router)
-    app.add_exception_handler(QuintetError, answer_error)
-    app.add_exception_handler(HTTPException, answer_error)
-    app.add_middleware(Frame, served=served)
-    _document(app)
-    return app
+    return lifespan
 
 
 def served_names(settings: Settings) -> tuple[str, ...]:
@@ -150,73 +149,3 @@ def _document(app: FastAPI) -> None:
         return generate()
 
     app.openapi = openapi  # type: ignore[method-assign]
-
-
-class Server(uvicorn.Server):
-    """uvicorn with a drain, and with an exit code that says whether the model could be loaded."""
-
-    def __init__(self, settings: Settings, app: FastAPI) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                host=settings.host,
-                port=settings.port,
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                timeout_keep_alive=KEEP_ALIVE_S,
-                timeout_graceful_shutdown=int(settings.request_timeout_s) + 1,
-            )
-        )
-        self._served: Served = app.state.served
-        self._drain_delay_s = settings.drain_delay_s
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self.exit_code = 0
-        app.state.on_ready = self.on_ready
-        app.state.on_start_failed = self.on_start_failed
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen. Probes are answered from here on, while the model is still loading."""
-        self._loop = asyncio.get_running_loop()
-        await super().startup(sockets)
-
-    def on_ready(self) -> None:
-        """A worker is ready: tell where."""
-        address, port = self.servers[0].sockets[0].getsockname()[:2]
-        log.info("  serving  http://%s:%d", f"[{address}]" if ":" in address else address, port)
-
-    def on_start_failed(self, reason: str) -> None:
-        """The model cannot be loaded: end with the reason."""
-        log.error("cannot start: %s", reason)
-        self.exit_code = 1
-        self.should_exit = True
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """The first signal drains, a second one skips the delay, a third one waits for nobody."""
-        if self.should_exit:
-            self.force_exit = True
-        elif self._served.draining or sig == signal.SIGINT or self._loop is None:
-            self._served.draining = True
-            self.should_exit = True
-        else:
-            self._served.draining = True
-            self._loop.call_soon_threadsafe(self._drain)
-
-    def _drain(self) -> None:
-        assert self._loop is not None
-        log.info("draining: not ready; the port closes in %g s", self._drain_delay_s)
-        self._loop.call_later(self._drain_delay_s, setattr, self, "should_exit", True)
-
-
-def serve(settings: Settings) -> int:
-    """Serve until a signal; the exit code is 0 after a drain, 1 if the model cannot be loaded.
-
-    Raises:
-        CheckpointError, SettingsError: as create_app.
-    """
-    server = Server(settings, create_app(settings))
-    try:
-        server.run()
-    except SystemExit:  # uvicorn's word for an address that cannot be listened on
-        return 1
-    return server.exit_code

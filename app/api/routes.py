@@ -5,16 +5,10 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from app.api.answers import EmbeddingsResponse, ErrorBody, Health, Model, ModelList
 from app.api.connection import read_body, unless_gone
 from app.api.embeddings import Embeddings
-from app.api.schemas import (
-    EmbeddingsRequest,
-    EmbeddingsResponse,
-    ErrorBody,
-    Health,
-    Model,
-    ModelList,
-)
+from app.api.schemas import EmbeddingsRequest
 from app.api.vectors import to_json
 from app.engine.client import EngineClient
 from app.errors import UnknownModelError

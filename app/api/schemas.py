@@ -1,4 +1,4 @@
-"""The wire: request and response models of the embeddings route.
+"""The wire, inwards: the body of POST /v1/embeddings.
 
 A field has one name here and is also taken by the names that other APIs and SDKs have for it.
 `null` is the same as absent. Unknown fields are ignored, and named in a response header.
@@ -182,83 +182,3 @@ def _resolved(body: dict[str, Any]) -> dict[str, Any]:
         if values:
             fields[own] = values[0]
     return fields
-
-
-class Embedding(BaseModel):
-    """One vector: numbers, base64, or an object with a key for each type asked for."""
-
-    object: Literal["embedding"]
-    index: int
-    embedding: list[float] | list[int] | str | dict[EmbeddingType, list[float] | list[int] | str]
-
-
-class Usage(BaseModel):
-    """Tokens of the texts and two special tokens a row; a late-chunked request is one row."""
-
-    prompt_tokens: int
-    total_tokens: int
-
-
-class EmbeddingsResponse(BaseModel):
-    """The answer of POST /v1/embeddings, vectors in the order of the inputs."""
-
-    model: str
-    object: Literal["list"]
-    usage: Usage
-    data: list[Embedding]
-
-
-class Model(BaseModel):
-    """A served name, in OpenAI's form with what a caller wants to know beside it."""
-
-    id: str
-    object: Literal["model"]
-    created: int
-    owned_by: str
-    name: str
-    description: str
-    context_length: int
-    max_output_length: int
-    matryoshka_dimensions: list[int]
-    tasks: list[str]
-
-
-class ModelList(BaseModel):
-    """The answer of GET /v1/models."""
-
-    object: Literal["list"]
-    data: list[Model]
-
-
-class Health(BaseModel):
-    """The answer of the probes."""
-
-    status: Literal["ok", "not ready", "draining"]
-
-
-class FieldErrorModel(BaseModel):
-    """One invalid field."""
-
-    field: str
-    message: str
-    type: str
-    input: Any
-
-
-class OpenAIError(BaseModel):
-    """The part of an error that OpenAI's SDKs read."""
-
-    message: str
-    type: str
-    param: str | None
-    code: str | None
-
-
-class ErrorBody(BaseModel):
-    """The body of every error; `errors` is there on 422 only."""
-
-    detail: str
-    code: str
-    request_id: str
-    error: OpenAIError
-    errors: list[FieldErrorModel] | None = None

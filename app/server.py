@@ -1,0 +1,94 @@
+"""Server: listens, serves, drains.
+
+Promise 7 of the house is kept here: after SIGTERM /ready turns 503 at once and answers ask callers
+to close their connections; after the drain delay the port closes; every accepted request is
+answered; the workers finish; exit 0. An interrupt from the keyboard skips the delay.
+"""
+
+import asyncio
+import logging
+import signal
+import socket
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from app.api.routes import Served
+from app.main import create_app
+from app.settings import Settings
+
+log = logging.getLogger("quintet")
+
+# Longer than a balancer keeps its idle connections (usually 60 s), so that it is never surprised.
+KEEP_ALIVE_S = 75
+
+
+class Server(uvicorn.Server):
+    """uvicorn with a drain, and with an exit code that says whether the model could be loaded."""
+
+    def __init__(self, settings: Settings, app: FastAPI) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                host=settings.host,
+                port=settings.port,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=int(settings.request_timeout_s) + 1,
+            )
+        )
+        self._served: Served = app.state.served
+        self._drain_delay_s = settings.drain_delay_s
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.exit_code = 0
+        app.state.on_ready = self.on_ready
+        app.state.on_start_failed = self.on_start_failed
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen. Probes are answered from here on, while the model is still loading."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+
+    def on_ready(self) -> None:
+        """A worker is ready: tell where."""
+        address, port = self.servers[0].sockets[0].getsockname()[:2]
+        log.info("  serving  http://%s:%d", f"[{address}]" if ":" in address else address, port)
+
+    def on_start_failed(self, reason: str) -> None:
+        """The model cannot be loaded: end with the reason."""
+        log.error("cannot start: %s", reason)
+        self.exit_code = 1
+        self.should_exit = True
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """The first signal drains, a second one skips the delay, a third one waits for nobody."""
+        if self.should_exit:
+            self.force_exit = True
+        elif self._served.draining or sig == signal.SIGINT or self._loop is None:
+            self._served.draining = True
+            self.should_exit = True
+        else:
+            self._served.draining = True
+            self._loop.call_soon_threadsafe(self._drain)
+
+    def _drain(self) -> None:
+        assert self._loop is not None
+        log.info("draining: not ready; the port closes in %g s", self._drain_delay_s)
+        self._loop.call_later(self._drain_delay_s, setattr, self, "should_exit", True)
+
+
+def serve(settings: Settings) -> int:
+    """Serve until a signal; the exit code is 0 after a drain, 1 if the model cannot be loaded.
+
+    Raises:
+        CheckpointError, SettingsError: as create_app.
+    """
+    server = Server(settings, create_app(settings))
+    try:
+        server.run()
+    except SystemExit:  # uvicorn's word for an address that cannot be listened on
+        return 1
+    return server.exit_code

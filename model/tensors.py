@@ -1,0 +1,62 @@
+"""Tensors: what stands in safetensors files, each tensor to be taken once."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from model.config import CheckpointError
+
+
+class TensorFiles:
+    """The tensors of safetensors files, each to be taken once. Files are mapped, not read."""
+
+    def __init__(self, paths: Iterable[Path], prefixes: tuple[str, ...]) -> None:
+        self._where = "no file"
+        self._file_of: dict[str, tuple[safe_open, str]] = {}
+        for path in paths:
+            self._where = f"{path.parent.name}/{path.name}"
+            try:
+                file = safe_open(path, framework="pt")
+            except (OSError, SafetensorError) as error:
+                raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from None
+            for key in file.keys():  # noqa: SIM118  (a safetensors file is no mapping)
+                self._add(key, file, prefixes)
+
+    def _add(self, key: str, file: safe_open, prefixes: tuple[str, ...]) -> None:
+        short = key
+        for prefix in prefixes:
+            short = short.removeprefix(prefix)
+        if short in self._file_of:
+            raise CheckpointError(f"the tensor {short} is there twice; seen in {self._where}.")
+        self._file_of[short] = (file, key)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._file_of
+
+    def take(self, key: str, shape: tuple[int, ...]) -> Tensor:
+        """The tensor of that name and shape, which is used up by this.
+
+        Raises:
+            CheckpointError: there is no such tensor (any more), or it has another shape.
+        """
+        if key not in self._file_of:
+            raise CheckpointError(f"the tensor {key} is missing in {self._where}.")
+        file, full_key = self._file_of.pop(key)
+        tensor: Tensor = file.get_tensor(full_key)
+        if tuple(tensor.shape) != shape:
+            raise CheckpointError(
+                f"the tensor {key} in {self._where} has shape {tuple(tensor.shape)}; "
+                f"the config asks for {shape}."
+            )
+        return tensor
+
+    def refuse_leftovers(self) -> None:
+        """Raise CheckpointError if a tensor was not taken, and name what was not."""
+        if self._file_of:
+            names = sorted(self._file_of)
+            shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+            raise CheckpointError(
+                f"{len(names)} tensors in {self._where} belong to nothing in this model: {shown}"
+            )
