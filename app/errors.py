@@ -8,6 +8,7 @@ QuintetError
 │   ├── TokenLimitError            400
 │   ├── RouteError                 404, 405
 │   ├── UnknownModelError          404
+│   ├── BodyTimeoutError           408
 │   ├── BodyTooLargeError          413
 │   └── InvalidFieldsError         422
 ├── ClientGoneError                499, for the log only: nobody reads it
@@ -147,6 +148,17 @@ class UnknownModelError(RequestError):
 
     def __init__(self, name: str, served: tuple[str, ...]) -> None:
         super().__init__(f"the model {name!r} is not served here; {', '.join(served)} is.")
+
+
+class BodyTimeoutError(RequestError):
+    """A body that does not arrive."""
+
+    status = 408
+    code = "INPUT_BODY_TIMEOUT"
+    openai_code = "body_timeout"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the body was not there within {seconds:g} s.")
 
 
 class BodyTooLargeError(RequestError):

@@ -58,7 +58,8 @@ def create_app(settings: Settings) -> FastAPI:
         engine,
         metrics,
         tuple(_model(name, folder, config, embedded=embedded) for name in names),
-        settings.max_body_bytes,
+        settings,
+        _facts(settings, config),
     )
     app.include_router(routes.router)
     app.add_exception_handler(QuintetError, answer_error)
@@ -119,7 +120,14 @@ def _embeddings(
         tasks.named(default)
     except UnknownTaskError as error:
         raise SettingsError(f"EMBED_DEFAULT_TASK: {error} Or choose {NO_TASK}.") from None
-    rules = Rules(served_names(settings), default, settings.max_inputs, config.hidden_size)
+    rules = Rules(
+        served_names(settings),
+        default,
+        settings.max_inputs,
+        config.max_tokens,
+        settings.max_document_tokens,
+        config.hidden_size,
+    )
     return Embeddings(rules, tasks, Tokenizer(folder, config), engine)
 
 
@@ -138,6 +146,23 @@ def _model(name: str, folder: Path, config: EncoderConfig, *, embedded: bool) ->
     )
 
 
+def _facts(settings: Settings, config: EncoderConfig) -> dict[str, Any]:
+    """What GET /info says, but for the workers."""
+    return {
+        "version": __version__,
+        "model": settings.model,
+        "revision": settings.model_revision,
+        "served_names": list(served_names(settings)),
+        "width": config.hidden_size,
+        "matryoshka_dimensions": list(config.matryoshka_dimensions),
+        "max_tokens": config.max_tokens,
+        "max_document_tokens": settings.max_document_tokens,
+        "max_inputs": settings.max_inputs,
+        "tasks": list(config.tasks),
+        "default_task": None if settings.default_task == NO_TASK else settings.default_task,
+    }
+
+
 def _document(app: FastAPI) -> None:
     """Add to the served document what FastAPI cannot see: the body that is read from bytes."""
     generate = app.openapi
@@ -145,7 +170,7 @@ def _document(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = generate()
-            document["components"]["schemas"]["EmbeddingsRequest"] = routes.request_schema()
+            document["components"]["schemas"].update(routes.body_schemas())
         return generate()
 
     app.openapi = openapi  # type: ignore[method-assign]

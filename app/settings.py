@@ -60,6 +60,14 @@ class Settings(BaseSettings):
     )
     max_inputs: int = Field(2048, ge=1, description="Inputs of one request.")
     max_body_bytes: int = Field(33_554_432, ge=1, description="Bytes of one request's body.")
+    body_timeout_s: float = Field(
+        30.0, gt=0, description="Seconds within which a request's body must have arrived."
+    )
+    max_document_tokens: int = Field(
+        131_072,
+        ge=1,
+        description="Tokens of a late-chunked document that is read in overlapping windows.",
+    )
     default_task: str = Field(
         "text-matching",
         min_length=1,

@@ -21,7 +21,7 @@ from model.packing import PackedBatch, pack
 from model.pooling import mean_over_spans
 from model.rows import Row, Vectors
 from model.tasks import Tasks
-from model.tokenizer import Tokenizer
+from model.tokenizer import Reading, Tokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Tokens of one forward pass where the caller does not batch by itself: past this, more tokens make
@@ -109,8 +109,9 @@ class Embedder:
             UnknownTaskError: the model has no such task.
             TooManyTokensError: a text, or the document, is over the model's limit.
         """
-        inputs = self.tokenizer.rows(texts, self.tasks.named(task), late_chunking=late_chunking)
-        vectors = self.embed(inputs.rows)[:, :dimensions]
+        reading = Reading(late_chunking=late_chunking)
+        inputs = self.tokenizer.rows(texts, self.tasks.named(task), reading)
+        vectors = inputs.vectors(self.embed(inputs.rows))[:, :dimensions]
         # Cut first: cutting shortens a vector.
         unit: Vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         return unit

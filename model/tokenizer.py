@@ -12,8 +12,9 @@ import numpy as np
 import tokenizers
 
 from model.config import CheckpointError, EncoderConfig
-from model.rows import Row, TokenIds
+from model.rows import Row, TokenIds, Vectors
 from model.tasks import Task
+from model.windows import Parts, windows
 
 SPECIAL_TOKENS = 2  # <s> in front of a row and </s> behind it
 
@@ -28,16 +29,43 @@ class TooManyTokensError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """How texts become rows.
+
+    With `late_chunking` all texts are one document. With `truncate` what is over the limit is cut
+    from the end instead of refused. With `overlap` (tokens) a late-chunked document may be longer
+    than the model reads: up to `max_document_tokens`, in windows that overlap by so much. With
+    `counting` there are no limits: the rows are for looking at, not for the encoder.
+    """
+
+    late_chunking: bool = False
+    truncate: bool = False
+    overlap: int | None = None
+    max_document_tokens: int = 0
+    counting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class TokenizedInputs:
     """The rows of a request.
 
     `tokens` is what is charged: the texts' own tokens and two special tokens a row, without the
-    instructions. `truncated` has the indices of the inputs that were cut, in order.
+    instructions; `input_tokens` are each text's own that are read. `truncated` has the indices of
+    the inputs that were cut, in order. `parts` is there where a document took several windows.
     """
 
     rows: tuple[Row, ...]
     tokens: int
+    input_tokens: tuple[int, ...]
     truncated: tuple[int, ...] = ()
+    parts: Parts | None = None
+
+    def vectors(self, embedded: Vectors) -> Vectors:
+        """The vectors of the rows' spans -> one vector for each input."""
+        return embedded if self.parts is None else self.parts.joined(embedded)
+
+
+PLAIN = Reading()
 
 
 class Tokenizer:
@@ -79,26 +107,25 @@ class Tokenizer:
         encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
 
-    def rows(
-        self, texts: list[str], task: Task, *, late_chunking: bool = False, truncate: bool = False
-    ) -> TokenizedInputs:
-        """Texts -> rows for `task`: one row a text, or one row for all with `late_chunking`.
+    def rows(self, texts: list[str], task: Task, reading: Reading = PLAIN) -> TokenizedInputs:
+        """Texts -> rows for `task`: one row a text, or one document of all with late chunking.
 
         Raises:
             TooManyTokensError: a text, or with late chunking their sum, is over the limit and
-                `truncate` is false. With it, what is over is cut from the end.
+                truncation is not asked for.
         """
         inputs = self.ids(texts)
         instruction = self.ids([task.instruction])[0]
-        if late_chunking:
-            return self._document(inputs, task, instruction, truncate)
-        truncated = self._over(inputs, truncate)
-        inputs = [ids[: self._config.max_tokens] for ids in inputs]
+        if reading.late_chunking:
+            return self._document(inputs, task, instruction, reading)
+        truncated = () if reading.counting else self._over(inputs, truncate=reading.truncate)
+        for index in truncated:
+            inputs[index] = inputs[index][: self._config.max_tokens]
         rows = tuple(Row.whole(self._framed([instruction, ids]), task.adapter) for ids in inputs)
-        tokens = sum(map(len, inputs)) + SPECIAL_TOKENS * len(rows)
-        return TokenizedInputs(rows, tokens, truncated)
+        counts = tuple(map(len, inputs))
+        return TokenizedInputs(rows, sum(counts) + SPECIAL_TOKENS * len(rows), counts, truncated)
 
-    def _over(self, inputs: list[TokenIds], truncate: bool) -> tuple[int, ...]:
+    def _over(self, inputs: list[TokenIds], *, truncate: bool) -> tuple[int, ...]:
         limit = self._config.max_tokens
         over = tuple(index for index, ids in enumerate(inputs) if len(ids) > limit)
         if over and not truncate:
@@ -112,35 +139,56 @@ class Tokenizer:
         return over
 
     def _document(
-        self, inputs: list[TokenIds], task: Task, instruction: TokenIds, truncate: bool
+        self, inputs: list[TokenIds], task: Task, instruction: TokenIds, reading: Reading
     ) -> TokenizedInputs:
-        """All inputs as one row, with a span for each of them.
+        """All inputs as one row, or several windows of it, with a span for each input.
 
         The first span includes <s> and the instruction, the last one </s>, as in the reference
         implementation (jina-ai/late-chunking, _extend_special_tokens). An input that has no token
         of its own, being empty or wholly cut off, gets the mean of the whole row.
         """
-        limit, total = self._config.max_tokens, sum(map(len, inputs))
-        if total > limit and not truncate:
-            raise TooManyTokensError(
-                f"late chunking reads all inputs as one document of at most {limit} tokens; these "
-                f'{len(inputs)} inputs have {total} (send "truncate": true to cut at the limit).',
-                total,
-                limit,
-            )
+        limit = self._document_limit(inputs, reading)
         ends = np.cumsum([len(ids) for ids in inputs])
         stops = np.minimum(ends, limit)
         starts = np.concatenate([[0], stops[:-1]])
-        empty = starts == stops
         front = 1 + len(instruction)
         token_ids = self._framed([instruction, *inputs], limit=front + limit)
         spans = np.stack([starts + front, stops + front], axis=1)
         spans[0, 0] = 0
         spans[-1, 1] = len(token_ids)
-        spans[empty] = 0, len(token_ids)
-        row = Row(token_ids, task.adapter, spans.astype(np.int32))
-        truncated = tuple(int(index) for index in np.flatnonzero(ends > limit))
-        return TokenizedInputs((row,), int(stops[-1]) + SPECIAL_TOKENS, truncated)
+        spans[starts == stops] = 0, len(token_ids)
+        rows: tuple[Row, ...] = (Row(token_ids, task.adapter, spans.astype(np.int32)),)
+        parts = None
+        longest = front + self._config.max_tokens + 1
+        if len(token_ids) > longest and reading.overlap is not None:
+            rows, parts = windows(rows[0], longest, reading.overlap)
+        return TokenizedInputs(
+            rows,
+            int(stops[-1]) + SPECIAL_TOKENS,
+            tuple((stops - starts).tolist()),
+            tuple(np.flatnonzero(ends > limit).tolist()),
+            parts,
+        )
+
+    def _document_limit(self, inputs: list[TokenIds], reading: Reading) -> int:
+        """The tokens of a document that are read.
+
+        Raises:
+            TooManyTokensError: the document has more, and truncation is not asked for.
+        """
+        total, limit = sum(map(len, inputs)), self._config.max_tokens
+        way_out = '"truncate": true to cut at the limit, or "late_chunking_overlap" for windows'
+        if reading.overlap is not None:
+            limit = max(limit, reading.max_document_tokens)
+            way_out = '"truncate": true to cut at the limit'
+        if total > limit and not reading.truncate:
+            raise TooManyTokensError(
+                f"late chunking reads all inputs as one document of at most {limit} tokens; these "
+                f"{len(inputs)} inputs have {total} (send {way_out}).",
+                total,
+                limit,
+            )
+        return limit
 
     def _framed(self, parts: list[TokenIds], limit: int | None = None) -> TokenIds:
         """<s>, the parts up to `limit` tokens counted from <s>, </s>."""

@@ -88,3 +88,65 @@ class ErrorBody(BaseModel):
     request_id: str
     error: OpenAIError
     errors: list[FieldErrorModel] | None = None
+
+
+class InputTokens(BaseModel):
+    """One input's tokens. `token_ids` are what the model reads, special tokens and the task's
+    instruction included; absent where only counts were asked for."""
+
+    index: int
+    tokens: int
+    fits: bool
+    token_ids: list[int] | None = None
+
+
+class TokenizeResponse(BaseModel):
+    """The answer of POST /tokenize. Tokens are the texts' own, which are what limits count."""
+
+    model: str
+    task: str | None
+    max_tokens: int
+    total_tokens: int
+    fits_late_chunking: bool
+    inputs: list[InputTokens]
+
+
+class WorkerInfo(BaseModel):
+    """A worker that is ready."""
+
+    device: str
+    dtype: str
+    attention: str
+    max_batch_tokens: int
+
+
+class Info(BaseModel):
+    """The answer of GET /info."""
+
+    version: str
+    model: str
+    revision: str | None
+    served_names: list[str]
+    width: int
+    matryoshka_dimensions: list[int]
+    max_tokens: int
+    max_document_tokens: int
+    max_inputs: int
+    tasks: list[str]
+    default_task: str | None
+    workers: list[WorkerInfo]
+
+
+class InvocationItem(BaseModel):
+    """One vector of a SageMaker answer."""
+
+    id: str
+    embedding: list[float] | list[int] | str | dict[EmbeddingType, list[float] | list[int] | str]
+    usage: dict[str, str | int]
+
+
+class InvocationsResponse(BaseModel):
+    """The answer of POST /invocations."""
+
+    data: list[InvocationItem]
+    parameters: dict[str, Any]

@@ -6,16 +6,17 @@ from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
-from app.errors import BodyTooLargeError, ClientGoneError
+from app.errors import BodyTimeoutError, BodyTooLargeError, ClientGoneError
 
 T = TypeVar("T")
 
 
-async def read_body(request: Request, limit: int) -> bytes:
+async def read_body(request: Request, limit: int, timeout_s: float) -> bytes:
     """The body, of at most `limit` bytes, counted by its header and again while it is read.
 
     Raises:
         BodyTooLargeError: it is longer.
+        BodyTimeoutError: it is not there after `timeout_s` seconds.
         ClientGoneError: the caller hung up on the way.
     """
     declared = request.headers.get("content-length", "")
@@ -23,10 +24,13 @@ async def read_body(request: Request, limit: int) -> bytes:
         raise BodyTooLargeError(limit, int(declared))
     body = bytearray()
     try:
-        async for part in request.stream():
-            body += part
-            if len(body) > limit:
-                raise BodyTooLargeError(limit)
+        async with asyncio.timeout(timeout_s):
+            async for part in request.stream():
+                body += part
+                if len(body) > limit:
+                    raise BodyTooLargeError(limit)
+    except TimeoutError:
+        raise BodyTimeoutError(timeout_s) from None
     except ClientDisconnect:
         raise ClientGoneError("the caller hung up while sending the body.") from None
     return bytes(body)

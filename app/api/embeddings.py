@@ -7,16 +7,17 @@ import asyncio
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import ValidationError
 
 from app.api import vectors
 from app.api.invalid import invalid, invalid_field
-from app.api.schemas import EmbeddingsRequest
+from app.api.schemas import EmbeddingsRequest, TextsRequest
 from app.engine.client import EngineClient
 from app.errors import TokenLimitError, TooManyInputsError, UnknownModelError
 from model.tasks import Task, Tasks, UnknownTaskError
-from model.tokenizer import TokenizedInputs, Tokenizer, TooManyTokensError
+from model.tokenizer import Reading, TokenizedInputs, Tokenizer, TooManyTokensError
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,99 +27,125 @@ class Rules:
     served: tuple[str, ...]
     default_task: str | None
     max_inputs: int
+    max_tokens: int
+    max_document_tokens: int
     width: int
 
 
 @dataclass(frozen=True, slots=True)
-class EmbeddingsAnswer:
-    """The response: its body, what a header says of it, and what the log line says of it."""
+class Embedded:
+    """What became of a request: an encoded vector for each input, and the tokens it took."""
 
-    body: bytes
-    ignored_fields: tuple[str, ...]
-    truncated_inputs: tuple[int, ...]
-    task: str | None
-    inputs: int
-    tokens: int
-    late_chunking: bool
+    request: EmbeddingsRequest
+    task: Task
+    tokenized: TokenizedInputs
+    encoded: list[Any]
+
+    def body(self, model: str) -> bytes:
+        """The answer of POST /v1/embeddings, in the order of the hosted API's keys."""
+        tokens = self.tokenized.tokens
+        data = [
+            {"object": "embedding", "index": index, "embedding": embedding}
+            for index, embedding in enumerate(self.encoded)
+        ]
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        return vectors.to_json({"model": model, "object": "list", "usage": usage, "data": data})
+
+    def facts(self) -> dict[str, Any]:
+        """What the log line says of it."""
+        return {
+            "task": self.task.name or "none",
+            "inputs": len(self.request.input),
+            "tokens": self.tokenized.tokens,
+            "rows": len(self.tokenized.rows),
+            "late_chunking": self.request.late_chunking,
+        }
 
 
 class Embeddings:
-    """Answers embeddings requests."""
+    """Answers requests with texts."""
 
     def __init__(
         self, rules: Rules, tasks: Tasks, tokenizer: Tokenizer, engine: EngineClient
     ) -> None:
-        self._rules = rules
+        self.rules = rules
         self._tasks = tasks
         self._tokenizer = tokenizer
         self._engine = engine
         self._threads = ThreadPoolExecutor(os.cpu_count(), "tokenize")
 
-    async def answer(self, body: bytes) -> EmbeddingsAnswer:
-        """One request, from its body to the answer's.
+    async def answer(self, body: bytes) -> Embedded:
+        """One request, from its body to its encoded vectors.
 
         Raises:
             RequestError: the request is refused, and nothing of it reached the queue.
             QuintetError: the engine did not take it, or failed on it.
         """
-        request = self._checked(body)
-        task = self._task(request)
-        tokenized = await self._tokenize(request, task)
-        embedded = await self._engine.embed(tokenized.rows)
-        embedded = vectors.cut(embedded, request.dimensions)
-        if request.normalized:
-            embedded = vectors.normalise(embedded)
-        encoded = vectors.encode(embedded, request.embedding_type)
-        usage = {"prompt_tokens": tokenized.tokens, "total_tokens": tokenized.tokens}
-        data = [
-            {"object": "embedding", "index": index, "embedding": embedding}
-            for index, embedding in enumerate(encoded)
-        ]
-        model = request.model or self._rules.served[0]
-        return EmbeddingsAnswer(
-            vectors.to_json({"model": model, "object": "list", "usage": usage, "data": data}),
-            request.ignored_fields,
-            tokenized.truncated,
-            task.name,
-            len(request.input),
-            tokenized.tokens,
-            request.late_chunking,
-        )
-
-    def _checked(self, body: bytes) -> EmbeddingsRequest:
         try:
             request = EmbeddingsRequest.model_validate_json(body)
         except ValidationError as error:
             raise invalid(error) from None
-        if request.model is not None and request.model not in self._rules.served:
-            raise UnknownModelError(request.model, self._rules.served)
-        if len(request.input) > self._rules.max_inputs:
-            raise TooManyInputsError(len(request.input), self._rules.max_inputs)
-        width = self._rules.width
-        if request.dimensions is not None and request.dimensions > width:
-            sentence = (
-                f"dimensions is {request.dimensions}; this model's vectors have 1 to {width}."
-            )
-            raise invalid_field("dimensions", sentence, "less_than_equal", request.dimensions)
-        return request
+        return await self.embed(request)
 
-    def _task(self, request: EmbeddingsRequest) -> Task:
-        name = self._rules.default_task if request.task is None else request.task
+    async def embed(self, request: EmbeddingsRequest) -> Embedded:
+        """One valid request -> its encoded vectors; raises what `answer` does."""
+        task = self.task(request)
+        self._check_sizes(request)
+        reading = Reading(
+            late_chunking=request.late_chunking,
+            truncate=request.truncate,
+            overlap=request.late_chunking_overlap,
+            max_document_tokens=self.rules.max_document_tokens,
+        )
+        tokenized = await self.tokenize(request.input, task, reading)
+        embedded = tokenized.vectors(await self._engine.embed(tokenized.rows))
+        embedded = vectors.cut(embedded, request.dimensions)
+        if request.normalized:
+            embedded = vectors.normalise(embedded)
+        encoded = vectors.encode(embedded, request.embedding_type)
+        return Embedded(request, task, tokenized, encoded)
+
+    def task(self, request: TextsRequest) -> Task:
+        """The task of a request for a model that is served, with not too many inputs.
+
+        Raises:
+            RequestError: the model, the number of inputs or the task is refused.
+        """
+        if request.model is not None and request.model not in self.rules.served:
+            raise UnknownModelError(request.model, self.rules.served)
+        if len(request.input) > self.rules.max_inputs:
+            raise TooManyInputsError(len(request.input), self.rules.max_inputs)
+        name = self.rules.default_task if request.task is None else request.task
         try:
             return self._tasks.named(name)
         except UnknownTaskError as error:
             raise invalid_field("task", str(error), "enum", request.task) from None
 
-    async def _tokenize(self, request: EmbeddingsRequest, task: Task) -> TokenizedInputs:
-        def rows() -> TokenizedInputs:
-            return self._tokenizer.rows(
-                request.input,
-                task,
-                late_chunking=request.late_chunking,
-                truncate=request.truncate,
-            )
+    def signed(self, request: TextsRequest) -> str:
+        """The model's name as an answer gives it: the one that was asked for."""
+        return request.model or self.rules.served[0]
 
+    async def tokenize(self, texts: list[str], task: Task, reading: Reading) -> TokenizedInputs:
+        """Texts -> rows, in a thread.
+
+        Raises:
+            TokenLimitError: a text or the document is too long.
+        """
+        loop = asyncio.get_running_loop()
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, rows)
+            return await loop.run_in_executor(
+                self._threads, self._tokenizer.rows, texts, task, reading
+            )
         except TooManyTokensError as error:
             raise TokenLimitError(str(error)) from None
+
+    def _check_sizes(self, request: EmbeddingsRequest) -> None:
+        """What only the loaded model can judge of a request's numbers."""
+        width, widest_overlap = self.rules.width, self.rules.max_tokens // 2
+        dimensions, overlap = request.dimensions, request.late_chunking_overlap
+        if dimensions is not None and dimensions > width:
+            sentence = f"dimensions is {dimensions}; this model's vectors have 1 to {width}."
+            raise invalid_field("dimensions", sentence, "less_than_equal", dimensions)
+        if overlap is not None and overlap > widest_overlap:
+            sentence = f"late_chunking_overlap is {overlap}; at most {widest_overlap} are taken."
+            raise invalid_field("late_chunking_overlap", sentence, "less_than_equal", overlap)

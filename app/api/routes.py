@@ -4,15 +4,29 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
 
-from app.api.answers import EmbeddingsResponse, ErrorBody, Health, Model, ModelList
+from app.api import sagemaker, tokens
+from app.api.answers import (
+    EmbeddingsResponse,
+    ErrorBody,
+    Health,
+    Info,
+    InvocationsResponse,
+    Model,
+    ModelList,
+    TokenizeResponse,
+    WorkerInfo,
+)
 from app.api.connection import read_body, unless_gone
 from app.api.embeddings import Embeddings
-from app.api.schemas import EmbeddingsRequest
+from app.api.sagemaker import InvocationsRequest
+from app.api.schemas import EmbeddingsRequest, TokenizeRequest
 from app.api.vectors import to_json
 from app.engine.client import EngineClient
 from app.errors import UnknownModelError
 from app.metrics import Metrics
+from app.settings import Settings
 
 JSON = "application/json"
 _HEADER_NAMES = 20
@@ -28,62 +42,109 @@ class Served:
     engine: EngineClient
     metrics: Metrics
     models: tuple[Model, ...]
-    max_body_bytes: int
+    settings: Settings
+    facts: dict[str, Any]
     draining: bool = field(default=False)
 
+    async def body(self, request: Request) -> bytes:
+        """The request's body, bounded in bytes and seconds."""
+        return await read_body(request, self.settings.max_body_bytes, self.settings.body_timeout_s)
 
-def _errors(**sentences: str) -> dict[int | str, dict[str, Any]]:
-    return {
-        int(status.removeprefix("e")): {"model": ErrorBody, "description": sentence}
-        for status, sentence in sentences.items()
-    }
+    def account(self, request: Request, facts: dict[str, Any]) -> None:
+        """Enter what is known of an answered request into its log line and the metrics."""
+        request.state.facts.update(facts)
+        self.metrics.tokens.labels(facts["task"]).inc(facts["tokens"])
+
+
+_REFUSALS = {
+    400: "The body is no JSON, or over a limit that the sentence names.",
+    404: "The model is not served here.",
+    408: "The body did not arrive in time.",
+    413: "The body has too many bytes.",
+    422: "A field is missing, of the wrong type or out of range; `errors` names it.",
+    500: "A defect of the service; the log has its trace under the request id.",
+    503: "Not now; retry after as many seconds as Retry-After says.",
+    504: "The request waited too long.",
+}
+
+
+def _answers(answer: type[BaseModel], meaning: str, *refusals: int) -> dict[int | str, Any]:
+    said = {status: _REFUSALS[status] for status in refusals or _REFUSALS}
+    responses: dict[int | str, Any] = {200: {"model": answer, "description": meaning}}
+    for status, text in said.items():
+        responses[status] = {"model": ErrorBody, "description": text}
+    return responses
+
+
+def _body(name: str, **others: dict[str, Any]) -> dict[str, Any]:
+    """A body that is read from bytes, for the OpenAPI document."""
+    content = {JSON: {"schema": {"$ref": f"#/components/schemas/{name}"}}, **others}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 @router.post(
     "/v1/embeddings",
     response_class=Response,
-    responses={
-        200: {"model": EmbeddingsResponse, "description": "A vector for each input, in order."},
-        **_errors(
-            e400="The body is no JSON, or over a limit that the sentence names.",
-            e404="The model is not served here.",
-            e413="The body has too many bytes.",
-            e422="A field is missing, of the wrong type or out of range; `errors` names it.",
-            e500="A defect of the service; the log has its trace under the request id.",
-            e503="Not now; retry after as many seconds as Retry-After says.",
-            e504="The request waited too long.",
-        ),
-    },
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {JSON: {"schema": {"$ref": "#/components/schemas/EmbeddingsRequest"}}},
-        }
-    },
+    responses=_answers(EmbeddingsResponse, "A vector for each input, in order."),
+    openapi_extra=_body("EmbeddingsRequest"),
 )
 async def create_embeddings(request: Request) -> Response:
     """Texts -> vectors, read by the adapter of the task."""
     served: Served = request.app.state.served
-    body = await read_body(request, served.max_body_bytes)
-    answer = await unless_gone(request, served.embeddings.answer(body))
-    task = answer.task or "none"
-    served.metrics.tokens.labels(task).inc(answer.tokens)
-    facts = {"task": task, "inputs": answer.inputs, "tokens": answer.tokens}
-    request.state.facts.update(facts, late_chunking=answer.late_chunking)
-    named = {
-        "x-ignored-fields": answer.ignored_fields,
-        "x-truncated-inputs": answer.truncated_inputs,
-    }
+    body = await served.body(request)
+    embedded = await unless_gone(request, served.embeddings.answer(body))
+    served.account(request, embedded.facts())
+    ignored, cut = embedded.request.ignored_fields, embedded.tokenized.truncated
+    named = {"x-ignored-fields": ignored, "x-truncated-inputs": cut}
     headers = {name: _listed(values) for name, values in named.items() if values}
-    return Response(answer.body, media_type=JSON, headers=headers)
+    answer = embedded.body(served.embeddings.signed(embedded.request))
+    return Response(answer, media_type=JSON, headers=headers)
 
 
 def _listed(values: tuple[object, ...]) -> str:
     """Values as a header: printable ASCII only, since a caller chose some of them."""
-    shown = [ascii(value).strip("'\"")[:64] for value in values[:_HEADER_NAMES]]
-    return ", ".join(shown) + (
-        f", and {len(values) - _HEADER_NAMES} more" * (len(values) > _HEADER_NAMES)
-    )
+    shown = ", ".join(ascii(value).strip("'\"")[:64] for value in values[:_HEADER_NAMES])
+    more = len(values) - _HEADER_NAMES
+    return f"{shown}, and {more} more" if more > 0 else shown
+
+
+@router.post(
+    "/tokenize",
+    response_class=Response,
+    responses=_answers(TokenizeResponse, "The tokens of each input.", 400, 404, 408, 413, 422, 500),
+    openapi_extra=_body("TokenizeRequest"),
+)
+async def tokenize(request: Request) -> Response:
+    """Texts -> token ids and counts, and whether they fit; nothing is embedded."""
+    served: Served = request.app.state.served
+    body = await served.body(request)
+    return Response(await tokens.tokenize(served.embeddings, body), media_type=JSON)
+
+
+@router.post(
+    "/invocations",
+    response_class=Response,
+    responses=_answers(InvocationsResponse, "A vector for each text, in order."),
+    openapi_extra=_body("InvocationsRequest", **{"text/csv": {"schema": {"type": "string"}}}),
+)
+async def invocations(request: Request) -> Response:
+    """The contract of SageMaker's and Azure Marketplace's containers."""
+    served: Served = request.app.state.served
+    body, kind = await served.body(request), request.headers.get("content-type", JSON)
+    answer, facts = await unless_gone(request, sagemaker.invoke(served.embeddings, body, kind))
+    served.account(request, facts)
+    return Response(answer, media_type=JSON)
+
+
+@router.get("/info", response_model=Info)
+async def info(request: Request) -> Response:
+    """What is served: model, sizes, limits, tasks, workers."""
+    served: Served = request.app.state.served
+    workers = [
+        {name: getattr(worker, name) for name in WorkerInfo.model_fields}
+        for worker in served.engine.workers
+    ]
+    return Response(to_json({**served.facts, "workers": workers}), media_type=JSON)
 
 
 @router.get("/v1/models", response_model=ModelList)
@@ -93,7 +154,11 @@ async def list_models(request: Request) -> Response:
     return Response(to_json({"object": "list", "data": models}), media_type=JSON)
 
 
-@router.get("/v1/models/{name:path}", response_model=Model, responses=_errors(e404="Not served."))
+@router.get(
+    "/v1/models/{name:path}",
+    response_model=Model,
+    responses=_answers(Model, "One served name.", 404),
+)
 async def get_model(request: Request, name: str) -> Response:
     """One served name."""
     models = {model.id: model for model in request.app.state.served.models}
@@ -109,6 +174,7 @@ async def live() -> Response:
 
 
 @router.get("/health", response_model=Health, responses={503: {"model": Health}})
+@router.get("/ping", response_model=Health, responses={503: {"model": Health}})
 @router.get("/ready", response_model=Health, responses={503: {"model": Health}})
 async def ready(request: Request) -> Response:
     """Requests are welcome: a worker has its model loaded and the service is not draining."""
@@ -125,6 +191,7 @@ async def metrics(request: Request) -> Response:
     return Response(served.metrics.exposition(), media_type="text/plain; version=0.0.4")
 
 
-def request_schema() -> dict[str, Any]:
-    """The schema of the body of POST /v1/embeddings, which is read by hand from bytes."""
-    return EmbeddingsRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+def body_schemas() -> dict[str, Any]:
+    """The schemas of bodies that are read from bytes, by name."""
+    bodies: tuple[type[BaseModel], ...] = (EmbeddingsRequest, TokenizeRequest, InvocationsRequest)
+    return {body.__name__: body.model_json_schema() for body in bodies}

@@ -1,4 +1,4 @@
-"""The wire, inwards: the body of POST /v1/embeddings.
+"""The wire, inwards: the bodies of requests with texts.
 
 A field has one name here and is also taken by the names that other APIs and SDKs have for it.
 `null` is the same as absent. Unknown fields are ignored, and named in a response header.
@@ -48,6 +48,14 @@ _INPUT_SCHEMA = {
     ]
 }
 
+_EMBEDDING_TYPES = {"enum": ["float", "base64", "binary", "ubinary"]}
+_EMBEDDING_TYPE_SCHEMA = {
+    "anyOf": [
+        {"type": "string", **_EMBEDDING_TYPES},
+        {"type": "array", "minItems": 1, "items": _EMBEDDING_TYPES},
+    ]
+}
+
 
 def _texts(value: Any) -> list[str]:
     """input -> list of texts: a string, {"text": ...}, or a list of them, mixed or not."""
@@ -93,14 +101,14 @@ def _as_list(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
-class EmbeddingsRequest(BaseModel):
-    """The body of POST /v1/embeddings."""
+class TextsRequest(BaseModel):
+    """What every request with texts has."""
 
-    model_config = ConfigDict(extra="ignore", title="EmbeddingsRequest")
+    model_config = ConfigDict(extra="ignore")
 
     input: Annotated[list[str], BeforeValidator(_texts), WithJsonSchema(_INPUT_SCHEMA)] = Field(
-        description='What to embed: a text, `{"text": ...}`, or a list of them. Also taken as '
-        "`texts` and `content`."
+        description='A text, `{"text": ...}`, or a list of them. Also taken as `texts` and '
+        "`content`."
     )
     model: str | None = Field(None, description="A served name; absent is the model that is here.")
     task: str | None = Field(
@@ -109,6 +117,28 @@ class EmbeddingsRequest(BaseModel):
         "`separation`, `classification` or `text-matching`. Absent is the service's default. "
         "Also taken as `task_type`.",
     )
+
+    _ignored: tuple[str, ...] = PrivateAttr(())
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _resolve(cls, body: Any, handler: Any) -> Any:
+        if not isinstance(body, dict):
+            raise PydanticCustomError("dict_type", "the body must be a JSON object")
+        request = handler(_resolved(body))
+        others = {name for names in ALIASES.values() for name in names}
+        request._ignored = tuple(sorted(set(body) - set(cls.model_fields) - others))
+        return request
+
+    @property
+    def ignored_fields(self) -> tuple[str, ...]:
+        """Names in the body that mean nothing here."""
+        return self._ignored
+
+
+class EmbeddingsRequest(TextsRequest):
+    """The body of POST /v1/embeddings."""
+
     dimensions: Annotated[int, BeforeValidator(_no_bool), Field(ge=1)] | None = Field(
         None,
         description="Matryoshka size: vectors are cut to it and normalised again. From 1 to the "
@@ -118,22 +148,16 @@ class EmbeddingsRequest(BaseModel):
         False,
         description="Read all inputs as one document and pool each out of the shared context.",
     )
+    late_chunking_overlap: Annotated[int, BeforeValidator(_no_bool), Field(ge=0)] | None = Field(
+        None,
+        description="With late chunking: read a document that is longer than the model reads in "
+        "windows that overlap by so many tokens. 256 is a good value.",
+    )
     embedding_type: Annotated[
         list[EmbeddingType],
         BeforeValidator(_as_list),
         Field(min_length=1),
-        WithJsonSchema(
-            {
-                "anyOf": [
-                    {"type": "string", "enum": ["float", "base64", "binary", "ubinary"]},
-                    {
-                        "type": "array",
-                        "minItems": 1,
-                        "items": {"enum": ["float", "base64", "binary", "ubinary"]},
-                    },
-                ]
-            }
-        ),
+        WithJsonSchema(_EMBEDDING_TYPE_SCHEMA),
     ] = Field(
         ["float"],
         description="How vectors are written: `float`; `base64` of little-endian float32; "
@@ -149,22 +173,19 @@ class EmbeddingsRequest(BaseModel):
     )
     user: str | None = Field(None, description="Taken and not used.")
 
-    _ignored: tuple[str, ...] = PrivateAttr(())
+    @model_validator(mode="after")
+    def _overlap_needs_late_chunking(self) -> "EmbeddingsRequest":
+        if self.late_chunking_overlap is not None and not self.late_chunking:
+            raise PydanticCustomError(
+                "conflict", "late_chunking_overlap needs late_chunking to be true."
+            )
+        return self
 
-    @model_validator(mode="wrap")
-    @classmethod
-    def _resolve(cls, body: Any, handler: Any) -> Any:
-        if not isinstance(body, dict):
-            raise PydanticCustomError("dict_type", "the body must be a JSON object")
-        request = handler(_resolved(body))
-        others = {name for names in ALIASES.values() for name in names}
-        request._ignored = tuple(set(body) - set(cls.model_fields) - others)
-        return request
 
-    @property
-    def ignored_fields(self) -> tuple[str, ...]:
-        """Names in the body that mean nothing here."""
-        return tuple(sorted(self._ignored))
+class TokenizeRequest(TextsRequest):
+    """The body of POST /tokenize."""
+
+    counts_only: bool = Field(False, description="Leave the ids out of the answer.")
 
 
 def _resolved(body: dict[str, Any]) -> dict[str, Any]:

@@ -53,6 +53,7 @@ class Link:
         width: int,
         metrics: Metrics,
     ) -> None:
+        self.started: messages.Started | None = None
         self._reader = reader
         self._writer = writer
         self._width = width
@@ -141,6 +142,11 @@ class EngineClient:
     def ready(self) -> bool:
         """Whether a worker can take jobs."""
         return bool(self._links)
+
+    @property
+    def workers(self) -> list[messages.Started]:
+        """What the workers that are ready have loaded."""
+        return [link.started for link in self._links if link.started is not None]
 
     def attach(self, link: Link) -> None:
         """A worker is ready."""

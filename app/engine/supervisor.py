@@ -122,6 +122,7 @@ class Minder:
 
     async def _attached(self, link: Link, started: messages.Started) -> None:
         self._link = link
+        link.started = started
         self._client.attach(link)
         self._crew.on_started(started)
         if self._finishing.is_set():

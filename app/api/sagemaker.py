@@ -1,0 +1,86 @@
+"""SageMaker: POST /invocations as jina-embeddings-v3's marketplace containers answer it.
+
+A JSON body {"data": [{"text": ...}], "parameters": {...}}, or for a batch transform text/csv with
+rows of an id and a text and no header. Azure Marketplace's container has the same contract.
+"""
+
+import csv
+import io
+import uuid
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError
+
+from app.api.embeddings import Embeddings
+from app.api.invalid import invalid, invalid_field
+from app.api.schemas import EmbeddingsRequest
+from app.api.vectors import to_json
+from app.errors import InvalidJsonError
+from model.tokenizer import SPECIAL_TOKENS
+
+
+class InvocationsRequest(BaseModel):
+    """The body of POST /invocations."""
+
+    data: list[Any] | dict[str, Any] | str = Field(
+        description="Texts, or objects with a `text` and, if you like, an `id`."
+    )
+    parameters: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Fields of POST /v1/embeddings: `task`, `dimensions`, `late_chunking`, ...",
+    )
+
+
+async def invoke(
+    embeddings: Embeddings, body: bytes, content_type: str
+) -> tuple[bytes, dict[str, Any]]:
+    """One request, from its body to the answer's, and what the log line says of it.
+
+    Raises:
+        RequestError: the request is refused, and nothing of it reached the queue.
+        QuintetError: the engine did not take it, or failed on it.
+    """
+    call = _from_csv(body) if "csv" in content_type else _from_json(body)
+    given = call.data if isinstance(call.data, list) else [call.data]
+    parameters = {name: value for name, value in call.parameters.items() if name != "input"}
+    try:
+        request = EmbeddingsRequest.model_validate({**parameters, "input": given})
+    except ValidationError as error:
+        raise invalid(error) from None
+    embedded = await embeddings.embed(request)
+    special = 0 if request.late_chunking else SPECIAL_TOKENS
+    data = [
+        {
+            "id": _id(each),
+            "embedding": encoded,
+            "usage": {"id": uuid.uuid4().hex, "total_tokens": tokens + special},
+        }
+        for each, encoded, tokens in zip(
+            given, embedded.encoded, embedded.tokenized.input_tokens, strict=True
+        )
+    ]
+    return to_json({"data": data, "parameters": call.parameters}), embedded.facts()
+
+
+def _from_json(body: bytes) -> InvocationsRequest:
+    try:
+        return InvocationsRequest.model_validate_json(body)
+    except ValidationError as error:
+        raise invalid(error) from None
+
+
+def _from_csv(body: bytes) -> InvocationsRequest:
+    try:
+        rows = list(csv.reader(io.StringIO(body.decode("utf-8-sig")), strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InvalidJsonError(f"the body is not valid CSV in UTF-8: {error}.") from None
+    for number, row in enumerate(rows, 1):
+        if len(row) not in (0, 2):
+            sentence = f"row {number} has {len(row)} columns; an id and a text are two."
+            raise invalid_field("data", sentence, "csv_columns", row)
+    return InvocationsRequest(data=[{"id": row[0], "text": row[1]} for row in rows if row])
+
+
+def _id(given: Any) -> str:
+    own = given.get("id") if isinstance(given, dict) else None
+    return uuid.uuid4().hex if own is None else str(own)

@@ -1,0 +1,40 @@
+"""Tokens: POST /tokenize, so that a caller can plan: what a text costs, and whether it fits."""
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from app.api.embeddings import Embeddings
+from app.api.invalid import invalid
+from app.api.schemas import TokenizeRequest
+from app.api.vectors import to_json
+from model.tokenizer import SPECIAL_TOKENS, Reading
+
+
+async def tokenize(embeddings: Embeddings, body: bytes) -> bytes:
+    """One request, from its body to the answer's. Texts over the limit are counted too.
+
+    Raises:
+        RequestError: the request is refused.
+    """
+    try:
+        request = TokenizeRequest.model_validate_json(body)
+    except ValidationError as error:
+        raise invalid(error) from None
+    task, limit = embeddings.task(request), embeddings.rules.max_tokens
+    tokenized = await embeddings.tokenize(request.input, task, Reading(counting=True))
+    inputs: list[dict[str, Any]] = []
+    for index, (row, tokens) in enumerate(zip(tokenized.rows, tokenized.input_tokens, strict=True)):
+        ids = {} if request.counts_only else {"token_ids": row.token_ids}
+        inputs.append({"index": index, "tokens": tokens, "fits": tokens <= limit, **ids})
+    total = tokenized.tokens - SPECIAL_TOKENS * len(inputs)
+    return to_json(
+        {
+            "model": embeddings.signed(request),
+            "task": task.name,
+            "max_tokens": limit,
+            "total_tokens": total,
+            "fits_late_chunking": total <= limit,
+            "inputs": inputs,
+        }
+    )
