@@ -1,17 +1,32 @@
 # make serve    install what is missing and serve on 127.0.0.1:8080; EMBED_* variables are honoured
 # make test     every check: lint, types, import contracts, tests
+# make bench    the encoder beside the machine's matrix products
+# make test-browser    the playground in Chromium (Debian: apt install chromium)
+# make test-clients    other projects' clients, in an environment of their own (needs node and npm)
 
 PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 
-.PHONY: serve test lint openapi clean
+CLIENTS = $(VENV)-clients
+
+.PHONY: serve bench test test-browser test-clients lint openapi clean
 
 serve: $(VENV)/.serve
 	@$(BIN)/python -m app serve
 
 test: lint
 	$(BIN)/pytest
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m tests.bench.bench_model
+
+test-browser: $(VENV)/.dev
+	$(BIN)/pytest -m browser tests/browser
+
+test-clients: $(VENV)/.dev $(CLIENTS)/.installed
+	CLIENTS_PYTHON=$(CLIENTS)/bin/python NODE_HOME=$(abspath $(CLIENTS)) \
+		$(BIN)/pytest -m clients tests/clients
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -31,6 +46,13 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/pip
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.serve
 
+$(CLIENTS)/.installed: tests/clients/requirements.txt tests/clients/package.json | $(VENV)/bin/pip
+	@$(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/pip install --quiet --disable-pip-version-check -r tests/clients/requirements.txt
+	cp tests/clients/package.json $(CLIENTS)
+	npm install --silent --no-audit --no-fund --prefix $(CLIENTS)
+	@touch $@
+
 $(VENV)/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo 'Quintet needs Python 3.11 or newer; name one with make PYTHON=...'; exit 1; }
@@ -40,4 +62,4 @@ $(VENV)/bin/pip:
 	@$(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(CLIENTS) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -1,6 +1,8 @@
 """The command line: `python -m app serve`, and the small tools.
 
 serve      run the service; settings are EMBED_* variables
+embed      embed a file's texts by a running service or one of its own
+tokens     count a file's tokens
 verify     compare a checkpoint with published values of the real weights
 openapi    print the served OpenAPI document
 settings   print the table of settings
@@ -9,12 +11,18 @@ settings   print the table of settings
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from app import __version__
 from app.logs import configure_logging
 from app.settings import PREFIX, Settings, SettingsError, read_settings
+from app.tools import embed, tokens
 from model.config import CheckpointError
+
+_TOOLS = (
+    ("embed", embed, "embed a file's texts by a running service or one of its own"),
+    ("tokens", tokens, "count a file's tokens"),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verify.add_argument("--revision", help="commit, tag or branch of the hub id")
     verify.add_argument("--golden", help="other values to compare with (a JSON file)")
     verify.add_argument("--device", default="auto", help="cpu, cuda:0, ... (default: auto)")
+    for name, tool, meaning in _TOOLS:
+        tool.add_arguments(commands.add_parser(name, help=meaning))
     commands.add_parser("openapi", help="print the served OpenAPI document")
     commands.add_parser("settings", help="print the table of settings")
     options = parser.parse_args(arguments)
@@ -77,7 +87,13 @@ def settings_table() -> str:
     return "\n".join(rows)
 
 
-_COMMANDS = {"serve": _serve, "verify": _verify, "openapi": _openapi, "settings": _settings}
+_COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "serve": _serve,
+    "verify": _verify,
+    "openapi": _openapi,
+    "settings": _settings,
+    **{name: tool.run for name, tool, _ in _TOOLS},
+}
 
 if __name__ == "__main__":
     sys.exit(main())

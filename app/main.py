@@ -9,6 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
 
 from app import __version__
 from app.api import routes
@@ -44,7 +45,7 @@ def create_app(settings: Settings) -> FastAPI:
     folder = EMBEDDED_FOLDER if embedded else locate(settings.model, settings.model_revision)
     config = read_config(folder)
     names = served_names(settings)
-    metrics = Metrics(__version__, names[0])
+    metrics = Metrics(__version__, names[0], config.tasks)
     engine = EngineClient(settings.max_queue_tokens, settings.request_timeout_s, metrics)
     app = FastAPI(
         title="Quintet",
@@ -62,6 +63,7 @@ def create_app(settings: Settings) -> FastAPI:
         _facts(settings, config),
     )
     app.include_router(routes.router)
+    app.mount("/playground", StaticFiles(directory=routes.PLAYGROUND), "playground")
     app.add_exception_handler(QuintetError, answer_error)
     app.add_exception_handler(HTTPException, answer_error)
     app.add_middleware(Frame, served=app.state.served)
@@ -168,9 +170,8 @@ def _document(app: FastAPI) -> None:
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            document = generate()
-            document["components"]["schemas"].update(routes.body_schemas())
-        return generate()
+        document = generate()  # FastAPI makes it once and keeps it
+        document["components"]["schemas"].update(routes.body_schemas())
+        return document
 
     app.openapi = openapi  # type: ignore[method-assign]

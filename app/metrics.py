@@ -3,6 +3,8 @@
 The HTTP process owns them all: a worker reports each batch over its channel.
 """
 
+from collections.abc import Sequence
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 # From a cached single query on a GPU to a bulk request on a CPU.
@@ -17,14 +19,19 @@ _BATCH_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 class Metrics:
     """The series of one process, in a registry of their own, all named quintet_*."""
 
-    def __init__(self, version: str, model: str) -> None:
+    def __init__(self, version: str, model: str, tasks: Sequence[str]) -> None:
+        """Series with labels known beforehand start at zero, so that their first step shows."""
         self.registry = CollectorRegistry()
         self.requests = self._counter("requests", "HTTP requests answered.", "route", "status")
         self.request_seconds = self._histogram(
             "request_seconds", "From a request's headers to its answer's end.", _SECONDS, "route"
         )
         self.tokens = self._counter("tokens", "Tokens charged.", "task")
+        for task in (*tasks, "none"):
+            self.tokens.labels(task)
         self.refused = self._counter("refused", "Requests the engine did not take.", "reason")
+        for reason in ("not ready", "queue full"):
+            self.refused.labels(reason)
         self.queue_tokens = self._gauge("queue_tokens", "Tokens accepted and not answered yet.")
         self.batch_tokens = self._histogram(
             "batch_tokens", "Tokens of a forward pass.", _BATCH_TOKENS

@@ -23,7 +23,7 @@ log = logging.getLogger("quintet.request")
 
 # What a caller may name its request: anything else is replaced, since it goes into logs.
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_QUIET = {"/live", "/ready", "/health", "/metrics"}
+_QUIET = {"/live", "/ready", "/health", "/ping", "/metrics"}
 
 
 class Frame:
@@ -42,7 +42,7 @@ class Frame:
         request = Request(scope)
         asked = request.headers.get("x-request-id", "")
         request_id = asked if _SANE_ID.fullmatch(asked) else uuid.uuid4().hex
-        line = RequestLine(request_id, scope["method"], scope["path"])
+        line = RequestLine(request_id, scope["method"], _printable(scope["path"]))
         scope.setdefault("state", {}).update(request_id=request_id, facts=line.facts)
         status = 0
 
@@ -75,6 +75,11 @@ class Frame:
             line.write(status, seconds)
 
 
+def _printable(path: str) -> str:
+    """A path as it may stand in a line of a log: a caller's line break must not begin another."""
+    return path if path.isprintable() else ascii(path)
+
+
 async def answer_error(request: Request, error: Exception) -> Response:
     """Any exception -> the one error body."""
     own = _own(request, error)
@@ -87,9 +92,8 @@ def _own(request: Request, error: Exception) -> QuintetError:
     if isinstance(error, QuintetError):
         return error
     if isinstance(error, HTTPException):
-        what = {404: "there is no", 405: "there is another method for"}.get(error.status_code)
-        path = request.url.path
-        sentence = f"{what} {path}; see /docs." if what else f"{error.detail}."
+        what = {404: "there is no {}", 405: "{} takes another method"}.get(error.status_code)
+        sentence = what.format(request.url.path) + "; see /docs." if what else f"{error.detail}."
         return RouteError(error.status_code, sentence)
     log.error("request %s failed", request.state.request_id, exc_info=error)
     return InternalError("internal error; the log has its trace under this request id.")

@@ -1,9 +1,11 @@
 """Endpoints, of at most ten lines each."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import FileResponse
 from pydantic import BaseModel
 
 from app.api import sagemaker, tokens
@@ -30,6 +32,12 @@ from app.settings import Settings
 
 JSON = "application/json"
 _HEADER_NAMES = 20
+PLAYGROUND = Path(__file__).parent.parent / "playground"
+# The page loads what stands beside it, asks this service, and nothing else.
+_PLAYGROUND_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 
 router = APIRouter()
 
@@ -145,6 +153,13 @@ async def info(request: Request) -> Response:
         for worker in served.engine.workers
     ]
     return Response(to_json({**served.facts, "workers": workers}), media_type=JSON)
+
+
+@router.get("/", include_in_schema=False)
+async def playground() -> Response:
+    """The page to explore the service with."""
+    headers = {"content-security-policy": _PLAYGROUND_POLICY}
+    return FileResponse(PLAYGROUND / "index.html", headers=headers)
 
 
 @router.get("/v1/models", response_model=ModelList)

@@ -12,9 +12,6 @@ import orjson
 
 from model.rows import Vectors
 
-# A tie at zero is no bit; a zero vector has no direction and stays as it is.
-_SMALLEST_NORM = np.finfo(np.float32).tiny
-
 
 def cut(vectors: Vectors, dimensions: int | None) -> Vectors:
     """The first `dimensions` of each vector, as Matryoshka training ordered them."""
@@ -23,9 +20,10 @@ def cut(vectors: Vectors, dimensions: int | None) -> Vectors:
 
 def normalise(vectors: Vectors) -> Vectors:
     """Vectors of length 1. After cut, never before: cutting shortens a vector."""
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: Vectors = vectors / np.maximum(norms, _SMALLEST_NORM)
-    return unit
+    # Squares in float64: in float32 those of a short vector vanish.
+    norms = np.sqrt(np.einsum("sd,sd->s", vectors, vectors, dtype=np.float64))
+    norms[norms == 0] = 1  # a zero vector has no direction and stays as it is
+    return (vectors / norms[:, None]).astype(np.float32)
 
 
 def encode(vectors: Vectors, types: Sequence[str]) -> list[Any]:

@@ -37,7 +37,7 @@ def test_probes_answer(service: Service) -> None:
 def test_unknown_paths_and_methods_have_the_one_error_body(service: Service) -> None:
     with service.client() as client:
         assert_error(client.get("/nope"), 404, "RESOURCE_NOT_FOUND", "there is no /nope")
-        said = "there is another method for /v1/embeddings"
+        said = "/v1/embeddings takes another method"
         assert_error(client.get("/v1/embeddings"), 405, "RESOURCE_NOT_FOUND", said)
 
 
@@ -60,6 +60,14 @@ def test_one_line_a_request_without_its_text(service: Service) -> None:
     for part in ("POST /v1/embeddings 200", "task=separation", "inputs=1", "tokens="):
         assert part in line
     assert "secret" not in service.log.text()
+
+
+def test_a_caller_cannot_write_lines_into_the_log(service: Service) -> None:
+    with service.client() as client:
+        gone = client.get("/nope%0Aforged%20line", headers={"x-request-id": "forger"})
+    assert gone.status_code == 404
+    assert service.log.wait_for("request_id=forger").string.endswith("code=RESOURCE_NOT_FOUND")
+    assert "\nforged" not in service.log.text()
 
 
 def test_metrics_count_requests_tokens_and_batches(service: Service) -> None:

@@ -1,0 +1,153 @@
+"""Client: one request after the other to a running service, each sent until it is answered.
+
+n texts, D dimensions.
+"""
+
+import asyncio
+import base64
+import itertools
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import numpy as np
+import orjson
+
+from app.tools import retry
+from app.tools.errors import RefusedError, ToolError
+from model.rows import Vectors
+
+# Over the service's own limit of 600 s, so that it is the one to say that a request took too long.
+TIMEOUT = httpx.Timeout(660.0, connect=10.0)
+_LONG_WAIT_S = 5.0
+_NEVER_RETRIED = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of every text; None leaves it to the service."""
+
+    model: str | None = None
+    task: str | None = None
+    dimensions: int | None = None
+    late_chunking: bool = False
+    truncate: bool = False
+
+    def body(self, texts: list[str]) -> bytes:
+        """The request's body. Vectors come as base64, which is read without a Python float."""
+        optional = {"model": self.model, "task": self.task, "dimensions": self.dimensions}
+        flags = {"late_chunking": self.late_chunking, "truncate": self.truncate}
+        said = {name: value for name, value in {**optional, **flags}.items() if value}
+        return orjson.dumps({"input": texts, "encoding_format": "base64", **said})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """vectors (n, D) in the order of the texts, and the tokens they took."""
+
+    vectors: Vectors
+    tokens: int
+
+
+class Client:
+    """Asks one service. `note` is told of long waits."""
+
+    def __init__(
+        self, http: httpx.AsyncClient, question: Question, retries: int, note: Callable[[str], None]
+    ) -> None:
+        self._http = http
+        self._question = question
+        self._retries = retries
+        self._note = note
+
+    async def embed(self, texts: list[str]) -> Answer:
+        """One request with `texts`.
+
+        Raises:
+            RefusedError: the service refuses the request, and would again.
+            ToolError: it did not answer for all retries, or not with vectors.
+        """
+        response = await self._send("POST", "/v1/embeddings", self._question.body(texts))
+        try:
+            answer = _answer(orjson.loads(response.content))
+        except (KeyError, TypeError, ValueError):
+            raise ToolError(f"{response.url} answers 200, but not with base64 vectors.") from None
+        if len(answer.vectors) != len(texts) or not np.isfinite(answer.vectors).all():
+            raise ToolError(
+                f"{response.url} answers {len(texts)} texts with {len(answer.vectors)} vectors, or "
+                "with some that are not finite."
+            )
+        return answer
+
+    async def info(self) -> dict[str, Any]:
+        """What GET /info says; empty if the service has none.
+
+        Raises:
+            RefusedError, ToolError: as embed.
+        """
+        try:
+            said = orjson.loads((await self._send("GET", "/info")).content)
+        except RefusedError as error:
+            if error.status in (404, 405):
+                return {}
+            raise
+        except orjson.JSONDecodeError:
+            return {}
+        return said if isinstance(said, dict) else {}
+
+    async def _send(self, method: str, path: str, body: bytes | None = None) -> httpx.Response:
+        for attempt in itertools.count():
+            told = 0.0
+            try:
+                response = await self._http.request(method, path, content=body)
+            except _NEVER_RETRIED as error:
+                raise ToolError(f"cannot ask {self._http.base_url}: {error}") from None
+            except httpx.RequestError as error:
+                failure = str(error) or type(error).__name__
+            else:
+                if response.status_code == httpx.codes.OK:
+                    return response
+                failure, param = _sentence(response)
+                said = response.headers
+                if not retry.is_retried(response.status_code, said.get("x-should-retry")):
+                    raise RefusedError(response.status_code, failure, param)
+                told = retry.told_s(said.get("retry-after"), datetime.now(UTC))
+            await self._pause(attempt, told, failure)
+        raise AssertionError("attempts have no end")
+
+    async def _pause(self, attempt: int, told: float, failure: str) -> None:
+        failure = failure.rstrip(".")
+        if attempt >= self._retries:
+            tried = f"after {attempt + 1} attempts" if attempt else "at the only attempt"
+            raise ToolError(f"{self._http.base_url} does not answer {tried}: {failure}.")
+        seconds = retry.wait_s(attempt, told, random.random())  # noqa: S311  (jitter)
+        if seconds >= _LONG_WAIT_S:
+            self._note(f"waiting {seconds:.0f} s: {failure}")
+        await asyncio.sleep(seconds)
+
+
+def _answer(body: Any) -> Answer:
+    embeddings = sorted(body["data"], key=lambda each: each["index"])
+    vectors = np.stack(
+        [np.frombuffer(base64.b64decode(each["embedding"]), "<f4") for each in embeddings]
+    )
+    return Answer(vectors, int(body["usage"]["total_tokens"]))
+
+
+def _sentence(response: httpx.Response) -> tuple[str, str | None]:
+    """What an error answer says, and the field it blames; in Jina's form or in OpenAI's."""
+    try:
+        body = orjson.loads(response.content)
+    except orjson.JSONDecodeError:
+        body = None
+    body = body if isinstance(body, dict) else {}
+    error = body["error"] if isinstance(body.get("error"), dict) else {}
+    sentence = body.get("detail") or error.get("message")
+    if not isinstance(sentence, str):
+        sentence = response.text[:200].strip() or response.reason_phrase
+        sentence = f"{response.url} answers {response.status_code}: {sentence}"
+    param = error.get("param")
+    return sentence, param if isinstance(param, str) else None

@@ -1,0 +1,70 @@
+"""Progress: a bar while texts are embedded, and lines for people, on standard error."""
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from tqdm import tqdm
+
+from app.tools.journal import Totals
+
+
+class Progress:
+    """Counts what this run embeds. The bar is for a terminal, or where it is asked for."""
+
+    def __init__(self, total: int | None, before: Totals, *, bar: bool, quiet: bool) -> None:
+        """`total` texts, if known; `before` is what earlier runs have done of them."""
+        self._quiet = quiet
+        self._texts_before, self._tokens_before = before.records, before.tokens
+        self._began = time.monotonic()
+        shown = not quiet and (bar or sys.stderr.isatty())
+        self._bar = tqdm(
+            total=total,
+            initial=before.records,
+            unit=" texts",
+            file=sys.stderr,
+            dynamic_ncols=True,
+            disable=not shown,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.close()
+
+    def start(self) -> None:
+        """Start the clock: the service is there, and the next thing is a request."""
+        self._began = time.monotonic()
+        self._bar.unpause()
+
+    def show(self, totals: Totals) -> None:
+        """Move the bar to `totals`."""
+        rate = (totals.tokens - self._tokens_before) / self._seconds()
+        self._bar.set_postfix_str(f"{rate:,.0f} tokens/s", refresh=False)
+        self._bar.update(totals.records - self._bar.n)
+
+    def note(self, sentence: str) -> None:
+        """A line above the bar."""
+        if not self._quiet:
+            self._bar.write(sentence, file=sys.stderr)
+
+    def summary(self, totals: Totals) -> str:
+        """Texts, tokens and seconds: of this run, and of all runs if there were others."""
+        texts = totals.records - self._texts_before
+        tokens, seconds = totals.tokens - self._tokens_before, self._seconds()
+        earlier = f", {self._texts_before} texts were there before" if self._texts_before else ""
+        failed = f", {totals.failed} failed" if totals.failed else ""
+        return (
+            f"{texts} texts, {tokens} tokens in {seconds:.1f} s "
+            f"({texts / seconds:,.1f} texts/s, {tokens / seconds:,.0f} tokens/s){earlier}{failed}"
+        )
+
+    def _seconds(self) -> float:
+        return max(time.monotonic() - self._began, 1e-6)

@@ -1,0 +1,28 @@
+"""The served document against the service: generated requests get documented answers, no 500."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.server import Service
+
+# Phases: examples of the document, edge cases field by field, random ones, and calls in sequence.
+EXAMPLES = "40"
+
+
+def test_generated_requests_get_documented_answers(service: Service, tmp_path: Path) -> None:
+    checks = "not_a_server_error,status_code_conformance,content_type_conformance"
+    checks += ",response_schema_conformance,response_headers_conformance"
+    command = [
+        *(str(Path(sys.executable).parent / "schemathesis"), "run"),
+        f"{service.url}/openapi.json",
+        *("--checks", checks, "--max-examples", EXAMPLES, "--no-color"),
+        *("--request-timeout", "60"),
+        *("--phases", "examples,coverage,fuzzing"),
+    ]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False
+    )
+    print(done.stdout[-6000:])
+    assert done.returncode == 0, done.stderr
+    assert "No issues found" in done.stdout

@@ -1,0 +1,209 @@
+"""The surfaces around the main route: /tokenize, /info, long documents, SageMaker's contract."""
+
+import json
+import socket
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from model.embedder import Embedder
+from model.rows import Row
+from model.tokenizer import Reading
+from tests.app.test_embeddings import SKINCARE, assert_error, cosines, vectors
+from tests.checkpoints import TASKS
+from tests.server import Service, running
+
+
+def post(service: Service, path: str, **body: Any) -> httpx.Response:
+    return httpx.post(service.url + path, json=body, timeout=120)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_tokenize_says_what_the_model_reads_and_what_counts(
+    service: Service, quintet: Embedder, task: str
+) -> None:
+    answer = post(service, "/tokenize", input=[*SKINCARE, ""], task=task).json()
+    tokenized = quintet.tokenizer.rows([*SKINCARE, ""], quintet.tasks.named(task))
+    for each, row in zip(answer["inputs"], tokenized.rows, strict=True):
+        assert each["token_ids"] == row.token_ids.tolist()
+        assert each["fits"] is True
+    charged = service.embed(input=[*SKINCARE, ""], task=task).json()["usage"]["total_tokens"]
+    counts = [each["tokens"] for each in answer["inputs"]]
+    assert sum(counts) + 2 * len(counts) == charged
+    assert (answer["total_tokens"], answer["task"], answer["max_tokens"]) == (
+        sum(counts),
+        task,
+        8192,
+    )
+    late = service.embed(input=[*SKINCARE, ""], task=task, late_chunking=True).json()["usage"]
+    assert late["total_tokens"] == answer["total_tokens"] + 2
+
+
+def test_tokenize_counts_what_does_not_fit_and_leaves_ids_out_when_asked(service: Service) -> None:
+    inputs = ["a " * 8192, "b " * 8193]
+    answer = post(service, "/tokenize", input=inputs, counts_only=True).json()
+    assert [(each["tokens"], each["fits"]) for each in answer["inputs"]] == [
+        (8192, True),
+        (8193, False),
+    ]
+    assert not any("token_ids" in each for each in answer["inputs"])
+    assert answer["fits_late_chunking"] is False
+    refused = post(service, "/tokenize", input="x", task="nope")
+    assert_error(refused, 422, "VALIDATION_ERROR", "unknown task 'nope'")
+    refused = post(service, "/tokenize", input=[1])
+    assert_error(refused, 400, "INPUT_TOKEN_IDS_UNSUPPORTED", "token ids")
+
+
+def test_info_says_what_is_served(service: Service) -> None:
+    info = httpx.get(f"{service.url}/info").json()
+    assert (info["model"], info["width"], info["max_tokens"]) == ("quintet-mini", 256, 8192)
+    assert info["matryoshka_dimensions"] == [32, 64, 128, 256]
+    assert (info["tasks"], info["default_task"]) == (list(TASKS), "text-matching")
+    (worker,) = info["workers"]
+    assert worker["attention"] == "sdpa"
+    assert worker["dtype"] in ("bfloat16", "float32")
+
+
+def test_a_document_over_the_limit_is_embedded_in_windows_when_asked(
+    service: Service, quintet: Embedder
+) -> None:
+    inputs = [f"{word} " * 2100 for word in ("alpha", "beta", "gamma", "delta", "omega")]
+    body = {"input": inputs, "late_chunking": True, "task": "retrieval.passage"}
+    tokens = sum(
+        each["tokens"] for each in post(service, "/tokenize", input=inputs).json()["inputs"]
+    )
+    assert tokens > 8192
+    said = f"these 5 inputs have {tokens}"
+    assert_error(service.embed(**body), 400, "INPUT_TOKEN_LIMIT_EXCEEDED", said)
+    answer = service.embed(**body, late_chunking_overlap=512)
+    assert answer.json()["usage"]["total_tokens"] == tokens + 2
+    reading = Reading(late_chunking=True, overlap=512, max_document_tokens=131072)
+    tokenized = quintet.tokenizer.rows(inputs, quintet.tasks.named("retrieval.passage"), reading)
+    assert len(tokenized.rows) > 1
+    expected = tokenized.vectors(quintet.embed(tokenized.rows))
+    assert cosines(vectors(answer), expected).min() > 0.9999
+
+
+def test_an_overlap_changes_nothing_for_a_document_that_fits(service: Service) -> None:
+    plain = vectors(service.embed(input=SKINCARE, late_chunking=True))
+    overlapping = service.embed(input=SKINCARE, late_chunking=True, late_chunking_overlap=256)
+    assert cosines(vectors(overlapping), plain).min() > 0.9999
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"late_chunking_overlap": 256}, "late_chunking_overlap needs late_chunking"),
+        ({"late_chunking": True, "late_chunking_overlap": -1}, "late_chunking_overlap: input"),
+        ({"late_chunking": True, "late_chunking_overlap": 4097}, "at most 4096 are taken"),
+    ],
+)
+def test_an_overlap_that_makes_no_sense_is_refused(
+    service: Service, fields: dict[str, Any], said: str
+) -> None:
+    assert_error(service.embed(input=SKINCARE, **fields), 422, "VALIDATION_ERROR", said)
+
+
+def test_documents_have_a_limit_of_their_own() -> None:
+    with running(max_document_tokens=9000) as service:
+        body = {"late_chunking": True, "late_chunking_overlap": 100}
+        vectors(service.embed(input=["a " * 9000], **body))
+        refused = service.embed(input=["a " * 9001], **body)
+        assert_error(refused, 400, "INPUT_TOKEN_LIMIT_EXCEEDED", "at most 9000 tokens")
+
+
+# What jina-sagemaker 0.0.48 sends, recorded.
+SAGEMAKER = [
+    {"task": "retrieval.passage", "dimensions": 64, "late_chunking": False},
+    {"task": "text-matching", "dimensions": None, "late_chunking": False},
+    {"task": "retrieval.passage", "dimensions": 64, "late_chunking": True},
+]
+
+
+@pytest.mark.parametrize("parameters", SAGEMAKER)
+def test_sagemakers_json_contract(service: Service, parameters: dict[str, Any]) -> None:
+    data = [{"text": text} for text in SKINCARE]
+    answer = post(service, "/invocations", data=data, parameters=parameters)
+    assert answer.status_code == 200
+    body = answer.json()
+    assert body["parameters"] == parameters
+    found = np.array([each["embedding"] for each in body["data"]])
+    expected = service.embed(input=SKINCARE, **parameters)
+    assert cosines(found, vectors(expected)).min() > 0.9999
+    for each in body["data"]:
+        assert set(each) == {"id", "embedding", "usage"}
+        assert set(each["usage"]) == {"id", "total_tokens"}
+    if not parameters["late_chunking"]:
+        total = sum(each["usage"]["total_tokens"] for each in body["data"])
+        assert total == expected.json()["usage"]["total_tokens"]
+
+
+def test_sagemakers_batch_transform_of_csv(service: Service) -> None:
+    content = '7,"a text, with a comma"\nthe-second,"two\nlines ""quoted"""\n'
+    answer = httpx.post(
+        f"{service.url}/invocations", content=content, headers={"content-type": "text/csv"}
+    )
+    body = answer.json()
+    assert [each["id"] for each in body["data"]] == ["7", "the-second"]
+    found = np.array([each["embedding"] for each in body["data"]])
+    texts = ["a text, with a comma", 'two\nlines "quoted"']
+    assert cosines(found, vectors(service.embed(input=texts))).min() > 0.9999
+    assert body["parameters"] == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "status", "said"),
+    [
+        (b"1,2,3\n", "text/csv", 422, "row 1 has 3 columns"),
+        (b'1,"open', "text/csv", 400, "not valid CSV"),
+        (b"\xff", "text/csv", 400, "not valid CSV"),
+        (b"", "text/csv", 422, "input is an empty list"),
+        (b"{", "application/json", 400, "not valid JSON"),
+        (b'{"input": "x"}', "application/json", 422, "data: field required"),
+        (b'{"data": []}', "application/json", 422, "input is an empty list"),
+        (b'{"data": [{"url": "x"}]}', "application/json", 422, "input[0] must be a text"),
+        (
+            json.dumps({"data": ["x"], "parameters": {"task": "clustering"}}).encode(),
+            "application/json",
+            422,
+            "unknown task 'clustering'",
+        ),
+    ],
+)
+def test_what_invocations_refuses(
+    service: Service, content: bytes, kind: str, status: int, said: str
+) -> None:
+    url, headers = f"{service.url}/invocations", {"content-type": kind}
+    answer = httpx.post(url, content=content, headers=headers)
+    assert answer.status_code == status
+    assert_error(answer, status, answer.json()["code"], said)
+
+
+def test_ping_is_readiness(service: Service) -> None:
+    assert httpx.get(f"{service.url}/ping").json() == {"status": "ok"}
+
+
+def test_a_body_that_drips_in_is_given_up() -> None:
+    with running(body_timeout_s=0.3) as service:
+        host, port = service.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
+            head = "POST /v1/embeddings HTTP/1.1\r\nHost: test\r\nContent-Length: 100\r\n\r\n{"
+            connection.sendall(head.encode())
+            answer = ""
+            while not answer.endswith("}"):
+                part = connection.recv(65536).decode()
+                assert part, f"the answer ends early: {answer}"
+                answer += part
+        assert answer.startswith("HTTP/1.1 408 ")
+        assert "the body was not there within 0.3 s." in answer
+        assert service.embed(input="x").status_code == 200
+
+
+def test_rows_of_the_tokenizer_are_rows_of_the_model(quintet: Embedder) -> None:
+    """What /tokenize shows is what is embedded: the ids alone give the same vector."""
+    task = quintet.tasks.named("retrieval.query")
+    (row,) = quintet.tokenizer.rows(["x y"], task, Reading(counting=True)).rows
+    found = quintet.embed([Row.whole(np.array(row.token_ids.tolist(), np.int32), task.adapter)])
+    assert cosines(found, quintet.embed_texts(["x y"], "retrieval.query")).min() > 0.9999
