@@ -23,7 +23,8 @@ def normalise(vectors: Vectors) -> Vectors:
     # Squares in float64: in float32 those of a short vector vanish.
     norms = np.sqrt(np.einsum("sd,sd->s", vectors, vectors, dtype=np.float64))
     norms[norms == 0] = 1  # a zero vector has no direction and stays as it is
-    return (vectors / norms[:, None]).astype(np.float32)
+    unit: Vectors = (vectors / norms[:, None]).astype(np.float32)
+    return unit
 
 
 def encode(vectors: Vectors, types: Sequence[str]) -> list[Any]:
