@@ -201,6 +201,20 @@ def test_a_killed_worker_is_started_again_and_what_it_held_is_answered() -> None
         assert service.metric("worker_restarts_total") == 1
 
 
+def test_with_two_workers_one_may_die_and_the_other_goes_on() -> None:
+    with running(devices="cpu,cpu") as service:
+        service.log.wait_for("serving +http", count=2)
+        assert service.metric("workers_ready") == 2
+        one, other = service.workers()
+        one.kill()
+        service.log.wait_for("a worker exited with -9")
+        assert httpx.get(f"{service.url}/ready").status_code == 200
+        assert service.embed(input="x").status_code == 200
+        service.log.wait_for("serving +http", count=3)
+        assert service.metric("workers_ready") == 2
+        assert other.is_running()
+
+
 def test_a_killed_service_leaves_no_worker_behind() -> None:
     with running() as service:
         (worker,) = service.workers()

@@ -98,6 +98,7 @@ def test_a_revision_is_fetched_once_and_found_offline(
     address, asked = hub
     first = locate(tmp_path, "owner/name", COMMIT, HF_ENDPOINT=address)
     assert first.returncode == 0, first.stderr
+    assert "100%|" in first.stderr  # a progress bar
     folder = Path(first.stdout.strip())
     fetched = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     expected = {str(path.relative_to(hf)) for path in hf.rglob("*") if path.is_file()}
