@@ -34,11 +34,17 @@ class Question:
     task: str | None = None
     dimensions: int | None = None
     late_chunking: bool = False
+    late_chunking_overlap: int | None = None
     truncate: bool = False
 
     def body(self, texts: list[str]) -> bytes:
         """The request's body. Vectors come as base64, which is read without a Python float."""
-        optional = {"model": self.model, "task": self.task, "dimensions": self.dimensions}
+        optional = {
+            "model": self.model,
+            "task": self.task,
+            "dimensions": self.dimensions,
+            "late_chunking_overlap": self.late_chunking_overlap,
+        }
         flags = {"late_chunking": self.late_chunking, "truncate": self.truncate}
         said = {name: value for name, value in {**optional, **flags}.items() if value}
         return orjson.dumps({"input": texts, "encoding_format": "base64", **said})

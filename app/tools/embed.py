@@ -38,6 +38,12 @@ def _add_question(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="read consecutive records with the same --group as one document",
     )
+    parser.add_argument(
+        "--late-chunking-overlap",
+        type=_positive,
+        metavar="N",
+        help="read documents over the limit in windows that overlap by N tokens",
+    )
     parser.add_argument("--group", metavar="FIELD", help="the field that names the document")
 
 
@@ -100,6 +106,7 @@ def _job(options: argparse.Namespace) -> "Job":
         task=options.task,
         dimensions=options.dimensions,
         late_chunking=options.late_chunking,
+        late_chunking_overlap=options.late_chunking_overlap,
         truncate=options.truncate,
     )
     return Job(

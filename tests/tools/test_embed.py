@@ -141,6 +141,17 @@ def test_consecutive_records_of_a_group_are_one_document(service: Service, tmp_p
     assert (found * plain).sum(axis=1).min() < 0.99
 
 
+def test_a_document_over_the_limit_is_read_in_windows_when_asked(
+    service: Service, tmp_path: Path
+) -> None:
+    texts = ["alpha " * 2500, "beta " * 3000, "tax"]
+    file = write_jsonl(tmp_path / "in.jsonl", [{"text": text, "doc": "one"} for text in texts])
+    options = ("--late-chunking", "--group", "doc", "--late-chunking-overlap", 128)
+    asked(service, file, "-o", tmp_path / "out.jsonl", *options)
+    direct = embedded(service, texts, late_chunking=True, late_chunking_overlap=128)
+    assert_same(vectors_of(read_jsonl(tmp_path / "out.jsonl")), direct)
+
+
 @pytest.mark.parametrize("ending", ["jsonl", "npy", "parquet"])
 def test_an_empty_file_gives_no_vectors(service: Service, tmp_path: Path, ending: str) -> None:
     file, output = tmp_path / "in.jsonl", tmp_path / f"out.{ending}"
