@@ -46,9 +46,10 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/pip
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.serve
 
-$(CLIENTS)/.installed: tests/clients/requirements.txt tests/clients/package.json | $(VENV)/bin/pip
+$(CLIENTS)/.installed: $(wildcard tests/clients/*.txt tests/clients/*.json) | $(VENV)/bin/pip
 	@$(PYTHON) -m venv $(CLIENTS)
-	$(CLIENTS)/bin/pip install --quiet --disable-pip-version-check -r tests/clients/requirements.txt
+	$(CLIENTS)/bin/pip install --quiet --disable-pip-version-check -c tests/clients/constraints.txt \
+		-r tests/clients/requirements.txt
 	cp tests/clients/package.json $(CLIENTS)
 	npm install --silent --no-audit --no-fund --prefix $(CLIENTS)
 	@touch $@
