@@ -2,8 +2,9 @@
 
 from app import __version__
 from app.engine.messages import Started
-from app.settings import EMBEDDED_MODEL, Settings
+from app.settings import Settings
 from model.config import EncoderConfig
+from model.sources import EMBEDDED_MODEL
 
 SMALL_MODEL_NOTE = (
     "quintet-mini is the small embedded model, for trying everything out, not for production. "

@@ -23,9 +23,9 @@ from app.engine.supervisor import Crew, running_workers
 from app.errors import QuintetError
 from app.greeting import SMALL_MODEL_NOTE, greeting
 from app.metrics import Metrics
-from app.settings import EMBEDDED_MODEL, NO_TASK, Settings, SettingsError
+from app.settings import NO_TASK, Settings, SettingsError
 from model.config import EncoderConfig, read_config
-from model.sources import EMBEDDED_FOLDER, locate
+from model.sources import EMBEDDED_MODEL, locate
 from model.tasks import Tasks, UnknownTaskError
 from model.tokenizer import Tokenizer
 
@@ -41,8 +41,7 @@ def create_app(settings: Settings) -> FastAPI:
     Raises:
         CheckpointError, SettingsError: it cannot be served; the sentence says why.
     """
-    embedded = settings.model == EMBEDDED_MODEL
-    folder = EMBEDDED_FOLDER if embedded else locate(settings.model, settings.model_revision)
+    folder = locate(settings.model, settings.model_revision)
     config = read_config(folder)
     names = served_names(settings)
     metrics = Metrics(__version__, names[0], config.tasks)
@@ -58,7 +57,10 @@ def create_app(settings: Settings) -> FastAPI:
         _embeddings(settings, folder, config, engine),
         engine,
         metrics,
-        tuple(_model(name, folder, config, embedded=embedded) for name in names),
+        tuple(
+            _model(name, folder, config, embedded=settings.model == EMBEDDED_MODEL)
+            for name in names
+        ),
         settings,
         _facts(settings, config),
     )

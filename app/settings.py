@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from model.sources import EMBEDDED_MODEL
+
 PREFIX = "EMBED_"
-EMBEDDED_MODEL = "quintet-mini"
 NO_TASK = "none"
 
 Names = Annotated[tuple[str, ...], NoDecode]

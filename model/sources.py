@@ -4,6 +4,7 @@ from pathlib import Path
 
 from model.config import CheckpointError
 
+EMBEDDED_MODEL = "quintet-mini"
 EMBEDDED_FOLDER = Path(__file__).parent / "mini"
 # Safetensors and JSON only: no pickles, no code, no ONNX twins.
 HUB_FILES = [
@@ -16,7 +17,8 @@ HUB_FILES = [
 
 
 def locate(model: str, revision: str | None = None) -> Path:
-    """The folder of a checkpoint: `model` itself if it is one, else fetched from the hub.
+    """The folder of a checkpoint: the embedded one by its name, `model` itself if it is a folder,
+    else fetched from the hub.
 
     A hub id is downloaded once, with a progress bar; after that, and with HF_HUB_OFFLINE=1, it is
     found in the local cache (HF_HOME).
@@ -24,6 +26,8 @@ def locate(model: str, revision: str | None = None) -> Path:
     Raises:
         CheckpointError: there is no such folder or hub id, or it cannot be fetched.
     """
+    if model == EMBEDDED_MODEL:
+        return EMBEDDED_FOLDER
     folder = Path(model).expanduser()
     if folder.is_dir():
         return folder.resolve()

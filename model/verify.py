@@ -18,7 +18,7 @@ import torch
 from model import embedder
 from model.embedder import Embedder
 from model.rows import Row, Vectors
-from model.sources import EMBEDDED_FOLDER, locate
+from model.sources import locate
 from model.tasks import Task, UnknownTaskError
 
 GOLDEN = Path(__file__).parent / "golden.json"
@@ -44,7 +44,7 @@ def verify(model: str, revision: str | None, golden: str | None, device: str = "
     Raises:
         CheckpointError: the checkpoint cannot be loaded.
     """
-    folder = EMBEDDED_FOLDER if model == "quintet-mini" else locate(model, revision)
+    folder = locate(model, revision)
     published = json.loads(Path(golden or GOLDEN).read_text(encoding="utf-8"))
     loaded = embedder.load(folder, device, "float32")
     print(f"{model} on {loaded.device_name} in float32, attention by {loaded.attention}")  # noqa: T201

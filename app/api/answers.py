@@ -9,13 +9,15 @@ from pydantic import BaseModel
 
 from app.api.schemas import EmbeddingType
 
+EmbeddingValue = list[float] | list[int] | str | dict[EmbeddingType, list[float] | list[int] | str]
+
 
 class Embedding(BaseModel):
     """One vector: numbers, base64, or an object with a key for each type asked for."""
 
     object: Literal["embedding"]
     index: int
-    embedding: list[float] | list[int] | str | dict[EmbeddingType, list[float] | list[int] | str]
+    embedding: EmbeddingValue
 
 
 class Usage(BaseModel):
@@ -141,7 +143,7 @@ class InvocationItem(BaseModel):
     """One vector of a SageMaker answer."""
 
     id: str
-    embedding: list[float] | list[int] | str | dict[EmbeddingType, list[float] | list[int] | str]
+    embedding: EmbeddingValue
     usage: dict[str, str | int]
 
 

@@ -9,10 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
 from app.api import vectors
-from app.api.invalid import invalid, invalid_field
+from app.api.invalid import invalid_field, validated
 from app.api.schemas import EmbeddingsRequest, TextsRequest
 from app.engine.client import EngineClient
 from app.errors import TokenLimitError, TooManyInputsError, UnknownModelError
@@ -81,11 +79,7 @@ class Embeddings:
             RequestError: the request is refused, and nothing of it reached the queue.
             QuintetError: the engine did not take it, or failed on it.
         """
-        try:
-            request = EmbeddingsRequest.model_validate_json(body)
-        except ValidationError as error:
-            raise invalid(error) from None
-        return await self.embed(request)
+        return await self.embed(validated(EmbeddingsRequest, body))
 
     async def embed(self, request: EmbeddingsRequest) -> Embedded:
         """One valid request -> its encoded vectors; raises what `answer` does."""

@@ -1,8 +1,8 @@
 """Invalid: pydantic's complaints -> this API's errors."""
 
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from app.errors import FieldError, InvalidFieldsError, InvalidJsonError, RequestError, TokenIdsError
@@ -11,7 +11,24 @@ from app.errors import FieldError, InvalidFieldsError, InvalidJsonError, Request
 _SHOWN_CHARACTERS = 100
 
 
-def invalid(error: ValidationError) -> RequestError:
+Body = TypeVar("Body", bound=BaseModel)
+
+
+def validated(kind: type[Body], body: bytes | dict[str, Any]) -> Body:
+    """A body, as JSON or as an object already, as a valid request of that kind.
+
+    Raises:
+        RequestError: it is no JSON, or fields of it are invalid.
+    """
+    try:
+        if isinstance(body, bytes):
+            return kind.model_validate_json(body)
+        return kind.model_validate(body)
+    except ValidationError as error:
+        raise _invalid(error) from None
+
+
+def _invalid(error: ValidationError) -> RequestError:
     """The one error that a request which does not validate is answered with."""
     details = error.errors(include_url=False, include_context=False)
     kinds = {detail["type"] for detail in details}

@@ -9,10 +9,10 @@ import io
 import uuid
 from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from app.api.embeddings import Embeddings
-from app.api.invalid import invalid, invalid_field
+from app.api.invalid import invalid_field, validated
 from app.api.schemas import EmbeddingsRequest
 from app.api.vectors import to_json
 from app.errors import InvalidJsonError
@@ -40,13 +40,10 @@ async def invoke(
         RequestError: the request is refused, and nothing of it reached the queue.
         QuintetError: the engine did not take it, or failed on it.
     """
-    call = _from_csv(body) if "csv" in content_type else _from_json(body)
+    call = _from_csv(body) if "csv" in content_type else validated(InvocationsRequest, body)
     given = call.data if isinstance(call.data, list) else [call.data]
     parameters = {name: value for name, value in call.parameters.items() if name != "input"}
-    try:
-        request = EmbeddingsRequest.model_validate({**parameters, "input": given})
-    except ValidationError as error:
-        raise invalid(error) from None
+    request = validated(EmbeddingsRequest, {**parameters, "input": given})
     embedded = await embeddings.embed(request)
     special = 0 if request.late_chunking else SPECIAL_TOKENS
     data = [
@@ -60,13 +57,6 @@ async def invoke(
         )
     ]
     return to_json({"data": data, "parameters": call.parameters}), embedded.facts()
-
-
-def _from_json(body: bytes) -> InvocationsRequest:
-    try:
-        return InvocationsRequest.model_validate_json(body)
-    except ValidationError as error:
-        raise invalid(error) from None
 
 
 def _from_csv(body: bytes) -> InvocationsRequest:

@@ -2,10 +2,8 @@
 
 from typing import Any
 
-from pydantic import ValidationError
-
 from app.api.embeddings import Embeddings
-from app.api.invalid import invalid
+from app.api.invalid import validated
 from app.api.schemas import TokenizeRequest
 from app.api.vectors import to_json
 from model.tokenizer import SPECIAL_TOKENS, Reading
@@ -17,10 +15,7 @@ async def tokenize(embeddings: Embeddings, body: bytes) -> bytes:
     Raises:
         RequestError: the request is refused.
     """
-    try:
-        request = TokenizeRequest.model_validate_json(body)
-    except ValidationError as error:
-        raise invalid(error) from None
+    request = validated(TokenizeRequest, body)
     task, limit = embeddings.task(request), embeddings.rules.max_tokens
     tokenized = await embeddings.tokenize(request.input, task, Reading(counting=True))
     inputs: list[dict[str, Any]] = []

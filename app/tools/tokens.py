@@ -9,13 +9,13 @@ import os
 import sys
 from dataclasses import asdict
 
-from app.settings import EMBEDDED_MODEL, NO_TASK, read_settings
+from app.settings import NO_TASK, read_settings
 from app.tools import source
 from app.tools.errors import ToolError
 from app.tools.inputs import batches
 from app.tools.tally import Report, Tally
 from model.config import read_config
-from model.sources import EMBEDDED_FOLDER, locate
+from model.sources import locate
 from model.tasks import Task, Tasks, UnknownTaskError
 
 _BATCH = 256
@@ -63,7 +63,7 @@ def _count(options: argparse.Namespace) -> Report:
     records = source.source(options).records()
     settings = read_settings()
     name, revision = options.model or settings.model, settings.model_revision
-    folder = EMBEDDED_FOLDER if name == EMBEDDED_MODEL else locate(name, revision)
+    folder = locate(name, revision)
     config = read_config(folder)
     task = _task(Tasks(config), options.task or settings.default_task)
     tokenizer, tally = Tokenizer(folder, config), Tally(config.max_tokens)
