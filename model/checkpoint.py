@@ -5,15 +5,17 @@ n adapters, r rank, V vocabulary, D hidden, I intermediate.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from model.attention import choose_attention
 from model.config import EncoderConfig
-from model.encoder import Block, Encoder
+from model.encoder import Block, Encoder, interleaved
 from model.layouts import Layout, Name, open_layout
 from model.lora import AdaptedEmbedding, AdaptedLinear
+from model.products import Product, choose_product
 
 WORD = Name("embeddings.word_embeddings", ("embeddings.word_embeddings",))
 TOKEN_TYPE = Name("embeddings.token_type_embeddings", ("embeddings.token_type_embeddings",))
@@ -24,6 +26,13 @@ BLOCK_LINEARS = {
     "out": ("mixer.out_proj", ("self_attn.o_proj",)),
     "fc1": ("mlp.fc1", ("mlp.fc1",)),
     "fc2": ("mlp.fc2", ("mlp.fc2",)),
+}
+# What follows on each.
+THEN: dict[str, Literal["nothing", "gelu", "residual"]] = {
+    "qkv": "nothing",
+    "out": "residual",
+    "fc1": "gelu",
+    "fc2": "residual",
 }
 
 
@@ -36,7 +45,7 @@ def load_encoder(
         CheckpointError: a tensor is missing, left over, there twice or of another shape.
     """
     layout = open_layout(folder, config)
-    encoder = _Assembly(layout, config, device, dtype).encoder()
+    encoder = _Assembly(layout, config, device, dtype, choose_product(device, dtype)).encoder()
     layout.refuse_leftovers()
     return encoder.eval()
 
@@ -49,6 +58,7 @@ class _Assembly:
     config: EncoderConfig
     device: torch.device
     dtype: torch.dtype
+    product: type[Product]
 
     def encoder(self) -> Encoder:
         self._pass_over_pooler()
@@ -93,17 +103,24 @@ class _Assembly:
         linears = {}
         for own, (original, peft) in BLOCK_LINEARS.items():
             full = Name(f"encoder.{name}.{original}", tuple(f"{name}.{part}" for part in peft))
-            linears[own] = self._linear(full, shapes[own])
+            linears[own] = self._linear(own, full, shapes[own])
         norms = {own: self._norm(f"encoder.{name}.{own}") for own in ("norm1", "norm2")}
         return Block(linears, norms)
 
-    def _linear(self, name: Name, shape: tuple[int, int]) -> AdaptedLinear:
+    def _linear(self, own: str, name: Name, shape: tuple[int, int]) -> AdaptedLinear:
         lora = self.layout.lora(name, shape)
+        weight = self.layout.weight(name, shape)
+        bias = self.layout.plain(f"{name.base}.bias", shape[0])
+        b = self._scaled(lora.b)
+        if own == "qkv":
+            weight, bias = interleaved(weight, self.config), interleaved(bias, self.config)
+            b = interleaved(b.transpose(0, 1), self.config).transpose(0, 1)
         return AdaptedLinear(
-            weight=self._put(self.layout.weight(name, shape)),
-            bias=self._put(self.layout.plain(f"{name.base}.bias", shape[0])),
-            a=self._put(lora.a.flatten(0, 1)),
-            b=self._put(self._scaled(lora.b).permute(1, 0, 2).flatten(1)),
+            self.product,
+            self._put(weight),
+            self._put(bias),
+            (self._put(lora.a), self._put(b)),
+            THEN[own],
         )
 
     def _scaled(self, b: Tensor) -> Tensor:

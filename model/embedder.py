@@ -59,7 +59,7 @@ class Embedder:
     @property
     def parameters(self) -> int:
         """How many numbers base and adapters have together."""
-        return sum(parameter.numel() for parameter in self.encoder.parameters())
+        return self.encoder.numbers
 
     def survives(self, error: Exception) -> bool:
         """Whether the device still works after an error of `forward`.

@@ -8,39 +8,48 @@ XLM-RoBERTa (https://arxiv.org/abs/1911.02116) with rotary positions
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.attention import Attention
 from model.config import EncoderConfig
-from model.lora import AdaptedEmbedding, AdaptedLinear, adapter_mask
+from model.lora import AdaptedEmbedding, AdaptedLinear, Masks
 from model.packing import PackedBatch
 
 
 class Rotary:
-    """Rotary position embedding, halves paired (NeoX), over whole heads.
+    """Rotary position embedding over whole heads.
 
-    The angle of pair j at position p is p * base ** (-2j / K), computed in float32.
+    The angle of pair j at position p is p * base ** (-2j / K), computed in float32. The model pairs
+    element j of a head with element j + K / 2 (as NeoX does); here the two are neighbours, since
+    `interleaved` has moved the rows of q's and k's weights at loading, so that a pair is a complex
+    number. Attention sees only products of q and k and does not know the difference.
     """
 
     def __init__(self, config: EncoderConfig, device: torch.device) -> None:
         exponents = torch.arange(0, config.head_size, 2, device=device).float() / config.head_size
         self.frequencies = 1.0 / config.rotary_base**exponents  # (K / 2,)
 
-    def angles(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines and sines (T, 1, K) of positions (T,)."""
-        angles = torch.outer(positions.float(), self.frequencies).repeat(1, 2).unsqueeze(1)
-        return angles.cos(), angles.sin()
+    def turns(self, positions: Tensor) -> Tensor:
+        """The complex numbers (T, 1, 1, K / 2) by which pairs at `positions` (T,) are turned."""
+        angles = torch.outer(positions.float(), self.frequencies)
+        return torch.polar(torch.ones_like(angles), angles)[:, None, None]
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn x (T, H, K) by its tokens' angles."""
-    first, second = x.chunk(2, dim=-1)
-    return (x * cos + torch.cat([-second, first], dim=-1) * sin).to(x.dtype)
+def interleaved(rows: Tensor, config: EncoderConfig) -> Tensor:
+    """Rows (3 * D, ...) of the layer that gives q, k, v, with the pairs of q and k neighbours."""
+    heads = rows.unflatten(0, (3, config.num_heads, 2, -1))
+    pairs = heads[:2].transpose(2, 3).flatten(0, 3)
+    return torch.cat([pairs, heads[2].flatten(0, 2)])
+
+
+def rotate(x: Tensor, turns: Tensor) -> Tensor:
+    """Turn the pairs of x (T, 2, H, K) in float32, by complex numbers (T, 1, 1, K / 2)."""
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * turns).flatten(-2).to(x.dtype)
 
 
 class Block(nn.Module):
-    """x = norm1(x + attention(x)); x = norm2(x + mlp(x))."""
+    """x = norm1(x + attention(x)); x = norm2(x + mlp(x)). GELU and sums are in the products."""
 
     def __init__(self, linears: dict[str, AdaptedLinear], norms: dict[str, nn.LayerNorm]) -> None:
         super().__init__()
@@ -51,28 +60,26 @@ class Block(nn.Module):
         self.norm1 = norms["norm1"]
         self.norm2 = norms["norm2"]
 
-    def forward(self, x: Tensor, turn: "Turn", mask: Tensor | None) -> Tensor:
-        """x (T, D), mask (T, A) or None -> (T, D)."""
-        x = self.norm1(x + self.out(turn.attend(self.qkv(x, mask)), mask))
-        return self.norm2(x + self.fc2(F.gelu(self.fc1(x, mask)), mask))  # type: ignore[no-any-return]
+    def forward(self, x: Tensor, turn: "Turn", masks: Masks | None) -> Tensor:
+        """x (T, D) -> (T, D)."""
+        x = self.norm1(self.out(turn.attend(self.qkv(x, masks)), masks, residual=x))
+        return self.norm2(self.fc2(self.fc1(x, masks), masks, residual=x))  # type: ignore[no-any-return]
 
 
 class Turn:
     """What attention needs to know of one batch, shared by all blocks."""
 
-    def __init__(
-        self, batch: PackedBatch, heads: int, angles: tuple[Tensor, Tensor], attention: Attention
-    ) -> None:
+    def __init__(self, batch: PackedBatch, heads: int, turns: Tensor, attention: Attention) -> None:
         self._batch = batch
         self._heads = heads
-        self._angles = angles
+        self._turns = turns
         self._attention = attention
 
     def attend(self, qkv: Tensor) -> Tensor:
         """qkv (T, 3 * D) -> attended values (T, D)."""
-        q, k, v = qkv.unflatten(1, (3, self._heads, -1)).unbind(1)  # each (T, H, K)
-        q, k = rotate(q, *self._angles), rotate(k, *self._angles)
-        return self._attention.attend(q, k, v, self._batch).flatten(1)
+        qkv = qkv.unflatten(1, (3, self._heads, -1))
+        q, k = rotate(qkv[:, :2], self._turns).unbind(1)  # each (T, H, K)
+        return self._attention.attend(q, k, qkv[:, 2], self._batch).flatten(1)
 
 
 class Encoder(nn.Module):
@@ -94,13 +101,27 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.rotary = Rotary(config, embedding.word.device)
 
+    @property
+    def numbers(self) -> int:
+        """How many numbers base and adapters have together."""
+        norms = sum(
+            vector.numel()
+            for module in self.modules()
+            if isinstance(module, nn.LayerNorm)
+            for vector in module.parameters()
+        )
+        adapted = (AdaptedEmbedding, AdaptedLinear)
+        return norms + sum(each.numbers for each in self.modules() if isinstance(each, adapted))
+
     def forward(self, batch: PackedBatch) -> Tensor:
         """A packed batch of T tokens -> hidden states (T, D) in the dtype of the weights."""
-        mask = adapter_mask(batch, len(self.config.tasks), self.embedding.word.dtype)
-        angles = self.rotary.angles(batch.positions)
-        turn = Turn(batch, self.config.num_heads, angles, self.attention)
-        x = self.norm(self.embedding(batch, mask))
+        masks = None
+        if batch.has_adapters:
+            masks = Masks(batch, len(self.config.tasks), self.embedding.word.dtype)
+        turns = self.rotary.turns(batch.positions)
+        turn = Turn(batch, self.config.num_heads, turns, self.attention)
+        x = self.norm(self.embedding(batch, masks))
         for block in self.blocks:
-            x = block(x, turn, mask)
+            x = block(x, turn, masks)
         assert isinstance(x, Tensor)
         return x

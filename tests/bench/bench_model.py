@@ -5,7 +5,8 @@
 Random weights, bfloat16 where the hardware has it. Every figure is a median over rounds, and rounds
 go over all cases in turn, so that a noisy neighbour hits all of them alike. A table for people, one
 JSON line last. FLOP count: 2 per weight and token in the blocks, and 4 * L * D a token and layer
-for attention in rows of L tokens.
+for attention in rows of L tokens. The roofline is the rate of those products alone, by the faster
+of the two kernels in model/products.py.
 """
 
 import argparse
@@ -20,10 +21,13 @@ from statistics import median
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from model import embedder
 from model.embedder import Embedder
+from model.encoder import Block, Encoder
 from model.packing import PackedBatch
+from model.products import PlainProduct, Product, choose_product
 from model.rows import Row
 from tests.checkpoints import FULL_SIZE, Shape, write_original
 
@@ -33,7 +37,7 @@ SHAPES = {
     "mini": replace(FULL_SIZE, layers=6, width=256, heads=4, inner=1024, vocabulary=32000),
 }
 BATCHES = [(1, 16), (32, 16), (8, 128), (8, 512), (1, 4096)]  # rows, tokens a row
-ADAPTERS = {"none": [None], "one": [2], "mixed": [0, 1, 2, 3, 4]}
+ADAPTERS: dict[str, list[int | None]] = {"none": [None], "one": [2], "mixed": [0, 1, 2, 3, 4]}
 
 
 def packed(loaded: Embedder, rows: int, length: int, adapters: list[int | None]) -> PackedBatch:
@@ -48,27 +52,38 @@ def packed(loaded: Embedder, rows: int, length: int, adapters: list[int | None])
 def flop(shape: Shape, rows: int, length: int) -> float:
     """What one forward pass must compute, adapters not counted."""
     weights = shape.layers * (4 * shape.width**2 + 2 * shape.width * shape.inner)
-    attention = shape.layers * 4 * length * shape.width
-    return rows * length * (2.0 * weights + attention)
+    return rows * length * 2.0 * weights + attention_flop(shape, rows, length)
 
 
-def products(loaded: Embedder, shape: Shape, tokens: int) -> Callable[[], None]:
-    """The blocks' matrix products alone, with the layers' own weights: the roofline."""
+def attention_flop(shape: Shape, rows: int, length: int) -> float:
+    """The part of attention's two products."""
+    return rows * length * 4.0 * length * shape.width * shape.layers
+
+
+def dtype_of(loaded: Embedder) -> torch.dtype:
+    """The dtype of the weights."""
+    return loaded.encoder.embedding.word.dtype
+
+
+def products(
+    loaded: Embedder, shape: Shape, tokens: int, product: type[Product]
+) -> Callable[[], None]:
+    """The blocks' matrix products alone, with weights of the layers' sizes: the roofline."""
     width, inner = shape.width, shape.inner
-    dtype = loaded.encoder.embedding.word.dtype
+    dtype = dtype_of(loaded)
     sizes = [(width, 3 * width), (width, width), (width, inner), (inner, width)]
     inputs = {
         into: torch.randn(tokens, into, device=loaded.device, dtype=dtype) for into, _ in sizes
     }
-    weights = [
-        torch.randn(out, into, device=loaded.device, dtype=dtype)
+    layers = [
+        (into, product(torch.randn(out, into, device=loaded.device, dtype=dtype), None))
         for _ in range(shape.layers)
         for into, out in sizes
     ]
 
     def run() -> None:
-        for weight in weights:
-            torch.nn.functional.linear(inputs[weight.shape[1]], weight)
+        for into, layer in layers:
+            layer(inputs[into])
 
     return run
 
@@ -96,29 +111,84 @@ def measured(
     return {name: median(each) for name, each in times.items()}
 
 
+class Bare(nn.Module):
+    """A linear layer as it would be if there were no adapters at all."""
+
+    def __init__(self, product: Product) -> None:
+        super().__init__()
+        self._product = product
+
+    def forward(self, x: Tensor, _: object, residual: Tensor | None = None) -> Tensor:
+        """x (T, in) -> (T, out)."""
+        return self._product(x, residual)
+
+
+def without_adapters(loaded: Embedder, shape: Shape) -> Embedder:
+    """The same encoder with layers that know of no adapter."""
+    width, inner = shape.width, shape.inner
+    dtype = dtype_of(loaded)
+    product = choose_product(loaded.device, dtype)
+    sizes = {"qkv": (width, 3 * width), "out": (width, width), "fc1": (width, inner)}
+    same = loaded.encoder.config, loaded.encoder.embedding, loaded.encoder.norm
+    blocks = []
+    for block in loaded.encoder.blocks:
+        linears = {
+            name: Bare(
+                product(
+                    torch.randn(out, into, device=loaded.device, dtype=dtype) / 32,
+                    torch.zeros(out, device=loaded.device, dtype=dtype),
+                    gelu=name == "fc1",
+                )
+            )
+            for name, (into, out) in {**sizes, "fc2": (inner, width)}.items()
+        }
+        blocks.append(Block(linears, {"norm1": block.norm1, "norm2": block.norm2}))
+    encoder = Encoder(*same, blocks, loaded.encoder.attention)
+    return Embedder(encoder, loaded.tokenizer, loaded.device)
+
+
 def bench(loaded: Embedder, shape: Shape, rounds: int) -> list[dict[str, object]]:
     """A result for each batch shape."""
     results: list[dict[str, object]] = []
+    bare = without_adapters(loaded, shape)
+    kernels = {"products": choose_product(loaded.device, dtype_of(loaded)), "plain": PlainProduct}
     for rows, length in BATCHES:
+        tokens = rows * length
         cases: dict[str, Callable[[], object]] = {
-            name: partial(loaded.forward, packed(loaded, rows, length, adapters))
+            name: partial(
+                (bare if name == "none" else loaded).forward, packed(loaded, rows, length, adapters)
+            )
             for name, adapters in ADAPTERS.items()
         }
-        cases["products"] = products(loaded, shape, rows * length)
+        for name, kernel in kernels.items():
+            cases[name] = products(loaded, shape, tokens, kernel)
         spent = measured(cases, rounds, loaded.device)
+        all_flop = flop(shape, rows, length)
+        rate = (all_flop - attention_flop(shape, rows, length)) / min(map(spent.get, kernels))
         result: dict[str, object] = {"rows": rows, "tokens_a_row": length}
         for name in ADAPTERS:
-            result[f"{name}_tokens_per_s"] = round(rows * length / spent[name])
-        product_flop = flop(shape, rows, length) - rows * length**2 * 4 * shape.width * shape.layers
-        rate = product_flop / spent["products"]
-        result["tflop_per_s"] = round(flop(shape, rows, length) / spent["none"] / 1e12, 3)
+            result[f"{name}_tokens_per_s"] = round(tokens / spent[name])
         result["products_tflop_per_s"] = round(rate / 1e12, 3)
-        result["share_of_products"] = round(flop(shape, rows, length) / spent["none"] / rate, 3)
+        result["none_share"] = round(all_flop / spent["none"] / rate, 3)
+        result["mixed_share"] = round(all_flop / spent["mixed"] / rate, 3)
         result["mixed_of_one"] = round(spent["one"] / spent["mixed"], 3)
         result["one_of_none"] = round(spent["none"] / spent["one"], 3)
         results.append(result)
         print("  ".join(f"{value:>10}" for value in result.values()), flush=True)
     return results
+
+
+def profile(loaded: Embedder, rows: int, length: int) -> None:
+    """Where the time of a mixed batch goes, by torch operation."""
+    batch = packed(loaded, rows, length, ADAPTERS["mixed"])
+    loaded.forward(batch)
+    with torch.profiler.profile() as seen:
+        loaded.forward(batch)
+    total = sum(event.self_cpu_time_total for event in seen.key_averages())
+    by_time = sorted(seen.key_averages(), key=lambda event: -event.self_cpu_time_total)
+    print(f"{rows} x {length}, mixed: share of time by operation")
+    for event in by_time[:8]:
+        print(f"  {event.self_cpu_time_total / total:6.1%}  {event.key}")
 
 
 def main() -> None:
@@ -133,9 +203,12 @@ def main() -> None:
         loaded = embedder.load(write_original(Path(folder) / "model", shape), options.device)
         print(f"{options.shape} on {loaded.device_name}, {loaded.dtype}, {loaded.attention}")
         print(
-            "rows, tokens a row, tokens/s (no adapter, one, five mixed), TFLOP/s, of the products"
+            "rows, tokens a row; tokens/s without adapters, with one, with five mixed; TFLOP/s of "
+            "products alone; share of that without adapters, mixed; mixed / one; one / without"
         )
         results = bench(loaded, shape, options.rounds)
+        for rows, length in ((8, 512), (32, 16)) if loaded.device.type == "cpu" else ():
+            profile(loaded, rows, length)
         facts = {"device": loaded.device_name, "dtype": loaded.dtype, "shape": options.shape}
     print(json.dumps({"bench": "model", **facts, "results": results}))
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.attention import attend_sdpa, choose_attention
+from model.attention import Attend, attend_products, attend_sdpa, choose_attention
 from model.packing import PackedBatch, pack
 from model.pooling import mean_over_spans
 from model.rows import Row
@@ -74,17 +74,21 @@ def naive(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, batch: PackedBatch)
     return torch.einsum("hqt,thk->qhk", F.softmax(scores, dim=-1), v.float())
 
 
+@pytest.mark.parametrize("attend", [attend_sdpa, attend_products])
 @given(seeds)
-def test_attention_is_softmax_within_each_row(seed: int) -> None:
+def test_attention_is_softmax_within_each_row(attend: Attend, seed: int) -> None:
     batch = pack(random_rows(seed), CPU)
     shape = (3, len(batch.token_ids), 2, 8)
     q, k, v = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-    torch.testing.assert_close(attend_sdpa(q, k, v, batch), naive(q, k, v, batch))
+    torch.testing.assert_close(attend(q, k, v, batch), naive(q, k, v, batch))
 
 
-def test_a_cpu_and_float32_take_sdpa() -> None:
-    assert choose_attention(CPU, torch.bfloat16).name == "sdpa"
-    assert choose_attention(CPU, torch.float32).name == "sdpa"
+def test_a_cpu_takes_products_a_block_of_scores_at_a_time(rng: np.random.Generator) -> None:
+    assert choose_attention(CPU, torch.bfloat16).attend is attend_products
+    lengths = (1, 300, 300, 700, 1500)  # some heads at a time, then some queries
+    batch = pack([random_row(rng, length, None) for length in lengths], CPU)
+    q, k, v = torch.randn(3, sum(lengths), 5, 8)
+    torch.testing.assert_close(attend_products(q, k, v, batch), naive(q, k, v, batch))
 
 
 @pytest.mark.gpu
