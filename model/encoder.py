@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from model.attention import Attention
 from model.config import EncoderConfig
-from model.lora import AdaptedEmbedding, AdaptedLinear, Masks
-from model.packing import PackedBatch
+from model.lora import AdaptedEmbedding, AdaptedLinear, Corrections
+from model.packing import NO_ADAPTER, PackedBatch
 
 
 class Rotary:
@@ -60,10 +60,16 @@ class Block(nn.Module):
         self.norm1 = norms["norm1"]
         self.norm2 = norms["norm2"]
 
-    def forward(self, x: Tensor, turn: "Turn", masks: Masks | None) -> Tensor:
+    def forward(self, x: Tensor, turn: "Turn", corrections: Corrections | None) -> Tensor:
         """x (T, D) -> (T, D)."""
-        x = self.norm1(self.out(turn.attend(self.qkv(x, masks)), masks, residual=x))
-        return self.norm2(self.fc2(self.fc1(x, masks), masks, residual=x))  # type: ignore[no-any-return]
+        attended = turn.attend(self.qkv(x, corrections))
+        x = self.norm1(self.out(attended, corrections, residual=x))
+        return self.norm2(self.fc2(self.fc1(x, corrections), corrections, residual=x))  # type: ignore[no-any-return]
+
+    def merge(self, adapter: int) -> None:
+        """Merge one adapter's corrections into copies of the weights."""
+        for linear in (self.qkv, self.out, self.fc1, self.fc2):
+            linear.merge(adapter)
 
 
 class Turn:
@@ -80,6 +86,26 @@ class Turn:
         qkv = qkv.unflatten(1, (3, self._heads, -1))
         q, k = rotate(qkv[:, :2], self._turns).unbind(1)  # each (T, H, K)
         return self._attention.attend(q, k, qkv[:, 2], self._batch).flatten(1)
+
+
+class Merging:
+    """When merged weights pay on a CPU: once many tokens in a row had one and the same adapter.
+
+    They save 5 to 8 % of a batch's time and cost a second copy of the blocks' weights and, at
+    each change of the adapter, the time of some hundred tokens (tests/bench/README.md).
+    """
+
+    def __init__(self, after_tokens: int = 16_384) -> None:
+        self._after_tokens = after_tokens
+        self._adapter = NO_ADAPTER  # that the last batches had alone
+        self._tokens = 0  # of these
+
+    def pays(self, batch: PackedBatch) -> bool:
+        """Whether the batch goes on a long run of one adapter."""
+        same = batch.only_adapter == self._adapter
+        self._adapter = batch.only_adapter
+        self._tokens = len(batch.token_ids) + (self._tokens if same else 0)
+        return self._adapter != NO_ADAPTER and self._tokens >= self._after_tokens
 
 
 class Encoder(nn.Module):
@@ -100,6 +126,8 @@ class Encoder(nn.Module):
         self.norm = norm
         self.blocks = nn.ModuleList(blocks)
         self.rotary = Rotary(config, embedding.word.device)
+        self._merged = NO_ADAPTER
+        self._merging = Merging() if embedding.word.device.type == "cpu" else None
 
     @property
     def numbers(self) -> int:
@@ -115,13 +143,29 @@ class Encoder(nn.Module):
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """A packed batch of T tokens -> hidden states (T, D) in the dtype of the weights."""
-        masks = None
-        if batch.has_adapters:
-            masks = Masks(batch, len(self.config.tasks), self.embedding.word.dtype)
+        corrections = self._corrections(batch)
         turns = self.rotary.turns(batch.positions)
         turn = Turn(batch, self.config.num_heads, turns, self.attention)
-        x = self.norm(self.embedding(batch, masks))
+        x = self.norm(self.embedding(batch, corrections))
         for block in self.blocks:
-            x = block(x, turn, masks)
+            x = block(x, turn, corrections)
         assert isinstance(x, Tensor)
         return x
+
+    def merge(self, adapter: int) -> None:
+        """Have weights merged for batches with this adapter alone, in place of an earlier one's."""
+        self._merged = NO_ADAPTER
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            block.merge(adapter)
+        self._merged = adapter
+
+    def _corrections(self, batch: PackedBatch) -> Corrections | None:
+        pays = self._merging is not None and self._merging.pays(batch)
+        only = batch.only_adapter
+        if pays and only != self._merged:
+            self.merge(only)
+        if not batch.has_adapters:
+            return None
+        tasks, dtype = len(self.config.tasks), self.embedding.word.dtype
+        return Corrections(batch, tasks, dtype, merged=only == self._merged != NO_ADAPTER)

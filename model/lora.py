@@ -14,26 +14,32 @@ from torch import Tensor, nn
 from model.packing import NO_ADAPTER, PackedBatch
 from model.products import Product
 
-# Matrix kernels take columns in groups of so many; the stack is filled up with zeros.
-_WHOLE_RANKS = 32
+# Matrix kernels of GPUs want columns in groups of so many; the stack is filled up with zeros.
+_WHOLE_RANKS = 8
 
 
-class Masks:
-    """Which columns of a stack belong to each token's own adapter; the stacks of a model may have
-    several ranks."""
+class Corrections:
+    """What the adapters of one batch are. `merged` says that it has one adapter, and that the
+    weights merged for it are to be used."""
 
-    def __init__(self, batch: PackedBatch, adapters: int, dtype: torch.dtype) -> None:
+    def __init__(
+        self, batch: PackedBatch, adapters: int, dtype: torch.dtype, *, merged: bool = False
+    ) -> None:
+        self.merged = merged
         self._own = batch.adapters.unsqueeze(1)  # (T, 1)
         self._adapters = adapters
         self._dtype = dtype
-        self._of_rank: dict[int, Tensor] = {}
+        self._masks: dict[int, Tensor] = {}
 
-    def of(self, rank: int) -> Tensor:
-        """(T, R) for adapters of that rank: 1 in the token's own columns, 0 elsewhere."""
-        if rank not in self._of_rank:
+    def mask(self, rank: int) -> Tensor:
+        """(T, R) for stacks of that rank: 1 in the columns of a token's own adapter, 0 elsewhere.
+
+        The stacks of a model may have several ranks.
+        """
+        if rank not in self._masks:
             columns = torch.arange(_whole(self._adapters * rank), device=self._own.device)
-            self._of_rank[rank] = (columns // rank == self._own).to(self._dtype)
-        return self._of_rank[rank]
+            self._masks[rank] = (columns // rank == self._own).to(self._dtype)
+        return self._masks[rank]
 
 
 def _whole(columns: int) -> int:
@@ -50,6 +56,9 @@ class AdaptedLinear(nn.Module):
     residual, they are added to that beforehand, which is as wide as the narrow side.
     """
 
+    a: Tensor
+    b: Tensor
+
     def __init__(
         self,
         product: type[Product],
@@ -62,25 +71,39 @@ class AdaptedLinear(nn.Module):
         a, b = lora
         self.numbers = sum(tensor.numel() for tensor in (weight, bias, a, b))
         adapters, self._rank, _ = a.shape
-        self._stack = _whole(adapters * self._rank)
-        missing = self._stack - adapters * self._rank
-        self._a = product(F.pad(a.flatten(0, 1), (0, 0, 0, missing)), None)
-        b = F.pad(b.permute(1, 0, 2).flatten(1), (0, missing))  # (out, R)
-        self._b = b.t() if then == "residual" else None
-        whole = weight if then == "residual" else torch.cat([weight, b], 1)
+        missing = _whole(adapters * self._rank) - adapters * self._rank
+        self.register_buffer("a", F.pad(a.flatten(0, 1), (0, 0, 0, missing)))  # (R, in)
+        self.register_buffer("b", F.pad(b.permute(1, 0, 2).flatten(1), (0, missing)))  # (out, R)
+        self._bias = bias
+        self._then = then
+        self._kernel = product
+        whole = weight if then == "residual" else torch.cat([weight, self.b], 1)
         self._product = product(whole, bias, gelu=then == "gelu")
+        self._merged: Product | None = None
 
-    def forward(self, x: Tensor, masks: Masks | None, residual: Tensor | None = None) -> Tensor:
+    def merge(self, adapter: int) -> None:
+        """Add one adapter's correction to a copy of the weight, for batches that have no other."""
+        self._merged = None  # its memory is needed now
+        own = slice(adapter * self._rank, (adapter + 1) * self._rank)
+        weight = self._product.dense_weight()[:, : self.a.shape[1]].float()
+        weight.addmm_(self.b[:, own].float(), self.a[own].float())
+        self._merged = self._kernel(weight.to(self.b.dtype), self._bias, gelu=self._then == "gelu")
+
+    def forward(
+        self, x: Tensor, corrections: Corrections | None, residual: Tensor | None = None
+    ) -> Tensor:
         """x (T, in), and residual (T, out) where it follows -> (T, out)."""
-        low = None if masks is None else self._a(x) * masks.of(self._rank)  # (T, R)
-        if self._b is None:
-            return self._product(
-                torch.cat([x, x.new_zeros(len(x), self._stack) if low is None else low], 1)
-            )
+        if corrections is not None and corrections.merged:
+            assert self._merged is not None, "weights are merged before they are used"
+            return self._merged(x, residual)
+        low = None
+        if corrections is not None:  # a @ x.T is quicker than x @ a.T, a having so few rows
+            low = torch.mm(self.a, x.t()).t() * corrections.mask(self._rank)  # (T, R)
+        if self._then != "residual":
+            low = x.new_zeros(len(x), len(self.a)) if low is None else low
+            return self._product(torch.cat([x, low], 1))
         assert residual is not None, "this layer stands before a residual"
-        if low is not None:
-            residual = torch.addmm(residual, low, self._b)
-        return self._product(x, residual)
+        return self._product(x, residual if low is None else residual.addmm(low, self.b.t()))
 
 
 class AdaptedEmbedding(nn.Module):
@@ -105,12 +128,12 @@ class AdaptedEmbedding(nn.Module):
             self.register_buffer(name, tensor)
         self.numbers = sum(tensor.numel() for tensor in (word, a, b, token_type))
 
-    def forward(self, batch: PackedBatch, masks: Masks | None) -> Tensor:
+    def forward(self, batch: PackedBatch, corrections: Corrections | None) -> Tensor:
         """Tokens of the batch -> (T, D)."""
         x = F.embedding(batch.token_ids, self.word) + self.token_type[batch.adapters]
-        if masks is None:
+        if corrections is None:
             return x
         own = self.a[batch.adapters.clamp(min=0), batch.token_ids]  # (T, r)
         adapters, _, rank = self.a.shape
-        stacked = own.repeat(1, adapters) * masks.of(rank)[:, : adapters * rank]
+        stacked = own.repeat(1, adapters) * corrections.mask(rank)[:, : adapters * rank]
         return torch.addmm(x, stacked, self.b)

@@ -33,7 +33,8 @@ class PackedBatch:
     token_ids, positions, adapters (T,) int64, adapters being -1 where a token has none;
     row_starts (R + 1,) int32; longest is the longest row in tokens; equal_rows cover all rows in
     packed order. pooled_tokens (N,) int64 and span_starts (S,) int64 say which tokens each vector
-    is the mean of, in the order in which the rows were given.
+    is the mean of, in the order in which the rows were given. only_adapter is
+    the adapter that all tokens have, or -1.
     """
 
     token_ids: Tensor
@@ -45,6 +46,7 @@ class PackedBatch:
     pooled_tokens: Tensor
     span_starts: Tensor
     has_adapters: bool
+    only_adapter: int
 
 
 def pack(rows: Sequence[Row], device: torch.device) -> PackedBatch:
@@ -77,7 +79,8 @@ def pack(rows: Sequence[Row], device: torch.device) -> PackedBatch:
         equal_rows=_equal_rows(lengths.tolist()),
         pooled_tokens=on_device(pooled_tokens),
         span_starts=on_device(span_starts),
-        has_adapters=any(adapter != NO_ADAPTER for adapter in adapters),
+        has_adapters=set(adapters) != {NO_ADAPTER},
+        only_adapter=adapters[0] if len(set(adapters)) == 1 else NO_ADAPTER,
     )
 
 

@@ -29,6 +29,9 @@ class Product(Protocol):
     def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """x (T, in) -> (T, out)."""
 
+    def dense_weight(self) -> Tensor:
+        """The weight (out, in) as it was given."""
+
 
 class PlainProduct(nn.Module):
     """torch's own operations, on any device. weight (out, in), bias (out,) or None."""
@@ -49,6 +52,10 @@ class PlainProduct(nn.Module):
             return F.gelu(y)
         return y if residual is None else residual + y
 
+    def dense_weight(self) -> Tensor:
+        """The weight (out, in) as it was given."""
+        return self.weight
+
 
 class PrepackedProduct:
     """oneDNN's product, on a CPU."""
@@ -67,6 +74,11 @@ class PrepackedProduct:
         else:
             y = run.binary(x, residual, self._weight, self._bias, "add")
         return y
+
+    def dense_weight(self) -> Tensor:
+        """The weight (out, in) as it was given."""
+        dense: Tensor = self._weight.to_dense()
+        return dense
 
 
 def choose_product(device: torch.device, dtype: torch.dtype) -> type[Product]:

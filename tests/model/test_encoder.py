@@ -8,6 +8,8 @@ import torch
 
 from model import embedder
 from model.embedder import Embedder
+from model.encoder import Merging
+from model.packing import pack
 from model.rows import Row
 from tests.checkpoints import MINI, Shape, random_tensors, write_hf, write_original
 from tests.conftest import random_row
@@ -115,6 +117,46 @@ def test_a_row_gets_the_same_vector_alone_and_in_any_batch(
     spans = (2 * order[:, None] + [0, 1]).ravel()
     together = unit_rows(quintet.embed([rows[index] for index in order], 1 << 20))
     assert (together * alone[spans]).sum(axis=1).min() >= cosine
+
+
+@pytest.mark.parametrize(("dtype", "cosine"), [("float32", 0.999999), ("bfloat16", 0.9999)])
+def test_weights_merged_for_one_adapter_give_the_same_vectors(
+    dtype: str, cosine: float, rng: np.random.Generator
+) -> None:
+    quintet = embedder.load(MINI, dtype=dtype)
+    for adapter in (3, 1):  # the second one takes the first one's place
+        rows = [random_row(rng, int(length), adapter) for length in rng.integers(2, 300, 12)]
+        other = random_row(rng, 5, 0)
+        stacked = unit_rows(quintet.embed([*rows, other]))
+        alone = unit_rows(quintet.embed([*rows]))
+        quintet.encoder.merge(adapter)
+        merged = unit_rows(quintet.embed(rows))
+        assert (merged * stacked[:-1]).sum(axis=1).min() >= cosine
+        assert not np.array_equal(merged, alone), "merged weights were not used"
+        assert (unit_rows(quintet.embed([*rows, other])) == stacked).all()
+
+
+def test_weights_are_merged_once_many_tokens_in_a_row_had_one_adapter(
+    rng: np.random.Generator,
+) -> None:
+    merging = Merging(after_tokens=100)
+
+    def pays(length: int, *adapters: int | None) -> bool:
+        rows = [random_row(rng, length, adapter) for adapter in adapters]
+        return merging.pays(pack(rows, torch.device("cpu")))
+
+    assert [pays(60, 2), pays(60, 3), pays(20, 3), pays(20, 3, 3)] == [False, False, False, True]
+    assert [pays(99, 2, 3), pays(60, 2, 3), pays(120, None), pays(60, 3)] == [False] * 4
+    assert [pays(40, 3), pays(1, 3), pays(1, None), pays(1, 3)] == [True, True, False, False]
+
+
+def test_a_long_run_of_one_task_is_merged_by_itself(rng: np.random.Generator) -> None:
+    quintet = embedder.load(MINI, dtype="float32")
+    row = random_row(rng, 8000, 2)
+    vectors = [quintet.embed([row])[0] for _ in range(4)]
+    assert np.array_equal(vectors[0], vectors[1])
+    assert not np.array_equal(vectors[0], vectors[2]), "merged weights were not used"
+    np.testing.assert_allclose(vectors[0], vectors[3], atol=1e-5)
 
 
 def test_rows_do_not_see_each_other(quintet: Embedder, rng: np.random.Generator) -> None:
