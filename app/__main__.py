@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from app import __version__
+from app.engine.place import place_of
 from app.logs import configure_logging
 from app.settings import PREFIX, Settings, SettingsError, read_settings
 from app.tools import embed, tokens
@@ -51,9 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(_: argparse.Namespace) -> int:
     settings = read_settings()
     configure_logging(settings.log_format)
-    from app.server import serve  # noqa: PLC0415  (the other commands need no web framework)
+    with place_of(settings.http_processes, len(settings.devices)) as place:
+        from app.server import serve  # noqa: PLC0415  (the other commands need no web framework)
 
-    return serve(settings)
+        return serve(settings, place)
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -17,11 +18,13 @@ from app.api.answers import Model
 from app.api.embeddings import Embeddings, Rules
 from app.api.frame import Frame, answer_error
 from app.api.routes import Served
-from app.engine.client import EngineClient
+from app.engine.client import EngineClient, Limits
 from app.engine.messages import Start, Started
+from app.engine.place import Place
 from app.engine.supervisor import Crew, running_workers
 from app.errors import QuintetError
 from app.greeting import SMALL_MODEL_NOTE, greeting
+from app.http_processes import HttpProcesses
 from app.metrics import Metrics
 from app.settings import NO_TASK, Settings, SettingsError
 from model.config import EncoderConfig, read_config
@@ -31,12 +34,15 @@ from model.tokenizer import Tokenizer
 
 log = logging.getLogger("quintet")
 
+FIRST_AND_ONLY = Place()
 
-def create_app(settings: Settings) -> FastAPI:
+
+def create_app(settings: Settings, place: Place = FIRST_AND_ONLY) -> FastAPI:
     """The application. Fetches the checkpoint if it is not here.
 
     Whoever serves it sets `app.state.on_ready`, called when a worker has its model loaded, and
-    `app.state.on_start_failed`, called with the reason when the first one cannot.
+    `app.state.on_start_failed`, called with the reason when the first one cannot; where there are
+    several HTTP processes also `app.state.listener`, their socket.
 
     Raises:
         CheckpointError, SettingsError: it cannot be served; the sentence says why.
@@ -45,13 +51,17 @@ def create_app(settings: Settings) -> FastAPI:
     config = read_config(folder)
     names = served_names(settings)
     metrics = Metrics(__version__, names[0], config.tasks)
-    engine = EngineClient(settings.max_queue_tokens, settings.request_timeout_s, metrics)
+    metrics.queue_tokens_limit.set(settings.max_queue_tokens * len(settings.devices))
+    queues = place.queues(len(settings.devices))
+    limits = Limits(settings.max_queue_tokens, settings.request_timeout_s)
+    first = place.process == 0
+    engine = EngineClient(limits, config.hidden_size, queues, metrics, first=first)
     app = FastAPI(
         title="Quintet",
         version=__version__,
         summary="Embeddings of jina-embeddings-v3: five task adapters, resident together.",
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
-        lifespan=_lifespan(settings, folder, config, engine),
+        lifespan=_lifespan(settings, folder, config, place) if first else None,
     )
     app.state.served = Served(
         _embeddings(settings, folder, config, engine, metrics),
@@ -74,19 +84,26 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def _lifespan(
-    settings: Settings, folder: Path, config: EncoderConfig, engine: EngineClient
+    settings: Settings, folder: Path, config: EncoderConfig, place: Place
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    """The engine runs as long as the application does."""
+    """Workers and further HTTP processes run as long as the first process' application does."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        served: Served = app.state.served
+        engine: EngineClient = app.state.served.engine
+        others = HttpProcesses(settings.http_processes - 1, place, engine)
+        app.state.others = others
 
-        def greet(started: Started) -> None:
+        def greet(worker: int, started: Started) -> None:
             for text in greeting(settings, config, started, served_names(settings)):
                 log.info(text)
+            others.worker_ready(worker)
             app.state.on_ready()
 
+        # Workers that share a CPU share its cores out: threads that wait for each other's core are
+        # slower than fewer threads.
+        on_cpu = sum(device == "cpu" for device in settings.devices)
+        threads = max(1, (os.cpu_count() or 1) // on_cpu) if on_cpu > 1 else None
         starts = tuple(
             Start(
                 folder=str(folder),
@@ -94,11 +111,13 @@ def _lifespan(
                 dtype=settings.dtype,
                 max_batch_tokens=settings.max_batch_tokens,
                 log_format=settings.log_format,
+                listen=place.listen(worker),
+                threads=threads,
             )
-            for device in settings.devices
+            for worker, device in enumerate(settings.devices)
         )
-        width, failed = config.hidden_size, app.state.on_start_failed
-        async with running_workers(Crew(starts, width, served.metrics, greet, failed), engine):
+        crew = Crew(starts, greet, app.state.on_start_failed)
+        async with running_workers(crew, engine), others.running(app.state.listener):
             yield
 
     return lifespan

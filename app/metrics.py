@@ -1,11 +1,21 @@
 """Every Prometheus series, with its buckets and why.
 
-The HTTP process owns them all: a worker reports each batch over its channel.
+HTTP processes own them all: a worker reports each batch over its channel. Several HTTP processes
+write theirs into files of a folder they share, and whoever is asked adds them up.
 """
 
+import os
 from collections.abc import Sequence
+from typing import Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    multiprocess,
+)
 
 # From a cached single query on a GPU to a bulk request on a CPU.
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -16,6 +26,7 @@ _BATCH_TOKENS = (16, 64, 256, 1024, 2048, 4096, 16384, 32768, 65536)
 # The stages of a request, in the order of its way; parse and encode of a query take microseconds.
 STAGES = ("parse", "tokenise", "queue", "forward", "encode")
 _STAGE_SECONDS = (0.0001, 0.0005, *_FORWARD_SECONDS, 30, 60)
+_FILL = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1)
 _BATCH_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -40,7 +51,15 @@ class Metrics:
         self.refused = self._counter("refused", "Requests the engine did not take.", "reason")
         for reason in ("not ready", "queue full"):
             self.refused.labels(reason)
-        self.queue_tokens = self._gauge("queue_tokens", "Tokens accepted and not answered yet.")
+        self.queue_tokens = self._gauge(
+            "queue_tokens", "Tokens accepted and not answered yet.", mode="livesum"
+        )
+        self.queue_rows = self._gauge(
+            "queue_rows", "Rows accepted and not answered yet.", mode="livesum"
+        )
+        self.queue_tokens_limit = self._gauge(
+            "queue_tokens_limit", "Tokens that may wait; past it requests are refused."
+        )
         self.batch_tokens = self._histogram(
             "batch_tokens", "Tokens of a forward pass.", _BATCH_TOKENS
         )
@@ -48,22 +67,41 @@ class Metrics:
         self.batch_jobs = self._histogram(
             "batch_requests", "Requests whose rows a forward pass mixed.", _BATCH_ROWS
         )
-        self.forward_seconds = self._histogram(
-            "forward_seconds", "Duration of a forward pass.", _FORWARD_SECONDS
+        self.batch_fill_ratio = self._histogram(
+            "batch_fill_ratio", "Tokens of a forward pass / the most it may have.", _FILL
         )
+        self.workers = self._gauge("workers", "Workers there should be.")
         self.workers_ready = self._gauge("workers_ready", "Workers with a model loaded.")
         self.worker_restarts = self._counter("worker_restarts", "Workers started again.")
         self._gauge("build_info", "Always 1.", "version", "model").labels(version, model).set(1)
 
     def exposition(self) -> bytes:
-        """All series in Prometheus' text format."""
-        return generate_latest(self.registry)
+        """All series of all HTTP processes in Prometheus' text format."""
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return generate_latest(self.registry)
+        everyone = CollectorRegistry()
+        multiprocess.MultiProcessCollector(everyone)  # type: ignore[no-untyped-call]
+        return generate_latest(everyone)
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(name, meaning, labels, namespace="quintet", registry=self.registry)
 
-    def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
-        return Gauge(name, meaning, labels, namespace="quintet", registry=self.registry)
+    def _gauge(
+        self,
+        name: str,
+        meaning: str,
+        *labels: str,
+        mode: Literal["livemax", "livesum"] = "livemax",
+    ) -> Gauge:
+        """`mode` is how the values of several HTTP processes become one."""
+        return Gauge(
+            name,
+            meaning,
+            labels,
+            namespace="quintet",
+            registry=self.registry,
+            multiprocess_mode=mode,
+        )
 
     def _histogram(
         self, name: str, meaning: str, buckets: tuple[float, ...], *labels: str

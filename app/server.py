@@ -15,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.api.routes import Served
+from app.engine.place import Place
 from app.main import create_app
 from app.settings import Settings
 
@@ -44,6 +45,7 @@ class Server(uvicorn.Server):
         self._drain_delay_s = settings.drain_delay_s
         self._loop: asyncio.AbstractEventLoop | None = None
         self.exit_code = 0
+        self._app = app
         app.state.on_ready = self.on_ready
         app.state.on_start_failed = self.on_start_failed
 
@@ -65,6 +67,8 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """The first signal drains, a second one skips the delay, a third one waits for nobody."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._pass_on, sig)
         if self.should_exit:
             self.force_exit = True
         elif self._served.draining or sig == signal.SIGINT or self._loop is None:
@@ -74,21 +78,28 @@ class Server(uvicorn.Server):
             self._served.draining = True
             self._loop.call_soon_threadsafe(self._drain)
 
+    def _pass_on(self, sig: int) -> None:
+        others = getattr(self._app.state, "others", None)  # the first process has them
+        if others is not None:
+            others.signalled(sig)
+
     def _drain(self) -> None:
         assert self._loop is not None
         log.info("draining: not ready; the port closes in %g s", self._drain_delay_s)
         self._loop.call_later(self._drain_delay_s, setattr, self, "should_exit", True)
 
 
-def serve(settings: Settings) -> int:
+def serve(settings: Settings, place: Place) -> int:
     """Serve until a signal; the exit code is 0 after a drain, 1 if the model cannot be loaded.
 
     Raises:
         CheckpointError, SettingsError: as create_app.
     """
-    server = Server(settings, create_app(settings))
+    app = create_app(settings, place)
+    server = Server(settings, app)
     try:
-        server.run()
+        app.state.listener = server.config.bind_socket()
+        server.run(sockets=[app.state.listener])
     except SystemExit:  # uvicorn's word for an address that cannot be listened on
         return 1
     return server.exit_code

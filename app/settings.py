@@ -36,6 +36,13 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    http_processes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes that share the port and parse, tokenise and encode. One keeps a CPU "
+        "busy; beside a GPU take about as many as there are cores to spare.",
+    )
     devices: Names = Field(
         ("auto",),
         description="Comma-separated devices (`cpu`, `cuda:0`), a worker for each. `auto` is the "

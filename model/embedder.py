@@ -117,11 +117,14 @@ class Embedder:
         return unit
 
 
-def load(folder: str | Path, device: str = "cpu", dtype: str = "auto") -> Embedder:
+def load(
+    folder: str | Path, device: str = "cpu", dtype: str = "auto", threads: int | None = None
+) -> Embedder:
     """Load a checkpoint folder in either published layout.
 
     `device` is torch's word ("cpu", "cuda:0") or auto, the first GPU or else the CPU. `dtype` is
     float32, bfloat16, float16, or auto: bfloat16 where the hardware computes in it, else float32.
+    `threads` is how many this process computes with on a CPU; None is one for each core.
 
     Raises:
         CheckpointError: the folder is not a checkpoint that this encoder computes, or the dtype is
@@ -130,6 +133,8 @@ def load(folder: str | Path, device: str = "cpu", dtype: str = "auto") -> Embedd
     folder, place = Path(folder), _device(device)
     if dtype not in (*DTYPES, "auto"):
         raise CheckpointError(f"unknown dtype {dtype!r}; choose {', '.join(DTYPES)} or auto.")
+    if threads is not None:
+        torch.set_num_threads(threads)
     config = read_config(folder)
     tokenizer = Tokenizer(folder, config)
     stored = best_dtype(place) if dtype == "auto" else DTYPES[dtype]

@@ -2,18 +2,18 @@
 
 A batch is prepared while another one runs, and stays open: rows that arrive meanwhile are planned
 in until it is full or the device takes it. `plan` and `offer` are for the thread that prepares,
-`take` and `settle` for those that compute and reply, `add`, `cancel` and `end` for the one that
-receives.
+`take` and `settle` for those that compute and reply, `add`, `cancel` and `end` for those that
+receive.
 """
 
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import numpy as np
 
-from app.engine.messages import Answer, Failed, answer_message
-from app.engine.schedule import Plan, Schedule
+from app.engine.schedule import JobId, Plan, Schedule
 from model.rows import Row, Vectors
 
 Packed = TypeVar("Packed")
@@ -27,12 +27,19 @@ class Job:
     vectors: Vectors
     missing: int
     first_span: list[int] = field(default_factory=list)
+    arrived: float = field(default_factory=time.monotonic)
+    queued_s: float | None = None  # until its first row was taken
 
     @classmethod
     def of(cls, rows: list[Row], width: int) -> "Job":
         counts = [len(row.spans) for row in rows]
         starts = (np.cumsum(counts) - counts).tolist()
         return cls(rows, np.empty((sum(counts), width), np.float32), len(rows), starts)
+
+    def begin(self) -> None:
+        """A row of it is taken."""
+        if self.queued_s is None:
+            self.queued_s = time.monotonic() - self.arrived
 
     def fill(self, row: int, vectors: Vectors) -> None:
         """Put a row's vectors in their place."""
@@ -58,6 +65,15 @@ class Prepared(Generic[Packed]):
     packed: Packed
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A job that is finished: its vectors, or why it fails."""
+
+    job: JobId
+    outcome: Vectors | str
+    queued_s: float
+
+
 class Board(Generic[Packed]):
     """See the top of the file."""
 
@@ -65,13 +81,13 @@ class Board(Generic[Packed]):
         self._width = width
         self._changed = threading.Condition()
         self._schedule = Schedule(max_batch_tokens)
-        self._jobs: dict[int, Job] = {}
+        self._jobs: dict[JobId, Job] = {}
         self._prepared: Prepared[Packed] | None = None
         self._unplanned = False  # what waits has changed since the last plan
         self._epoch = 0  # counts what makes a plan invalid: rows taken, jobs gone
         self._ended = False
 
-    def add(self, number: int, rows: list[Row]) -> None:
+    def add(self, number: JobId, rows: list[Row]) -> None:
         """A job arrives. A prepared batch that is full stays as it is: it could not grow."""
         with self._changed:
             self._jobs[number] = Job.of(rows, self._width)
@@ -80,7 +96,7 @@ class Board(Generic[Packed]):
                 self._unplanned = True
                 self._changed.notify_all()
 
-    def cancel(self, number: int) -> None:
+    def cancel(self, number: JobId) -> None:
         """Nobody waits for the job any more: none of its rows is run from here on."""
         with self._changed:
             self._forget(number)
@@ -91,13 +107,11 @@ class Board(Generic[Packed]):
             self._ended = True
             self._changed.notify_all()
 
-    def abandon(self) -> None:
-        """Nobody is there to answer: drop everything and end."""
+    def abandon(self, link: int) -> None:
+        """Nobody is at that link to answer: drop its jobs."""
         with self._changed:
-            self._ended = True
-            for number in list(self._jobs):
+            for number in [number for number in self._jobs if number[0] == link]:
                 self._forget(number)
-            self._changed.notify_all()
 
     def plan(self) -> NextBatch | None:
         """Wait until rows wait that are not planned; None when there never will be any."""
@@ -125,28 +139,31 @@ class Board(Generic[Packed]):
             prepared = self._prepared
             if prepared is not None:
                 self._schedule.take(prepared.next.plan)
+                for number, _ in prepared.next.plan.picks:
+                    self._jobs[number].begin()
                 self._invalidate()
             return prepared
 
-    def settle(self, plan: Plan, outcomes: list[Vectors | str]) -> list[Answer | Failed]:
-        """Enter the vectors of each pick, or why its row fails; what is now to be said."""
-        said: list[Answer | Failed] = []
+    def settle(self, plan: Plan, outcomes: list[Vectors | str]) -> list[Settled]:
+        """Enter the vectors of each pick, or why its row fails; the jobs that are finished now."""
+        settled: list[Settled] = []
         with self._changed:
             for (number, row), outcome in zip(plan.picks, outcomes, strict=True):
                 job = self._jobs.get(number)
                 if job is None:
                     continue  # cancelled, or failed by another row of it
+                assert job.queued_s is not None, "its row was taken"
                 if isinstance(outcome, str):
                     self._forget(number)
-                    said.append(Failed(number, outcome))
+                    settled.append(Settled(number, outcome, job.queued_s))
                     continue
                 job.fill(row, outcome)
                 if not job.missing:
                     del self._jobs[number]
-                    said.append(answer_message(number, job.vectors))
-        return said
+                    settled.append(Settled(number, job.vectors, job.queued_s))
+        return settled
 
-    def _forget(self, number: int) -> None:
+    def _forget(self, number: JobId) -> None:
         self._jobs.pop(number, None)
         self._schedule.cancel(number)
         self._invalidate()

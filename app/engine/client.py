@@ -4,8 +4,8 @@ Promises (house numbers; 2 and 3 are kept by worker.py and schedule.py):
 1. An accepted job is answered exactly once: with vectors, or with an error that says which. A
    worker that ends fails all its jobs with WorkerLostError.
 4. Whoever awaits `embed` may be cancelled; the worker is told at once.
-5. The queue of each worker is bounded in tokens. A job that does not fit is refused at once and
-   whole, with the time after which it might.
+5. The queue of each worker is bounded in tokens, from all HTTP processes together. A job that does
+   not fit is refused at once and whole, with the time after which it might.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.engine import messages
+from app.engine.queues import Queues
 from app.errors import (
     DeadlineError,
     ForwardError,
@@ -36,39 +37,52 @@ _RATE_WEIGHT = 0.1
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What the engine takes: tokens that may wait for a worker, and seconds a request may take."""
+
+    max_queue_tokens: int
+    request_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting:
     """A job in a worker's hands."""
 
     answer: asyncio.Future[Vectors]
     tokens: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A worker that is ready: its number, what it has loaded, and the stream to it."""
+
+    worker: int
+    started: messages.Started
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
 
 
 class Link:
-    """One worker's stream and the jobs it holds."""
+    """The jobs of this process that one worker holds."""
 
-    def __init__(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        width: int,
-        metrics: Metrics,
-    ) -> None:
-        self.started: messages.Started | None = None
-        self._reader = reader
-        self._writer = writer
-        self._width = width
-        self._metrics = metrics
+    def __init__(self, peer: Peer, engine: "EngineClient") -> None:
+        self.worker = peer.worker
+        self.started = peer.started
+        self._reader = peer.reader
+        self._writer = peer.writer
+        self._engine = engine
+        self._metrics = engine.metrics
         self._jobs: dict[int, Waiting] = {}
         self._numbers = itertools.count()
         self._tokens_per_s = 0.0
-        self.waiting_tokens = 0
 
     async def embed(self, rows: Sequence[Row], tokens: int) -> Vectors:
         """Hand rows to the worker and await their vectors; cancelling takes them back."""
         number = next(self._numbers)
         answer: asyncio.Future[Vectors] = asyncio.get_running_loop().create_future()
-        self._jobs[number] = Waiting(answer, tokens)
-        self._count(tokens)
+        self._jobs[number] = Waiting(answer, tokens, len(rows))
+        self._count(tokens, len(rows))
         self._writer.write(messages.frame(messages.embed_message(number, rows)))
         try:
             return await answer
@@ -108,22 +122,27 @@ class Link:
         if isinstance(message, messages.Failed):
             answer.set_exception(ForwardError(message.reason))
         else:
-            answer.set_result(messages.vectors_of(message, self._width))
+            self._metrics.stage_seconds.labels("queue").observe(message.queued_s)
+            answer.set_result(messages.vectors_of(message, self._engine.width))
 
     def _remove(self, number: int) -> asyncio.Future[Vectors]:
         job = self._jobs.pop(number)
-        self._count(-job.tokens)
+        self._count(-job.tokens, -job.rows)
         return job.answer
 
-    def _count(self, tokens: int) -> None:
-        self.waiting_tokens += tokens
+    def _count(self, tokens: int, rows: int) -> None:
+        self._engine.queues.add(self.worker, tokens)
         self._metrics.queue_tokens.inc(tokens)
+        self._metrics.queue_rows.inc(rows)
 
     def _enter(self, batch: messages.BatchDone) -> None:
-        self._metrics.batch_rows.observe(batch.rows)
-        self._metrics.batch_jobs.observe(batch.jobs)
-        self._metrics.batch_tokens.observe(batch.tokens)
-        self._metrics.forward_seconds.observe(batch.seconds)
+        if self._engine.first:  # all processes hear of a batch, and it counts once
+            most = self.started.max_batch_tokens
+            self._metrics.batch_rows.observe(batch.rows)
+            self._metrics.batch_jobs.observe(batch.jobs)
+            self._metrics.batch_tokens.observe(batch.tokens)
+            self._metrics.batch_fill_ratio.observe(min(batch.tokens / most, 1))
+            self._metrics.stage_seconds.labels("forward").observe(batch.seconds)
         rate = batch.tokens / max(batch.seconds, 1e-6)
         weight = _RATE_WEIGHT if self._tokens_per_s else 1.0
         self._tokens_per_s += weight * (rate - self._tokens_per_s)
@@ -132,10 +151,15 @@ class Link:
 class EngineClient:
     """Picks the worker with the fewest tokens waiting, or refuses."""
 
-    def __init__(self, max_queue_tokens: int, timeout_s: float, metrics: Metrics) -> None:
-        self._max_queue_tokens = max_queue_tokens
-        self._timeout_s = timeout_s
-        self._metrics = metrics
+    def __init__(
+        self, limits: Limits, width: int, queues: Queues, metrics: Metrics, *, first: bool = True
+    ) -> None:
+        """`width` is that of vectors; `first` says that this is the process that starts workers."""
+        self.width = width
+        self.queues = queues
+        self.metrics = metrics
+        self.first = first
+        self._limits = limits
         self._links: list[Link] = []
 
     @property
@@ -144,19 +168,24 @@ class EngineClient:
         return bool(self._links)
 
     @property
+    def ready_workers(self) -> list[int]:
+        """The numbers of the workers that are ready."""
+        return [link.worker for link in self._links]
+
+    @property
     def workers(self) -> list[messages.Started]:
         """What the workers that are ready have loaded."""
-        return [link.started for link in self._links if link.started is not None]
+        return [link.started for link in self._links]
 
     def attach(self, link: Link) -> None:
         """A worker is ready."""
         self._links.append(link)
-        self._metrics.workers_ready.set(len(self._links))
+        self.metrics.workers_ready.set(len(self._links))
 
     def detach(self, link: Link) -> None:
         """A worker has ended."""
         self._links.remove(link)
-        self._metrics.workers_ready.set(len(self._links))
+        self.metrics.workers_ready.set(len(self._links))
 
     async def embed(self, rows: Sequence[Row]) -> Vectors:
         """Rows -> their vectors (S, D) float32, not normalised, in order.
@@ -169,25 +198,25 @@ class EngineClient:
         tokens = sum(map(len, rows))
         link = self._admit(tokens)
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._limits.request_timeout_s):
                 return await link.embed(rows, tokens)
         except TimeoutError:
-            raise DeadlineError(self._timeout_s) from None
+            raise DeadlineError(self._limits.request_timeout_s) from None
 
     def _admit(self, tokens: int) -> Link:
-        limit = self._max_queue_tokens
+        limit = self._limits.max_queue_tokens
         if tokens > limit:
             raise TokenLimitError(
                 f"the request has {tokens} tokens in all; at most {limit} can wait here at once. "
                 "Send it in parts."
             )
         if not self._links:
-            self._metrics.refused.labels("not ready").inc()
+            self.metrics.refused.labels("not ready").inc()
             raise NotReadyError("no worker has its model loaded at the moment.", retry_after_s=2)
-        link = min(self._links, key=lambda each: each.waiting_tokens)
-        waiting = link.waiting_tokens
+        link = min(self._links, key=lambda each: self.queues.tokens(each.worker))
+        waiting = self.queues.tokens(link.worker)
         if waiting + tokens > limit:
-            self._metrics.refused.labels("queue full").inc()
+            self.metrics.refused.labels("queue full").inc()
             over = waiting + tokens - limit
             raise QueueFullError(tokens, waiting, limit, link.seconds_for(over))
         return link

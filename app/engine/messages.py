@@ -1,4 +1,4 @@
-"""Every word that the HTTP process and a worker say to each other, and how a word is framed.
+"""Every word that HTTP processes and workers say to each other, and how a word is framed.
 
 A frame is the length of a message, 4 bytes little-endian, and the message in msgpack. Token ids
 travel as raw int32 and vectors as raw float32, both little-endian; Python never sees single ones.
@@ -6,6 +6,12 @@ travel as raw int32 and vectors as raw float32, both little-endian; Python never
     HTTP process -> worker    Start, then Embed and Cancel; the end of the stream means: finish
     worker -> HTTP process    Started or StartFailed, then for each Embed one Answer or Failed,
                               except after its Cancel; a BatchDone after each forward pass
+    first HTTP process -> further ones
+                              WorkerReady for each worker that listens, Signalled for each signal;
+                              the end of the stream means that the first process is gone
+
+A further HTTP process connects to a worker, hears Started, and goes on as the first one does. The
+end of its stream means that it is gone.
 """
 
 import asyncio
@@ -24,13 +30,19 @@ _NO_ADAPTER = -1
 
 
 class Start(msgspec.Struct, frozen=True, tag=True):
-    """Load this checkpoint; None leaves the batch size to the worker, which knows the device."""
+    """Load this checkpoint; None leaves the batch size to the worker, which knows the device.
+
+    `listen` is the path of the socket on which further HTTP processes may connect, `threads` how
+    many a CPU's worker takes; None is one for each core.
+    """
 
     folder: str
     device: str
     dtype: str
     max_batch_tokens: int | None
     log_format: str = "text"
+    listen: str | None = None
+    threads: int | None = None
 
 
 class Embed(msgspec.Struct, frozen=True, tag=True):
@@ -72,10 +84,14 @@ class StartFailed(msgspec.Struct, frozen=True, tag=True):
 
 
 class Answer(msgspec.Struct, frozen=True, tag=True):
-    """All vectors of a job, (S, D) float32, in the order of its spans."""
+    """All vectors of a job, (S, D) float32, in the order of its spans.
+
+    `queued_s` is the time from its arrival to the start of the batch that had its first row.
+    """
 
     job: int
     vectors: memoryview
+    queued_s: float
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
@@ -94,15 +110,30 @@ class BatchDone(msgspec.Struct, frozen=True, tag=True):
     seconds: float
 
 
+class WorkerReady(msgspec.Struct, frozen=True, tag=True):
+    """The worker of that number listens on that path."""
+
+    worker: int
+    path: str
+
+
+class Signalled(msgspec.Struct, frozen=True, tag=True):
+    """The first HTTP process has got that signal, which is meant for all of them."""
+
+    number: int
+
+
 ToWorker = Start | Embed | Cancel
 FromWorker = Started | StartFailed | Answer | Failed | BatchDone
+ToHttpProcess = WorkerReady | Signalled
 
 _encoder = msgspec.msgpack.Encoder()
 _to_worker = msgspec.msgpack.Decoder(ToWorker)
 _from_worker = msgspec.msgpack.Decoder(FromWorker)
+_to_http_process = msgspec.msgpack.Decoder(ToHttpProcess)
 
 
-def frame(message: ToWorker | FromWorker) -> bytes:
+def frame(message: ToWorker | FromWorker | ToHttpProcess) -> bytes:
     """A message as it goes over the wire."""
     encoded = _encoder.encode(message)
     return _LENGTH.pack(len(encoded)) + encoded
@@ -110,12 +141,22 @@ def frame(message: ToWorker | FromWorker) -> bytes:
 
 async def read_from_worker(reader: asyncio.StreamReader) -> FromWorker | None:
     """The next message of a worker, or None when its stream has ended, whole or broken."""
+    body = await _read(reader)
+    return None if body is None else _from_worker.decode(body)
+
+
+async def read_to_http_process(reader: asyncio.StreamReader) -> ToHttpProcess | None:
+    """The next message of the first HTTP process, or None when it is gone."""
+    body = await _read(reader)
+    return None if body is None else _to_http_process.decode(body)
+
+
+async def _read(reader: asyncio.StreamReader) -> bytes | None:
     try:
         (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-        message: FromWorker = _from_worker.decode(await reader.readexactly(length))
+        return await reader.readexactly(length)
     except (asyncio.IncompleteReadError, ConnectionError):
         return None
-    return message
 
 
 def read_to_worker(connection: socket.socket) -> ToWorker | None:
@@ -170,9 +211,9 @@ def vectors_of(message: Answer, width: int) -> Vectors:
     return np.frombuffer(message.vectors, dtype="<f4").reshape(-1, width)
 
 
-def answer_message(job: int, vectors: Vectors) -> Answer:
+def answer_message(job: int, vectors: Vectors, queued_s: float) -> Answer:
     """Vectors -> the message that carries them."""
-    return Answer(job, np.ascontiguousarray(vectors, dtype="<f4").data.cast("B"))
+    return Answer(job, np.ascontiguousarray(vectors, dtype="<f4").data.cast("B"), queued_s)
 
 
 def _raw(numbers: npt.NDArray[np.integer]) -> memoryview:

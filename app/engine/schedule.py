@@ -9,6 +9,9 @@ from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+# The link that a job came over, and its number there.
+JobId = tuple[int, int]
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -18,7 +21,7 @@ class Plan:
     make the batch larger.
     """
 
-    picks: tuple[tuple[int, int], ...]
+    picks: tuple[tuple[JobId, int], ...]
     tokens: int
     full: bool
 
@@ -28,25 +31,25 @@ class Schedule:
 
     def __init__(self, max_batch_tokens: int) -> None:
         self._max_batch_tokens = max_batch_tokens
-        self._ring: OrderedDict[int, deque[tuple[int, int]]] = OrderedDict()  # (row, tokens)
+        self._ring: OrderedDict[JobId, deque[tuple[int, int]]] = OrderedDict()  # (row, tokens)
 
     def __bool__(self) -> bool:
         return bool(self._ring)
 
-    def add(self, job: int, row_tokens: Sequence[int]) -> None:
+    def add(self, job: JobId, row_tokens: Sequence[int]) -> None:
         """A new job, whose rows have these numbers of tokens, joins the ring at its end."""
         assert job not in self._ring, "a job is added once"
         self._ring[job] = deque(enumerate(row_tokens))
 
-    def cancel(self, job: int) -> None:
+    def cancel(self, job: JobId) -> None:
         """The job's waiting rows leave. A job that is gone already is fine."""
         self._ring.pop(job, None)
 
     def plan(self) -> Plan:
         """At most `max_batch_tokens` tokens in turns; a row longer than that goes alone."""
-        picks: list[tuple[int, int]] = []
+        picks: list[tuple[JobId, int]] = []
         tokens, turns = 0, deque(self._ring)
-        taken: dict[int, int] = {}
+        taken: dict[JobId, int] = {}
         while turns:
             job = turns.popleft()
             waiting = self._ring[job]

@@ -14,21 +14,16 @@ import contextlib
 import logging
 import socket
 import sys
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 
 from app.engine import messages
-from app.engine.client import EngineClient, Link
-from app.metrics import Metrics
+from app.engine.client import EngineClient, Link, Peer
+from app.engine.revival import Revival
 
 log = logging.getLogger("quintet.engine")
 
-_STREAM_BYTES = 1 << 20
-_FIRST_PAUSE_S = 0.5
-_LONGEST_PAUSE_S = 30.0
-# A worker that has worked this long has recovered: the next pause is short again.
-_RECOVERED_S = 60.0
+STREAM_BYTES = 1 << 20
 
 
 class StartError(Exception):
@@ -37,19 +32,18 @@ class StartError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Crew:
-    """What workers are started with: a Start each, the vectors' width, and who hears of it."""
+    """What workers are started with: a Start each, and who hears of it."""
 
     starts: tuple[messages.Start, ...]
-    width: int
-    metrics: Metrics
-    on_started: Callable[[messages.Started], None]
+    on_started: Callable[[int, messages.Started], None]
     on_start_failed: Callable[[str], None]
 
 
 @contextlib.asynccontextmanager
 async def running_workers(crew: Crew, client: EngineClient) -> AsyncIterator[None]:
     """A worker for each Start, attached to `client` while it is ready; finished on leaving."""
-    minders = [Minder(start, crew, client) for start in crew.starts]
+    minders = [Minder(number, start, crew, client) for number, start in enumerate(crew.starts)]
+    client.metrics.workers.set(len(minders))
     tasks = [asyncio.create_task(minder.mind()) for minder in minders]
     try:
         yield
@@ -62,42 +56,36 @@ async def running_workers(crew: Crew, client: EngineClient) -> AsyncIterator[Non
 class Minder:
     """Keeps one worker alive."""
 
-    def __init__(self, start: messages.Start, crew: Crew, client: EngineClient) -> None:
+    def __init__(
+        self, number: int, start: messages.Start, crew: Crew, client: EngineClient
+    ) -> None:
+        self._number = number
         self._start = start
         self._crew = crew
         self._client = client
         self._link: Link | None = None
-        self._finishing = asyncio.Event()
+        self._revival = Revival(f"the worker on {start.device}")
 
     def finish(self) -> None:
         """Let the worker answer what it holds and go."""
-        self._finishing.set()
+        self._revival.finish()
         if self._link is not None:
             self._link.finish()
 
     async def mind(self) -> None:
         """Start the worker, and start it again whenever it ends, until `finish`."""
-        pause, first = _FIRST_PAUSE_S, True
-        while not self._finishing.is_set():
-            began = time.monotonic()
+        async for life in self._revival.lives():
+            if life:
+                self._client.metrics.worker_restarts.inc()
             try:
-                await self._work()
+                await self._live()
             except StartError as error:
-                if first:
+                if not life:
                     self._crew.on_start_failed(str(error))
                     return
                 log.error("the worker on %s does not start: %s", self._start.device, error)  # noqa: TRY400
-            first = False
-            if self._finishing.is_set():
-                return
-            pause = _FIRST_PAUSE_S if time.monotonic() - began > _RECOVERED_S else pause
-            log.error("the worker on %s ended; again in %.1f s", self._start.device, pause)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._finishing.wait(), pause)
-            pause = min(2 * pause, _LONGEST_PAUSE_S)
-            self._crew.metrics.worker_restarts.inc()
 
-    async def _work(self) -> None:
+    async def _live(self) -> None:
         """One life of the worker, from its start to its end."""
         ours, theirs = socket.socketpair()
         with theirs:
@@ -105,30 +93,37 @@ class Minder:
                 *(sys.executable, "-m", "app.engine.worker", str(theirs.fileno())),
                 pass_fds=[theirs.fileno()],
             )
-        reader, writer = await asyncio.open_connection(sock=ours, limit=_STREAM_BYTES)
+        reader, writer = await asyncio.open_connection(sock=ours, limit=STREAM_BYTES)
         try:
             writer.write(messages.frame(self._start))
             started = await messages.read_from_worker(reader)
             if not isinstance(started, messages.Started):
                 reason = started.reason if isinstance(started, messages.StartFailed) else None
                 raise StartError(reason or f"it exited with {await process.wait()}.")
-            await self._attached(
-                Link(reader, writer, self._crew.width, self._crew.metrics), started
-            )
+            await self._attached(Peer(self._number, started, reader, writer))
         finally:
             writer.close()
             code = await process.wait()
             log.log(logging.INFO if code == 0 else logging.ERROR, "a worker exited with %d", code)
 
-    async def _attached(self, link: Link, started: messages.Started) -> None:
-        self._link = link
-        link.started = started
-        self._client.attach(link)
-        self._crew.on_started(started)
-        if self._finishing.is_set():
-            link.finish()
-        try:
-            await link.collect()
-        finally:
-            self._link = None
-            self._client.detach(link)
+    async def _attached(self, peer: Peer) -> None:
+        with attached(peer, self._client) as link:
+            self._link = link
+            self._crew.on_started(self._number, peer.started)
+            if self._revival.finishing:
+                link.finish()
+            try:
+                await link.collect()
+            finally:
+                self._link = None
+
+
+@contextlib.contextmanager
+def attached(peer: Peer, client: EngineClient) -> Iterator[Link]:
+    """A worker that takes jobs as long as the block lasts."""
+    link = Link(peer, client)
+    client.attach(link)
+    try:
+        yield link
+    finally:
+        client.detach(link)

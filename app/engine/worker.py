@@ -10,14 +10,16 @@ Promises:
 3. Jobs take turns by rows (schedule.py).
 4. The rows of a cancelled job that do not run yet never run, prepared ones included.
 5. A batch that fails is tried again in halves, so that a poisonous row fails alone.
-6. When the HTTP process ends its stream, what has arrived is answered first, then the worker
-   exits with 0; when it is gone altogether, nothing more is computed. Signals to the process group
-   are left to the HTTP process.
+6. When the first HTTP process ends its stream, what has arrived is answered first, then the worker
+   exits with 0; for an HTTP process that is gone altogether nothing more is computed. Signals to
+   the process group are left to the HTTP process.
 
-Four threads, each a verb: `receive` words, `prepare` the next batch, `compute` it (the main
-thread, as CUDA likes it), `reply`. What they share is the Board, and nothing else.
+A thread for each verb: `receive` words (one for each HTTP process), `prepare` the next batch,
+`compute` it (the main thread, as CUDA likes it), `reply`. What they share is the Board, and nothing
+else; a further one waits for further HTTP processes.
 """
 
+import itertools
 import logging
 import os
 import queue
@@ -47,6 +49,8 @@ log = logging.getLogger("quintet.worker")
 # Past these, larger batches make the device no faster, only single queries slower.
 CPU_BATCH_TOKENS = 2048
 GPU_BATCH_TOKENS = 32768
+# The link to the HTTP process that has started the worker.
+FIRST = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +63,30 @@ class Computed:
 
 
 class Worker:
-    """Four threads around a board."""
+    """The threads around a board."""
 
     def __init__(
-        self, embedder: "Embedder", connection: socket.socket, max_batch_tokens: int
+        self, embedder: "Embedder", connection: socket.socket, started: messages.Started
     ) -> None:
+        """`connection` leads to the HTTP process that has started this one."""
         self._embedder = embedder
-        self._connection = connection
-        self._board: Board[PackedBatch] = Board(embedder.config.hidden_size, max_batch_tokens)
+        self._started = started
+        self._links = {FIRST: connection}
+        width = embedder.config.hidden_size
+        self._board: Board[PackedBatch] = Board(width, started.max_batch_tokens)
         self._computed: queue.SimpleQueue[Computed | None] = queue.SimpleQueue()
 
-    def run(self) -> None:
-        """Work until the HTTP process ends the stream and everything is answered."""
+    def run(self, listener: socket.socket | None = None) -> None:
+        """Work until the first HTTP process ends its stream and everything is answered.
+
+        Further HTTP processes may connect to `listener`.
+        """
+        if listener is not None:
+            threading.Thread(target=self.accept, args=(listener,), daemon=True).start()
+        self._links[FIRST].sendall(messages.frame(self._started))
         threads = [
-            threading.Thread(target=verb, name=verb.__name__, daemon=True)
-            for verb in (self.receive, self.prepare, self.reply)
+            threading.Thread(target=verb, args=arguments, name=verb.__name__, daemon=True)
+            for verb, *arguments in ((self.receive, FIRST), (self.prepare,), (self.reply,))
         ]
         for thread in threads:
             thread.start()
@@ -81,14 +94,26 @@ class Worker:
         for thread in threads:
             thread.join()
 
-    def receive(self) -> None:
+    def accept(self, listener: socket.socket) -> None:
+        """Let further HTTP processes in."""
+        for link in itertools.count(FIRST + 1):
+            connection, _ = listener.accept()
+            connection.sendall(messages.frame(self._started))
+            self._links[link] = connection
+            threading.Thread(target=self.receive, args=(link,), daemon=True).start()
+
+    def receive(self, link: int) -> None:
         """Take words off the wire."""
-        while (message := messages.read_to_worker(self._connection)) is not None:
+        connection = self._links[link]
+        while (message := messages.read_to_worker(connection)) is not None:
             if isinstance(message, messages.Embed):
-                self._board.add(message.job, messages.rows_of(message))
+                self._board.add((link, message.job), messages.rows_of(message))
             elif isinstance(message, messages.Cancel):
-                self._board.cancel(message.job)
-        self._board.end()
+                self._board.cancel((link, message.job))
+        if link == FIRST:
+            self._board.end()
+        else:
+            self._forget(link)
 
     def prepare(self) -> None:
         """Keep the next batch ready."""
@@ -130,13 +155,31 @@ class Worker:
             plan = computed.batch.plan
             jobs = len({job for job, _ in plan.picks})
             done = messages.BatchDone(len(plan.picks), plan.tokens, jobs, computed.seconds)
-            said = [done, *self._board.settle(plan, computed.outcomes)]
-            try:
-                for message in said:
-                    self._connection.sendall(messages.frame(message))
-            except OSError:
-                log.warning("the HTTP process is gone; what it asked for is dropped")
-                self._board.abandon()
+            for link in list(self._links):
+                self._say(link, done)
+            for settled in self._board.settle(plan, computed.outcomes):
+                (link, number), outcome = settled.job, settled.outcome
+                if isinstance(outcome, str):
+                    self._say(link, messages.Failed(number, outcome))
+                else:
+                    self._say(link, messages.answer_message(number, outcome, settled.queued_s))
+
+    def _say(self, link: int, word: messages.FromWorker) -> None:
+        connection = self._links.get(link)
+        if connection is None:
+            return
+        try:
+            connection.sendall(messages.frame(word))
+        except OSError:
+            log.warning("an HTTP process is gone; what it asked for is dropped")
+            self._forget(link)
+
+    def _forget(self, link: int) -> None:
+        """That HTTP process is gone. Without the first one there is nothing left to do."""
+        self._links.pop(link, None)
+        self._board.abandon(link)
+        if link == FIRST:
+            self._board.end()
 
 
 def end_process(failure: threading.ExceptHookArgs) -> None:
@@ -160,12 +203,16 @@ def main() -> None:
 
     began = time.perf_counter()
     try:
-        loaded = embedder.load(Path(start.folder), start.device, start.dtype)
+        loaded = embedder.load(Path(start.folder), start.device, start.dtype, start.threads)
     except (CheckpointError, RuntimeError) as error:
         connection.sendall(messages.frame(messages.StartFailed(str(error))))
         return
     on_gpu = loaded.device.type == "cuda"
     default = GPU_BATCH_TOKENS if on_gpu else CPU_BATCH_TOKENS
+    listener = None
+    if start.listen is not None:
+        Path(start.listen).unlink(missing_ok=True)  # of a worker that died
+        listener = socket.create_server(start.listen, family=socket.AF_UNIX)
     started = messages.Started(
         device=loaded.device_name,
         dtype=loaded.dtype,
@@ -174,8 +221,7 @@ def main() -> None:
         max_batch_tokens=start.max_batch_tokens or default,
         seconds=time.perf_counter() - began,
     )
-    connection.sendall(messages.frame(started))
-    Worker(loaded, connection, started.max_batch_tokens).run()
+    Worker(loaded, connection, started).run(listener)
 
 
 if __name__ == "__main__":

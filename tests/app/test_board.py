@@ -80,8 +80,8 @@ def test_a_job_is_answered_when_its_last_row_is_there_in_the_order_of_its_rows()
         said.append(board.settle(taken.next.plan, [np.full((1, WIDTH), value, np.float32)]))
     assert said[0] == []
     (answer,) = said[1]
-    assert isinstance(answer, messages.Answer)
-    assert messages.vectors_of(answer, WIDTH)[:, 0].tolist() == [1.0, 2.0]
+    assert isinstance(answer.outcome, np.ndarray)
+    assert answer.outcome[:, 0].tolist() == [1.0, 2.0]
 
 
 def test_a_job_fails_once_however_many_rows_fail() -> None:
@@ -90,8 +90,19 @@ def test_a_job_fails_once_however_many_rows_fail() -> None:
     offered(board)
     taken = board.take()
     assert taken is not None
-    assert board.settle(taken.next.plan, ["why", "why"]) == [messages.Failed(1, "why")]
+    (settled,) = board.settle(taken.next.plan, ["why", "why"])
+    assert (settled.job, settled.outcome) == (1, "why")
     assert board.settle(taken.next.plan, ["why", "why"]) == []
+
+
+def test_a_link_that_is_gone_takes_its_own_jobs_with_it() -> None:
+    board: Board[str] = Board(WIDTH, 100)
+    for job in ((0, 1), (1, 1), (1, 2)):
+        board.add(job, [row(10)])
+    offered(board)
+    board.abandon(1)
+    fresh = offered(board)
+    assert [job for job, _ in fresh.next.plan.picks] == [(0, 1)]
 
 
 def test_the_end_lets_what_is_here_finish() -> None:
@@ -146,7 +157,8 @@ def test_the_next_batch_is_ready_before_the_running_one_ends_and_has_all_that_ga
 ) -> None:
     ours, theirs = socket.socketpair()
     device = Device()
-    worker = Worker(device, theirs, 100)  # type: ignore[arg-type]
+    started = messages.Started("a device", "float32", "none", 0, 100, 0.0)
+    worker = Worker(device, theirs, started)  # type: ignore[arg-type]
     thread = threading.Thread(target=worker.run)
     with ours, theirs:
         thread.start()

@@ -49,7 +49,7 @@ def over_the_wire(message: messages.ToWorker) -> messages.ToWorker | None:
 def test_vectors_arrive_as_they_were_sent(seed: int, chunk: int) -> None:
     rng = np.random.default_rng(seed)
     vectors = rng.standard_normal((int(rng.integers(1, 9)), 16)).astype(np.float32)
-    frames = messages.frame(messages.answer_message(3, vectors))
+    frames = messages.frame(messages.answer_message(3, vectors, 0.5))
 
     async def read() -> messages.FromWorker | None:
         reader = asyncio.StreamReader()

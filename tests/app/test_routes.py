@@ -71,11 +71,11 @@ def test_a_caller_cannot_write_lines_into_the_log(service: Service) -> None:
 
 
 def test_metrics_count_requests_tokens_and_batches(service: Service) -> None:
-    names = ["requests_total", "tokens_total", "batch_rows_count", "forward_seconds_count"]
+    names = ["requests_total", "tokens_total", "batch_rows_count", "batch_tokens_count"]
     before = {name: service.metric(name) for name in names}
     tokens = service.embed(input=["a b c", "d"]).json()["usage"]["total_tokens"]
     assert service.metric("tokens_total") - before["tokens_total"] == tokens
-    for name in ("requests_total", "batch_rows_count", "forward_seconds_count"):
+    for name in ("requests_total", "batch_rows_count", "batch_tokens_count"):
         assert service.metric(name) > before[name]
     assert service.metric("queue_tokens") == 0
     assert service.metric("workers_ready") == 1
@@ -93,7 +93,7 @@ def test_the_log_says_what_is_served(service: Service) -> None:
     for part in (
         "quintet-mini",
         "device",
-        "sdpa",
+        "products",
         "retrieval.query",
         "8192 tokens a text",
         "CC BY",

@@ -1,0 +1,100 @@
+"""The further HTTP processes of a service: started, watched, restarted and ended by the first one.
+
+They share its listening socket, so that a connection goes to whoever is free, and lead requests to
+the same workers. All parse, tokenise and encode, which one Python process does on one core only.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from prometheus_client import multiprocess
+
+from app.engine import messages
+from app.engine.client import EngineClient
+from app.engine.place import Place
+from app.engine.revival import Revival
+
+log = logging.getLogger("quintet")
+
+
+class HttpProcesses:
+    """All but the first one."""
+
+    def __init__(self, further: int, place: Place, engine: EngineClient) -> None:
+        self._numbers = range(1, 1 + further)
+        self._place = place
+        self._engine = engine
+        self._revivals = {n: Revival(f"HTTP process {n}") for n in self._numbers}
+        self._writers: dict[int, asyncio.StreamWriter] = {}
+        self._worker_ready = asyncio.Event()
+        self._signals: list[int] = []
+
+    @contextlib.asynccontextmanager
+    async def running(self, listener: socket.socket) -> AsyncIterator[None]:
+        """They begin when the first worker is ready; on leaving they answer what they have."""
+        tasks = [asyncio.create_task(self._mind(number, listener)) for number in self._numbers]
+        try:
+            yield
+        finally:
+            if not self._signals:
+                self.signalled(signal.SIGINT)
+            await asyncio.gather(*tasks)
+
+    def worker_ready(self, worker: int) -> None:
+        """Let them connect to a worker that listens."""
+        for writer in self._writers.values():
+            writer.write(messages.frame(self._ready(worker)))
+        self._worker_ready.set()
+
+    def signalled(self, number: int) -> None:
+        """Pass on a signal that ends the service."""
+        self._signals.append(number)
+        for revival in self._revivals.values():
+            revival.finish()
+        for writer in self._writers.values():
+            writer.write(messages.frame(messages.Signalled(number)))
+        self._worker_ready.set()
+
+    def _ready(self, worker: int) -> messages.WorkerReady:
+        path = self._place.listen(worker)
+        assert path is not None, "several processes have a folder"
+        return messages.WorkerReady(worker, path)
+
+    async def _mind(self, number: int, listener: socket.socket) -> None:
+        await self._worker_ready.wait()
+        async for _ in self._revivals[number].lives():
+            await self._live(number, listener)
+
+    async def _live(self, number: int, listener: socket.socket) -> None:
+        """One life of an HTTP process, from its start to its end."""
+        folder: Path | None = self._place.folder
+        ours, theirs = socket.socketpair()
+        sockets = listener.fileno(), theirs.fileno()
+        arguments = "-m", "app.http_process", str(folder), str(number), *map(str, sockets)
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, *arguments, pass_fds=sockets
+            )
+        _, writer = await asyncio.open_connection(sock=ours)
+        self._writers[number] = writer
+        for worker in self._engine.ready_workers:
+            writer.write(messages.frame(self._ready(worker)))
+        for signalled in self._signals:
+            writer.write(messages.frame(messages.Signalled(signalled)))
+        try:
+            code = await process.wait()
+            log.log(
+                logging.INFO if code == 0 else logging.ERROR,
+                *("HTTP process %d exited with %d", number, code),
+            )
+        finally:
+            del self._writers[number]
+            writer.close()
+            self._engine.queues.clear(number)
+            multiprocess.mark_process_dead(process.pid)  # type: ignore[no-untyped-call]
