@@ -14,6 +14,7 @@ from starlette.staticfiles import StaticFiles
 from app import __version__
 from app.api import routes
 from app.api.answers import Model
+from app.api.callers import Callers, callers_of
 from app.api.embeddings import Embeddings, Rules
 from app.api.frame import Frame, answer_error
 from app.api.routes import Served
@@ -64,6 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
         settings,
         _facts(settings, config),
     )
+    app.state.callers = callers_of(settings, metrics)
     app.include_router(routes.router)
     app.mount("/playground", StaticFiles(directory=routes.PLAYGROUND), "playground")
     app.add_exception_handler(QuintetError, answer_error)
@@ -98,7 +100,9 @@ def _lifespan(
             for device in settings.devices
         )
         width, failed = config.hidden_size, app.state.on_start_failed
-        async with running_workers(Crew(starts, width, served.metrics, greet, failed), engine):
+        crew = Crew(starts, width, served.metrics, greet, failed)
+        callers: Callers = app.state.callers
+        async with contextlib.aclosing(callers), running_workers(crew, engine):
             yield
 
     return lifespan

@@ -16,7 +16,8 @@ from fastapi import FastAPI
 
 from app.api.routes import Served
 from app.main import create_app
-from app.settings import Settings
+from app.protocol import BoundedProtocol
+from app.settings import Settings, check_servable
 
 log = logging.getLogger("quintet")
 
@@ -33,6 +34,7 @@ class Server(uvicorn.Server):
                 app,
                 host=settings.host,
                 port=settings.port,
+                http=BoundedProtocol,
                 log_config=None,
                 access_log=False,
                 server_header=False,
@@ -86,6 +88,7 @@ def serve(settings: Settings) -> int:
     Raises:
         CheckpointError, SettingsError: as create_app.
     """
+    check_servable(settings)
     server = Server(settings, create_app(settings))
     try:
         server.run()

@@ -15,6 +15,7 @@ from app.api.embeddings import Embeddings
 from app.api.invalid import invalid_field, validated
 from app.api.schemas import EmbeddingsRequest
 from app.api.vectors import to_json
+from app.budget import Budget
 from app.errors import InvalidJsonError
 from model.tokenizer import SPECIAL_TOKENS
 
@@ -32,7 +33,7 @@ class InvocationsRequest(BaseModel):
 
 
 async def invoke(
-    embeddings: Embeddings, body: bytes, content_type: str
+    embeddings: Embeddings, body: bytes, content_type: str, budget: Budget
 ) -> tuple[bytes, dict[str, Any]]:
     """One request, from its body to the answer's, and what the log line says of it.
 
@@ -44,7 +45,7 @@ async def invoke(
     given = call.data if isinstance(call.data, list) else [call.data]
     parameters = {name: value for name, value in call.parameters.items() if name != "input"}
     request = validated(EmbeddingsRequest, {**parameters, "input": given})
-    embedded = await embeddings.embed(request)
+    embedded = await embeddings.embed(request, budget)
     special = 0 if request.late_chunking else SPECIAL_TOKENS
     data = [
         {
