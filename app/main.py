@@ -1,5 +1,6 @@
 """Joins the rooms: builds the application, whose lifespan is the engine's."""
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
@@ -25,6 +26,7 @@ from app.errors import QuintetError
 from app.greeting import SMALL_MODEL_NOTE, greeting
 from app.metrics import Metrics
 from app.settings import NO_TASK, Settings, SettingsError
+from app.tracing import tracing_of
 from model.config import EncoderConfig, read_config
 from model.sources import EMBEDDED_MODEL, locate
 from model.tasks import Tasks, UnknownTaskError
@@ -64,6 +66,7 @@ def create_app(settings: Settings) -> FastAPI:
         ),
         settings,
         _facts(settings, config),
+        tracing_of(),
     )
     app.state.callers = callers_of(settings, metrics)
     app.include_router(routes.router)
@@ -104,6 +107,8 @@ def _lifespan(
         callers: Callers = app.state.callers
         async with contextlib.aclosing(callers), running_workers(crew, engine):
             yield
+        if served.tracing:
+            await asyncio.to_thread(served.tracing.close)
 
     return lifespan
 

@@ -78,6 +78,8 @@ class Frame:
         self._served.metrics.request_seconds.labels(route).observe(seconds)
         if line.path not in _QUIET or status >= 500:
             line.write(status, seconds)
+            if self._served.tracing:
+                self._served.tracing.record(scope, status, seconds)
 
 
 def _check_size(scope: Scope) -> None:

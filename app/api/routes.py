@@ -30,6 +30,7 @@ from app.engine.client import EngineClient
 from app.errors import UnknownModelError
 from app.metrics import Metrics
 from app.settings import Settings
+from app.tracing import Tracing
 
 JSON = "application/json"
 _HEADER_NAMES = 20
@@ -55,6 +56,7 @@ class Served:
     models: tuple[Model, ...]
     settings: Settings
     facts: dict[str, Any]
+    tracing: Tracing | None
     draining: bool = field(default=False)
 
     async def body(self, request: Request) -> bytes:
