@@ -31,10 +31,11 @@ class Budget:
             RequestsPerMinuteError: nothing was charged.
         """
         with self._guard():
-            if self._limits.requests:
-                await self._charge(self._limits.requests, "requests", 1)
+            self._limits.ask()
             if self._limits.tokens:
                 await self._limits.tokens.show(self._caller, self._headers)
+            if self._limits.requests:
+                await self._charge(self._limits.requests, "requests", 1)
 
     @contextlib.asynccontextmanager
     async def spend(self, tokens: int) -> AsyncIterator[None]:
@@ -46,6 +47,7 @@ class Budget:
         """
         try:
             with self._guard():
+                self._limits.ask()
                 await self._take(tokens)
             yield
         except (RequestError, UnavailableError):  # refused, here or by the engine
@@ -73,6 +75,7 @@ class Budget:
             cost, self._charged[what] = self._charged[what], 0
             if limit and cost:
                 with self._guard():
+                    self._limits.ask()
                     await limit.give_back(self._caller, cost)
                     await limit.show(self._caller, self._headers)
 
@@ -81,13 +84,13 @@ class Budget:
         if self._limits.leases and lease is not None:
             self._limits.leases.end(self._caller, lease)
             with self._guard():
+                self._limits.ask()
                 await self._limits.leases.settle()
 
     @contextlib.contextmanager
     def _guard(self) -> Iterator[None]:
         """Around all that asks a store: refusals are counted, a store that is away is passed by."""
         try:
-            self._limits.ask()
             yield
         except LimitReachedError as refusal:
             self._limits.metrics.refused.labels(refusal.reason).inc()

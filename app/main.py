@@ -181,12 +181,19 @@ def _facts(settings: Settings, config: EncoderConfig) -> dict[str, Any]:
 
 
 def _document(app: FastAPI) -> None:
-    """Add to the served document what FastAPI cannot see: the body that is read from bytes."""
+    """Add to the served document what FastAPI cannot see: bodies that are read from bytes, and
+    that a key is asked for only where there are keys."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
         document = generate()  # FastAPI makes it once and keeps it
         document["components"]["schemas"].update(routes.body_schemas())
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                if (
+                    "security" in operation
+                ):  # FastAPI cannot say: a key, or none where there are none
+                    operation["security"] = [{"key": []}, {}]
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]

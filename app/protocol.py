@@ -14,11 +14,13 @@ MAX_HEAD_BYTES = 32_768
 class BoundedProtocol(HttpToolsProtocol):
     """Hangs up on a head that goes on past MAX_HEAD_BYTES."""
 
-    _head_bytes: int | None = None  # of the head that is being read; None between heads
+    _heads = 0  # that have begun
+    _head_bytes: int | None = None  # of the one that is being read; None between heads
 
     def on_message_begin(self) -> None:
         """A head begins."""
         super().on_message_begin()
+        self._heads += 1
         self._head_bytes = 0
 
     def on_headers_complete(self) -> None:
@@ -28,9 +30,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on. Of the read in which a head began nothing is counted: it may be a body's."""
-        began_before = self._head_bytes is not None
+        heads = self._heads
         super().data_received(data)
-        if began_before and self._head_bytes is not None:
+        if self._heads == heads and self._head_bytes is not None:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self.transport.write(

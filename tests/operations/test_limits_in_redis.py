@@ -47,14 +47,14 @@ def test_two_replicas_count_together_to_the_last_request(redis: RedisServer) -> 
 
 
 def test_a_refusal_comes_and_goes(redis: RedisServer) -> None:
-    with running(max_requests_per_minute=2, redis_url=redis.url) as service:
-        assert [service.embed(input="x").status_code for _ in range(3)] == [200, 200, 429]
+    with running(max_requests_per_minute=4, redis_url=redis.url) as service:
+        assert [service.embed(input="x").status_code for _ in range(5)] == [200] * 4 + [429]
         (key,) = redis.client.keys("quintet:*")
-        # A minute and a bit less than one later, as Redis sees it.
-        redis.client.pexpire(key, 60_000 - 500)
-        assert service.embed(input="x").status_code == 429
-        (before,) = redis.client.keys("quintet:*/-1")
-        redis.client.pexpire(before, 25_000)
+        # As Redis sees it, the minute has just ended: three of the four requests still count.
+        redis.client.pexpire(key, 59_900)
+        assert [service.embed(input="x").status_code for _ in range(2)] == [200, 429]
+        # Half a minute later: one of them does, and the one of this minute.
+        redis.client.pexpire(f"{key}/-1", 29_000)
         answer = service.embed(input="x")
         assert (answer.status_code, left(answer, "requests")) == (200, 1)
 
