@@ -71,7 +71,8 @@ class MemoryLeases(Leases):
     def end(self, caller: str, lease: str) -> None:
         """See Leases."""
         self._held[caller] -= int(lease)
-        self._held += Counter()  # forgets callers who hold nothing
+        if not self._held[caller]:
+            del self._held[caller]
 
     async def settle(self) -> None:
         """Nobody has to be told."""
