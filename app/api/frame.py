@@ -24,6 +24,7 @@ log = logging.getLogger("quintet.request")
 
 # What a caller may name its request: anything else is replaced, since it goes into logs.
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_SHOWN_CHARACTERS = 200
 _LINE_BYTES = len(": \r\n")
 _QUIET = {"/live", "/ready", "/health", "/ping", "/metrics"}
 
@@ -93,8 +94,10 @@ def _check_size(scope: Scope) -> None:
 
 
 def _printable(path: str) -> str:
-    """A path as it may stand in a line of a log: a caller's line break must not begin another."""
-    return path if path.isprintable() else ascii(path)
+    """A path as it may stand in a line of a log, where a caller's line break must not begin another
+    and a caller's 30 KB must not be kept."""
+    shown = path if path.isprintable() else ascii(path)
+    return shown if len(shown) <= _SHOWN_CHARACTERS else shown[:_SHOWN_CHARACTERS] + "..."
 
 
 async def answer_error(request: Request, error: Exception) -> Response:

@@ -20,6 +20,13 @@ def test_a_head_over_32_kib_is_refused_and_a_smaller_one_is_not(service: Service
             assert_error(refused, 431, "INPUT_HEADERS_TOO_LARGE", "more than 32768 bytes")
 
 
+def test_a_long_path_is_cut_in_the_log(service: Service) -> None:
+    for length in (20_000, 40_000):
+        name = f"long-{length}"
+        httpx.get(f"{service.url}/{'a' * length}", headers={"x-request-id": name}, timeout=60)
+        assert len(service.log.wait_for(f"request_id={name}").string) < 500
+
+
 def test_a_head_without_an_end_is_given_up(service: Service) -> None:
     host, port = service.url.removeprefix("http://").split(":")
     sent = 0
