@@ -158,15 +158,33 @@ def test_openais_sdk_reads_a_refusal(limited: Service) -> None:
         assert 1 <= int(caught.value.response.headers["retry-after"]) <= 120
 
 
+BULK = {"input": [f"number {index} " * 100 for index in range(256)]}
+
+
+def test_what_the_engine_does_not_take_costs_nothing() -> None:
+    limits = {"max_requests_per_minute": 10, "max_tokens_per_minute": 1_000_000}
+    with running(max_queue_tokens=110_000, **limits) as service:
+        asked = threading.Thread(target=_ask, args=(service, BULK, False))
+        asked.start()
+        while service.metric("queue_tokens") == 0:
+            assert asked.is_alive()
+        headers = {"x-forwarded-for": "192.0.2.6"}
+        refused = httpx.post(
+            f"{service.url}/v1/embeddings", json=BULK, headers=headers, timeout=120
+        )
+        assert_error(refused, 503, "SERVICE_UNAVAILABLE", "the queue is full")
+        assert (left(refused, "tokens"), left(refused, "requests")) == (1_000_000, 10)
+        asked.join()
+
+
 def test_tokens_at_once_come_back_when_an_answer_is_out_or_nobody_waits_for_it() -> None:
-    bulk = {"input": [f"number {index} " * 100 for index in range(256)]}
     with running(max_concurrent_tokens=110_000) as service:
         for hang_up in (False, True):
-            asked = threading.Thread(target=_ask, args=(service, bulk, hang_up))
+            asked = threading.Thread(target=_ask, args=(service, BULK, hang_up))
             asked.start()
             while service.metric("queue_tokens") == 0:
                 assert asked.is_alive()
-            refused = service.embed(**bulk)
+            refused = service.embed(**BULK)
             assert_error(refused, 429, "RATE_CONCURRENCY_LIMIT_EXCEEDED", "concurrent tokens")
             assert refused.headers["retry-after"] == "1"
             assert service.embed(input="x").status_code == 200  # there is room for this one
@@ -174,7 +192,7 @@ def test_tokens_at_once_come_back_when_an_answer_is_out_or_nobody_waits_for_it()
             while service.metric("queue_tokens"):
                 pass
             deadline = time.monotonic() + 60
-            while (answer := service.embed(**bulk)).status_code == 429:
+            while (answer := service.embed(**BULK)).status_code == 429:
                 assert time.monotonic() < deadline
             assert answer.status_code == 200
 

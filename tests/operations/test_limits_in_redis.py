@@ -28,8 +28,8 @@ def left(answer: httpx.Response, what: str) -> int:
     return int(answer.headers[f"x-ratelimit-remaining-{what}"])
 
 
-def test_two_replicas_count_together_to_the_last_request(redis: RedisServer) -> None:
-    limits = {"max_requests_per_minute": 20, "max_tokens_per_minute": 60, "redis_url": redis.url}
+def test_two_replicas_count_together_to_the_last_token(redis: RedisServer) -> None:
+    limits = {"max_requests_per_minute": 40, "max_tokens_per_minute": 60, "redis_url": redis.url}
     with running(**limits) as one, running(**limits) as other:
         # 3 tokens a request: the tokens of 20 requests.
         services = [one, other] * 25
@@ -41,9 +41,9 @@ def test_two_replicas_count_together_to_the_last_request(redis: RedisServer) -> 
         assert statuses.count(429) == 30
         for service in (one, other):
             refused = service.embed(input="x")
-            assert_error(refused, 429, "RATE_REQUEST_LIMIT_EXCEEDED", "requests per minute")
+            assert_error(refused, 429, "RATE_TOKEN_LIMIT_EXCEEDED", "tokens per minute")
             # Exactly what was answered is charged, and of what was refused nothing.
-            assert (left(refused, "requests"), left(refused, "tokens")) == (0, 0)
+            assert (left(refused, "requests"), left(refused, "tokens")) == (20, 0)
 
 
 def test_a_refusal_comes_and_goes(redis: RedisServer) -> None:
