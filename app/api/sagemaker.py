@@ -57,7 +57,7 @@ async def invoke(
             given, embedded.encoded, embedded.tokenized.input_tokens, strict=True
         )
     ]
-    return to_json({"data": data, "parameters": call.parameters}), embedded.facts()
+    return to_json({"data": data, "parameters": _echoed(call.parameters)}), embedded.facts()
 
 
 def _from_csv(body: bytes) -> InvocationsRequest:
@@ -70,6 +70,15 @@ def _from_csv(body: bytes) -> InvocationsRequest:
             sentence = f"row {number} has {len(row)} columns; an id and a text are two."
             raise invalid_field("data", sentence, "csv_columns", row)
     return InvocationsRequest(data=[{"id": row[0], "text": row[1]} for row in rows if row])
+
+
+def _echoed(value: Any) -> Any:
+    """Parameters as they can be written again: a number of more than 64 bits as its text."""
+    if isinstance(value, dict):
+        return {name: _echoed(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_echoed(each) for each in value]
+    return str(value) if isinstance(value, int) and value.bit_length() >= 64 else value
 
 
 def _id(given: Any) -> str:
