@@ -1,7 +1,9 @@
 # docker build -t quintet .                      the service with the embedded model, on a CPU
 # docker build -t quintet:gpu --target gpu .     the same for NVIDIA GPUs
-# docker run -p 8080:8080 quintet                SageMaker and Azure append `serve`, the default too
+# docker run -p 127.0.0.1:8080:8080 -e EMBED_OPEN=true quintet
+#                                                SageMaker and Azure append `serve`, the default too
 # docker run -p 8080:8080 --read-only --tmpfs /tmp -v weights:/weights \
+#     -v $PWD/keys:/keys:ro -e EMBED_KEYS_FILE=/keys/keys \
 #     -e EMBED_MODEL=jinaai/jina-embeddings-v3 -e EMBED_MODEL_REVISION=<commit> quintet
 
 FROM debian:12-slim AS build
@@ -18,7 +20,7 @@ COPY pyproject.toml constraints.txt ./
 #   docker build --build-arg PIP_EXTRA_INDEX_URL=<that index> .
 ARG PIP_EXTRA_INDEX_URL=
 # What is installed changes seldom, the service often: a layer for each.
-RUN python3 -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
+RUN python3 -c 'import tomllib; own = tomllib.load(open("pyproject.toml", "rb"))["project"]; extra = own["optional-dependencies"]; print(*own["dependencies"], *extra["redis"], *extra["tracing"], sep="\n")' \
         > requirements.txt \
     && /opt/quintet/bin/pip install --no-cache-dir -c constraints.txt -r requirements.txt 'setuptools>=80'
 COPY README.md LICENSE ./

@@ -3,6 +3,7 @@
 # make bench    the encoder beside the machine's matrix products
 # make test-browser    the playground in Chromium (Debian: apt install chromium)
 # make test-clients    other projects' clients, in an environment of their own (needs node and npm)
+# make test-operations  what an operator relies on (Debian: apt install redis-server)
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -10,7 +11,7 @@ BIN     = $(VENV)/bin
 
 CLIENTS = $(VENV)-clients
 
-.PHONY: serve bench test test-browser test-clients lint openapi clean
+.PHONY: serve bench test test-browser test-clients test-operations lint openapi clean
 
 serve: $(VENV)/.serve
 	@$(BIN)/python -m app serve
@@ -28,11 +29,15 @@ test-clients: $(VENV)/.dev $(CLIENTS)/.installed
 	CLIENTS_PYTHON=$(CLIENTS)/bin/python NODE_HOME=$(abspath $(CLIENTS)) \
 		$(BIN)/pytest -m clients tests/clients
 
+test-operations: $(VENV)/.dev
+	$(BIN)/pytest -m operations tests
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml app model
 
 openapi: $(VENV)/.serve
 	$(BIN)/python -m app openapi > openapi.json

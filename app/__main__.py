@@ -3,6 +3,7 @@
 serve      run the service; settings are EMBED_* variables
 embed      embed a file's texts by a running service or one of its own
 tokens     count a file's tokens
+keys       make, list and remove API keys
 verify     compare a checkpoint with published values of the real weights
 openapi    print the served OpenAPI document
 settings   print the table of settings
@@ -17,12 +18,13 @@ from app import __version__
 from app.engine.place import place_of
 from app.logs import configure_logging
 from app.settings import PREFIX, Settings, SettingsError, read_settings
-from app.tools import embed, tokens
+from app.tools import embed, keys, tokens
 from model.config import CheckpointError
 
 _TOOLS = (
     ("embed", embed, "embed a file's texts by a running service or one of its own"),
     ("tokens", tokens, "count a file's tokens"),
+    ("keys", keys, "make, list and remove API keys"),
 )
 
 

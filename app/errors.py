@@ -6,11 +6,14 @@ QuintetError
 │   ├── TokenIdsError              400
 │   ├── TooManyInputsError         400
 │   ├── TokenLimitError            400
+│   ├── UnauthorisedError          401 (keys.py)
 │   ├── RouteError                 404, 405
 │   ├── UnknownModelError          404
 │   ├── BodyTimeoutError           408
 │   ├── BodyTooLargeError          413
-│   └── InvalidFieldsError         422
+│   ├── InvalidFieldsError         422
+│   ├── LimitReachedError          429 with Retry-After (limits.py)
+│   └── HeadersTooLargeError       431
 ├── ClientGoneError                499, for the log only: nobody reads it
 ├── UnavailableError               503 with Retry-After
 │   ├── QueueFullError
@@ -171,6 +174,17 @@ class BodyTooLargeError(RequestError):
     def __init__(self, limit: int, size: int | None = None) -> None:
         seen = f"has {size} bytes" if size is not None else f"goes on past {limit} bytes"
         super().__init__(f"the body {seen}; at most {limit} are read.")
+
+
+class HeadersTooLargeError(RequestError):
+    """A request whose address and headers are over the limit in bytes."""
+
+    status = 431
+    code = "INPUT_HEADERS_TOO_LARGE"
+    openai_code = "headers_too_large"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the address and headers have more than {limit} bytes.")
 
 
 class InvalidFieldsError(RequestError):

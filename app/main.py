@@ -1,5 +1,6 @@
 """Joins the rooms: builds the application, whose lifespan is the engine's."""
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -15,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 from app import __version__
 from app.api import routes
 from app.api.answers import Model
+from app.api.callers import Callers, callers_of
 from app.api.embeddings import Embeddings, Rules
 from app.api.frame import Frame, answer_error
 from app.api.routes import Served
@@ -27,6 +29,7 @@ from app.greeting import SMALL_MODEL_NOTE, greeting
 from app.http_processes import HttpProcesses
 from app.metrics import Metrics
 from app.settings import NO_TASK, Settings, SettingsError
+from app.tracing import tracing_of
 from model.config import EncoderConfig, read_config
 from model.sources import EMBEDDED_MODEL, locate
 from model.tasks import Tasks, UnknownTaskError
@@ -61,7 +64,7 @@ def create_app(settings: Settings, place: Place = FIRST_AND_ONLY) -> FastAPI:
         version=__version__,
         summary="Embeddings of jina-embeddings-v3: five task adapters, resident together.",
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
-        lifespan=_lifespan(settings, folder, config, place) if first else None,
+        lifespan=_lifespan(settings, folder, config, place),
     )
     app.state.served = Served(
         _embeddings(settings, folder, config, engine, metrics),
@@ -73,7 +76,9 @@ def create_app(settings: Settings, place: Place = FIRST_AND_ONLY) -> FastAPI:
         ),
         settings,
         _facts(settings, config),
+        tracing_of(),
     )
+    app.state.callers = callers_of(settings, metrics)
     app.include_router(routes.router)
     app.mount("/playground", StaticFiles(directory=routes.PLAYGROUND), "playground")
     app.add_exception_handler(QuintetError, answer_error)
@@ -86,41 +91,63 @@ def create_app(settings: Settings, place: Place = FIRST_AND_ONLY) -> FastAPI:
 def _lifespan(
     settings: Settings, folder: Path, config: EncoderConfig, place: Place
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    """Workers and further HTTP processes run as long as the first process' application does."""
+    """What runs as long as the application does; the engine in the first process only."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        engine: EngineClient = app.state.served.engine
-        others = HttpProcesses(settings.http_processes - 1, place, engine)
-        app.state.others = others
-
-        def greet(worker: int, started: Started) -> None:
-            for text in greeting(settings, config, started, served_names(settings)):
-                log.info(text)
-            others.worker_ready(worker)
-            app.state.on_ready()
-
-        # Workers that share a CPU share its cores out: threads that wait for each other's core are
-        # slower than fewer threads.
-        on_cpu = sum(device == "cpu" for device in settings.devices)
-        threads = max(1, (os.cpu_count() or 1) // on_cpu) if on_cpu > 1 else None
-        starts = tuple(
-            Start(
-                folder=str(folder),
-                device=device,
-                dtype=settings.dtype,
-                max_batch_tokens=settings.max_batch_tokens,
-                log_format=settings.log_format,
-                listen=place.listen(worker),
-                threads=threads,
-            )
-            for worker, device in enumerate(settings.devices)
-        )
-        crew = Crew(starts, greet, app.state.on_start_failed)
-        async with running_workers(crew, engine), others.running(app.state.listener):
+        callers: Callers = app.state.callers
+        served: Served = app.state.served
+        async with contextlib.AsyncExitStack() as running:
+            await running.enter_async_context(contextlib.aclosing(callers))
+            if place.process == 0:
+                await running.enter_async_context(_engine(app, settings, folder, config, place))
             yield
+        if served.tracing:
+            await asyncio.to_thread(served.tracing.close)
 
     return lifespan
+
+
+@contextlib.asynccontextmanager
+async def _engine(
+    app: FastAPI, settings: Settings, folder: Path, config: EncoderConfig, place: Place
+) -> AsyncIterator[None]:
+    """Workers, and further HTTP processes, which end before them."""
+    engine: EngineClient = app.state.served.engine
+    others = HttpProcesses(settings.http_processes - 1, place, engine)
+    app.state.others = others
+
+    def greet(worker: int, started: Started) -> None:
+        for text in greeting(settings, config, started, served_names(settings)):
+            log.info(text)
+        others.worker_ready(worker)
+        app.state.on_ready()
+
+    crew = Crew(_starts(settings, folder, place), greet, app.state.on_start_failed)
+    async with running_workers(crew, engine), others.running(app.state.listener):
+        yield
+
+
+def _starts(settings: Settings, folder: Path, place: Place) -> tuple[Start, ...]:
+    """What each worker is started with.
+
+    Workers that share a CPU share its cores out: threads that wait for a core that another one has
+    are slower than fewer threads.
+    """
+    on_cpu = sum(device == "cpu" for device in settings.devices)
+    threads = max(1, (os.cpu_count() or 1) // on_cpu) if on_cpu > 1 else None
+    return tuple(
+        Start(
+            folder=str(folder),
+            device=device,
+            dtype=settings.dtype,
+            max_batch_tokens=settings.max_batch_tokens,
+            log_format=settings.log_format,
+            listen=place.listen(worker),
+            threads=threads,
+        )
+        for worker, device in enumerate(settings.devices)
+    )
 
 
 def served_names(settings: Settings) -> tuple[str, ...]:
@@ -191,12 +218,19 @@ def _facts(settings: Settings, config: EncoderConfig) -> dict[str, Any]:
 
 
 def _document(app: FastAPI) -> None:
-    """Add to the served document what FastAPI cannot see: the body that is read from bytes."""
+    """Add to the served document what FastAPI cannot see: bodies that are read from bytes, and
+    that a key is asked for only where there are keys."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
         document = generate()  # FastAPI makes it once and keeps it
         document["components"]["schemas"].update(routes.body_schemas())
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                if (
+                    "security" in operation
+                ):  # FastAPI cannot say: a key, or none where there are none
+                    operation["security"] = [{"key": []}, {}]
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]

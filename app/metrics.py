@@ -29,6 +29,16 @@ _STAGE_SECONDS = (0.0001, 0.0005, *_FORWARD_SECONDS, 30, 60)
 _FILL = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1)
 _BATCH_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
+REFUSALS = (
+    "not ready",
+    "queue full",
+    "no key",
+    "wrong key",
+    "requests per minute",
+    "tokens per minute",
+    "concurrent tokens",
+)
+
 
 class Metrics:
     """The series of one process, in a registry of their own, all named quintet_*."""
@@ -48,9 +58,15 @@ class Metrics:
         self.tokens = self._counter("tokens", "Tokens charged.", "task")
         for task in (*tasks, "none"):
             self.tokens.labels(task)
-        self.refused = self._counter("refused", "Requests the engine did not take.", "reason")
-        for reason in ("not ready", "queue full"):
+        self.refused = self._counter("refused", "Requests that were not taken on.", "reason")
+        for reason in REFUSALS:
             self.refused.labels(reason)
+        # A key is known by its name here; the key itself is never a label.
+        self.key_requests = self._counter("key_requests", "Requests with a known key.", "key")
+        self.key_tokens = self._counter("key_tokens", "Tokens charged to a key.", "key")
+        self.unlimited = self._counter(
+            "unlimited_requests", "Requests let through because Redis did not answer."
+        )
         self.queue_tokens = self._gauge(
             "queue_tokens", "Tokens accepted and not answered yet.", mode="livesum"
         )

@@ -17,7 +17,8 @@ from fastapi import FastAPI
 from app.api.routes import Served
 from app.engine.place import Place
 from app.main import create_app
-from app.settings import Settings
+from app.protocol import BoundedProtocol
+from app.settings import Settings, check_servable
 
 log = logging.getLogger("quintet")
 
@@ -34,6 +35,7 @@ class Server(uvicorn.Server):
                 app,
                 host=settings.host,
                 port=settings.port,
+                http=BoundedProtocol,
                 log_config=None,
                 access_log=False,
                 server_header=False,
@@ -95,6 +97,7 @@ def serve(settings: Settings, place: Place) -> int:
     Raises:
         CheckpointError, SettingsError: as create_app.
     """
+    check_servable(settings)
     app = create_app(settings, place)
     server = Server(settings, app)
     try:

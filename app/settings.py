@@ -1,6 +1,7 @@
 """Settings: every knob, read from the environment once and frozen."""
 
 import difflib
+import ipaddress
 import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -42,6 +43,36 @@ class Settings(BaseSettings):
         le=64,
         description="Processes that share the port and parse, tokenise and encode. One keeps a CPU "
         "busy; beside a GPU take about as many as there are cores to spare.",
+    )
+    keys_file: str | None = Field(
+        None,
+        description="File with the digests of API keys, which `python -m app keys` writes; it is "
+        "read again when it changes. Unset asks nobody for a key.",
+    )
+    open: bool = Field(
+        False,
+        description="`true` lets the service listen on an address that others can reach though "
+        "there is no `EMBED_KEYS_FILE`.",
+    )
+    metrics_open: bool = Field(
+        True, description="`false` asks for a key at /metrics too, where there are keys."
+    )
+    max_requests_per_minute: int | None = Field(
+        None,
+        ge=1,
+        description="Requests of one key (without keys: of one address) in any minute; past it "
+        "they are answered 429 with Retry-After. Unset is no limit, here and in the next two.",
+    )
+    max_tokens_per_minute: int | None = Field(
+        None, ge=1, description="Tokens of one key or address in any minute."
+    )
+    max_concurrent_tokens: int | None = Field(
+        None, ge=1, description="Tokens that one key or address may have in work at once."
+    )
+    redis_url: str | None = Field(
+        None,
+        description="`redis://host:6379/0`: where several replicas count those limits together "
+        "(`pip install 'quintet[redis]'`). Unset counts in each process for itself.",
     )
     devices: Names = Field(
         ("auto",),
@@ -113,6 +144,39 @@ class Settings(BaseSettings):
         if not value:
             raise ValueError("name at least one device, or leave the variable out")
         return value
+
+
+def check_servable(settings: Settings) -> None:
+    """Refuse what must not be served.
+
+    Raises:
+        SettingsError: whoever reaches the port could use it without a key, and nobody said so;
+            or limits would be counted in each of several processes for itself.
+    """
+    if not (settings.keys_file or settings.open or _is_loopback(settings.host)):
+        raise SettingsError(
+            f"{PREFIX}HOST={settings.host} can be reached by others, and there are no keys. Set "
+            f"{PREFIX}KEYS_FILE (make a key with `python -m app keys add NAME`), or say "
+            f"{PREFIX}OPEN=true if everyone who reaches the port may use it."
+        )
+    limits = (
+        settings.max_requests_per_minute,
+        settings.max_tokens_per_minute,
+        settings.max_concurrent_tokens,
+    )
+    processes = settings.http_processes
+    if processes > 1 and any(limits) and not settings.redis_url:
+        raise SettingsError(
+            f"{PREFIX}HTTP_PROCESSES={processes} would each count limits for itself: set "
+            f"{PREFIX}REDIS_URL, or leave one of them."
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:

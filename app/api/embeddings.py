@@ -12,6 +12,7 @@ from typing import Any
 from app.api import vectors
 from app.api.invalid import invalid_field, validated
 from app.api.schemas import EmbeddingsRequest, TextsRequest
+from app.budget import Budget
 from app.engine.client import EngineClient
 from app.errors import TokenLimitError, TooManyInputsError, UnknownModelError
 from app.metrics import Metrics
@@ -79,7 +80,7 @@ class Embeddings:
         self._stage_seconds = metrics.stage_seconds
         self._threads = ThreadPoolExecutor(os.cpu_count(), "tokenize")
 
-    async def answer(self, body: bytes) -> Embedded:
+    async def answer(self, body: bytes, budget: Budget) -> Embedded:
         """One request, from its body to its encoded vectors.
 
         Raises:
@@ -88,9 +89,9 @@ class Embeddings:
         """
         with self._stage_seconds.labels("parse").time():
             request = validated(EmbeddingsRequest, body)
-        return await self.embed(request)
+        return await self.embed(request, budget)
 
-    async def embed(self, request: EmbeddingsRequest) -> Embedded:
+    async def embed(self, request: EmbeddingsRequest, budget: Budget) -> Embedded:
         """One valid request -> its encoded vectors; raises what `answer` does."""
         task = self.task(request)
         self._check_sizes(request)
@@ -101,7 +102,8 @@ class Embeddings:
             max_document_tokens=self.rules.max_document_tokens,
         )
         tokenized = await self.tokenize(request.input, task, reading)
-        pooled = await self._engine.embed(tokenized.rows)
+        async with budget.spend(tokenized.tokens):
+            pooled = await self._engine.embed(tokenized.rows)
         with self._stage_seconds.labels("encode").time():
             embedded = vectors.cut(tokenized.vectors(pooled), request.dimensions)
             if request.normalized:

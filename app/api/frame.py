@@ -16,13 +16,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.routes import JSON, Served
 from app.api.vectors import to_json
-from app.errors import InternalError, QuintetError, RouteError
+from app.errors import HeadersTooLargeError, InternalError, QuintetError, RouteError
 from app.logs import RequestLine
+from app.protocol import MAX_HEAD_BYTES
 
 log = logging.getLogger("quintet.request")
 
 # What a caller may name its request: anything else is replaced, since it goes into logs.
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_SHOWN_CHARACTERS = 200
+_LINE_BYTES = len(": \r\n")
 _QUIET = {"/live", "/ready", "/health", "/ping", "/metrics"}
 
 
@@ -43,7 +46,8 @@ class Frame:
         asked = request.headers.get("x-request-id", "")
         request_id = asked if _SANE_ID.fullmatch(asked) else uuid.uuid4().hex
         line = RequestLine(request_id, scope["method"], _printable(scope["path"]))
-        scope.setdefault("state", {}).update(request_id=request_id, facts=line.facts)
+        own: dict[str, str] = {}  # headers of the answer, whatever it is
+        scope.setdefault("state", {}).update(request_id=request_id, facts=line.facts, headers=own)
         status = 0
 
         async def send_framed(message: Message) -> None:
@@ -51,6 +55,7 @@ class Frame:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
+                headers.update(own)
                 headers["x-request-id"] = request_id
                 headers["openai-processing-ms"] = str(round((time.perf_counter() - began) * 1e3))
                 if self._served.draining:
@@ -58,6 +63,7 @@ class Frame:
             await send(message)
 
         try:
+            _check_size(scope)
             await self._app(scope, receive, send_framed)
         except Exception as error:
             answer = await answer_error(request, error)
@@ -73,11 +79,25 @@ class Frame:
         self._served.metrics.request_seconds.labels(route).observe(seconds)
         if line.path not in _QUIET or status >= 500:
             line.write(status, seconds)
+            if self._served.tracing:
+                self._served.tracing.record(scope, status, seconds)
+
+
+def _check_size(scope: Scope) -> None:
+    """
+    Raises:
+        HeadersTooLargeError: more bytes than MAX_HEAD_BYTES came before the body.
+    """
+    lines = sum(len(name) + len(value) + _LINE_BYTES for name, value in scope["headers"])
+    if len(scope["raw_path"]) + len(scope["query_string"]) + lines > MAX_HEAD_BYTES:
+        raise HeadersTooLargeError(MAX_HEAD_BYTES)
 
 
 def _printable(path: str) -> str:
-    """A path as it may stand in a line of a log: a caller's line break must not begin another."""
-    return path if path.isprintable() else ascii(path)
+    """A path as it may stand in a line of a log, where a caller's line break must not begin another
+    and a caller's 30 KB must not be kept."""
+    shown = path if path.isprintable() else ascii(path)
+    return shown if len(shown) <= _SHOWN_CHARACTERS else shown[:_SHOWN_CHARACTERS] + "..."
 
 
 async def answer_error(request: Request, error: Exception) -> Response:

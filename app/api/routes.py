@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import FileResponse
 from pydantic import BaseModel
 
@@ -20,6 +20,7 @@ from app.api.answers import (
     TokenizeResponse,
     WorkerInfo,
 )
+from app.api.callers import admitted, identified
 from app.api.connection import read_body, unless_gone
 from app.api.embeddings import Embeddings
 from app.api.sagemaker import InvocationsRequest
@@ -29,6 +30,7 @@ from app.engine.client import EngineClient
 from app.errors import UnknownModelError
 from app.metrics import Metrics
 from app.settings import Settings
+from app.tracing import Tracing
 
 JSON = "application/json"
 _HEADER_NAMES = 20
@@ -40,6 +42,8 @@ _PLAYGROUND_POLICY = (
 )
 
 router = APIRouter()
+_KNOWN = [Depends(identified)]
+_LIMITED = [*_KNOWN, Depends(admitted)]
 
 
 @dataclass(slots=True)
@@ -52,6 +56,7 @@ class Served:
     models: tuple[Model, ...]
     settings: Settings
     facts: dict[str, Any]
+    tracing: Tracing | None
     draining: bool = field(default=False)
 
     async def body(self, request: Request) -> bytes:
@@ -62,18 +67,25 @@ class Served:
         """Enter what is known of an answered request into its log line and the metrics."""
         request.state.facts.update(facts)
         self.metrics.tokens.labels(facts["task"]).inc(facts["tokens"])
+        if key := request.state.facts.get("key"):
+            self.metrics.key_tokens.labels(key).inc(facts["tokens"])
 
 
 _REFUSALS = {
     400: "The body is no JSON, or over a limit that the sentence names.",
+    401: "This service asks for a key, and the request has none that is known.",
     404: "The model is not served here.",
     408: "The body did not arrive in time.",
     413: "The body has too many bytes.",
     422: "A field is missing, of the wrong type or out of range; `errors` names it.",
+    429: "Over a limit of this caller; retry after as many seconds as Retry-After says.",
+    431: "The address and headers have too many bytes.",
     500: "A defect of the service; the log has its trace under the request id.",
     503: "Not now; retry after as many seconds as Retry-After says.",
     504: "The request waited too long.",
 }
+
+_NO_ENGINE = (400, 401, 404, 408, 413, 422, 429, 431, 500)
 
 
 def _answers(answer: type[BaseModel], meaning: str, *refusals: int) -> dict[int | str, Any]:
@@ -92,6 +104,7 @@ def _body(name: str, **others: dict[str, Any]) -> dict[str, Any]:
 
 @router.post(
     "/v1/embeddings",
+    dependencies=_LIMITED,
     response_class=Response,
     responses=_answers(EmbeddingsResponse, "A vector for each input, in order."),
     openapi_extra=_body("EmbeddingsRequest"),
@@ -100,7 +113,7 @@ async def create_embeddings(request: Request) -> Response:
     """Texts -> vectors, read by the adapter of the task."""
     served: Served = request.app.state.served
     body = await served.body(request)
-    embedded = await unless_gone(request, served.embeddings.answer(body))
+    embedded = await unless_gone(request, served.embeddings.answer(body, request.state.budget))
     served.account(request, embedded.facts())
     ignored, cut = embedded.request.ignored_fields, embedded.tokenized.truncated
     named = {"x-ignored-fields": ignored, "x-truncated-inputs": cut}
@@ -118,8 +131,9 @@ def _listed(values: tuple[object, ...]) -> str:
 
 @router.post(
     "/tokenize",
+    dependencies=_LIMITED,
     response_class=Response,
-    responses=_answers(TokenizeResponse, "The tokens of each input.", 400, 404, 408, 413, 422, 500),
+    responses=_answers(TokenizeResponse, "The tokens of each input.", *_NO_ENGINE),
     openapi_extra=_body("TokenizeRequest"),
 )
 async def tokenize(request: Request) -> Response:
@@ -131,6 +145,7 @@ async def tokenize(request: Request) -> Response:
 
 @router.post(
     "/invocations",
+    dependencies=_LIMITED,
     response_class=Response,
     responses=_answers(InvocationsResponse, "A vector for each text, in order."),
     openapi_extra=_body("InvocationsRequest", **{"text/csv": {"schema": {"type": "string"}}}),
@@ -139,12 +154,13 @@ async def invocations(request: Request) -> Response:
     """The contract of SageMaker's and Azure Marketplace's containers."""
     served: Served = request.app.state.served
     body, kind = await served.body(request), request.headers.get("content-type", JSON)
-    answer, facts = await unless_gone(request, sagemaker.invoke(served.embeddings, body, kind))
+    invoked = sagemaker.invoke(served.embeddings, body, kind, request.state.budget)
+    answer, facts = await unless_gone(request, invoked)
     served.account(request, facts)
     return Response(answer, media_type=JSON)
 
 
-@router.get("/info", response_model=Info)
+@router.get("/info", dependencies=_KNOWN, responses=_answers(Info, "What is served.", 401))
 async def info(request: Request) -> Response:
     """What is served: model, sizes, limits, tasks, workers."""
     served: Served = request.app.state.served
@@ -162,7 +178,9 @@ async def playground() -> Response:
     return FileResponse(PLAYGROUND / "index.html", headers=headers)
 
 
-@router.get("/v1/models", response_model=ModelList)
+@router.get(
+    "/v1/models", dependencies=_KNOWN, responses=_answers(ModelList, "The served names.", 401)
+)
 async def list_models(request: Request) -> Response:
     """The served names."""
     models = [model.model_dump() for model in request.app.state.served.models]
@@ -171,8 +189,9 @@ async def list_models(request: Request) -> Response:
 
 @router.get(
     "/v1/models/{name:path}",
+    dependencies=_KNOWN,
     response_model=Model,
-    responses=_answers(Model, "One served name.", 404),
+    responses=_answers(Model, "One served name.", 401, 404),
 )
 async def get_model(request: Request, name: str) -> Response:
     """One served name."""
@@ -203,6 +222,8 @@ async def ready(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """All series in Prometheus' text format."""
     served: Served = request.app.state.served
+    if not served.settings.metrics_open:
+        request.app.state.callers.identify(request)
     return Response(served.metrics.exposition(), media_type="text/plain; version=0.0.4")
 
 

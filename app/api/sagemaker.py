@@ -15,6 +15,7 @@ from app.api.embeddings import Embeddings
 from app.api.invalid import invalid_field, validated
 from app.api.schemas import EmbeddingsRequest
 from app.api.vectors import to_json
+from app.budget import Budget
 from app.errors import InvalidJsonError
 from model.tokenizer import SPECIAL_TOKENS
 
@@ -32,7 +33,7 @@ class InvocationsRequest(BaseModel):
 
 
 async def invoke(
-    embeddings: Embeddings, body: bytes, content_type: str
+    embeddings: Embeddings, body: bytes, content_type: str, budget: Budget
 ) -> tuple[bytes, dict[str, Any]]:
     """One request, from its body to the answer's, and what the log line says of it.
 
@@ -44,7 +45,7 @@ async def invoke(
     given = call.data if isinstance(call.data, list) else [call.data]
     parameters = {name: value for name, value in call.parameters.items() if name != "input"}
     request = validated(EmbeddingsRequest, {**parameters, "input": given})
-    embedded = await embeddings.embed(request)
+    embedded = await embeddings.embed(request, budget)
     special = 0 if request.late_chunking else SPECIAL_TOKENS
     data = [
         {
@@ -56,7 +57,7 @@ async def invoke(
             given, embedded.encoded, embedded.tokenized.input_tokens, strict=True
         )
     ]
-    return to_json({"data": data, "parameters": call.parameters}), embedded.facts()
+    return to_json({"data": data, "parameters": _echoed(call.parameters)}), embedded.facts()
 
 
 def _from_csv(body: bytes) -> InvocationsRequest:
@@ -69,6 +70,15 @@ def _from_csv(body: bytes) -> InvocationsRequest:
             sentence = f"row {number} has {len(row)} columns; an id and a text are two."
             raise invalid_field("data", sentence, "csv_columns", row)
     return InvocationsRequest(data=[{"id": row[0], "text": row[1]} for row in rows if row])
+
+
+def _echoed(value: Any) -> Any:
+    """Parameters as they can be written again: a number of more than 64 bits as its text."""
+    if isinstance(value, dict):
+        return {name: _echoed(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_echoed(each) for each in value]
+    return str(value) if isinstance(value, int) and value.bit_length() >= 64 else value
 
 
 def _id(given: Any) -> str:

@@ -21,6 +21,20 @@
 /** A request that has no answer; the message is a sentence to show. */
 export class Refusal extends Error {}
 
+/** The service asks for a key, or does not know the one it was sent. */
+export class KeyRefusal extends Refusal {}
+
+/** What requests are sent with; empty is none. */
+let key = "";
+
+/**
+ * Send requests with a key from now on.
+ * @param {string} given empty sends none
+ */
+export function useKey(given) {
+  key = given;
+}
+
 /**
  * What is served: GET /info, and the description of the first name from GET /v1/models.
  * @param {AbortSignal} signal
@@ -70,11 +84,13 @@ function posted(body, signal) {
 
 async function ask(path, options) {
   const began = performance.now();
-  const { response, text } = await reach(path, options);
+  const headers = { ...options.headers, ...(key && { authorization: `Bearer ${key}` }) };
+  const { response, text } = await reach(path, { ...options, headers });
   const ms = performance.now() - began;
   const body = parsed(text);
   if (!response.ok) {
-    throw new Refusal(sentence(body, response.status));
+    const Kind = response.status === 401 ? KeyRefusal : Refusal;
+    throw new Kind(sentence(body, response.status));
   }
   if (body === undefined) {
     throw new Refusal(`The answer of ${path} is no JSON: is something between here and Quintet?`);

@@ -64,6 +64,20 @@ export function texts() {
 }
 
 /**
+ * The key, as it may stand in a header.
+ * @returns {string}
+ */
+export function key() {
+  return byId("key").value.replaceAll(/[^\x21-\x7e]/g, "");
+}
+
+/** Offer a field for a key, which most services do not need. */
+export function askForKey() {
+  byId("key-field").hidden = false;
+  byId("key").focus();
+}
+
+/**
  * Write texts into the form.
  * @param {readonly string[]} lines
  */

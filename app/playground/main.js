@@ -5,7 +5,7 @@
 // 3. What goes wrong is a sentence beside the button.
 
 import { linkViews, show } from "./answers.js";
-import { Refusal, countTokens, embed, fetchInfo } from "./api.js";
+import { KeyRefusal, Refusal, countTokens, embed, fetchInfo, useKey } from "./api.js";
 import * as controls from "./controls.js";
 import { byId } from "./dom.js";
 import { LAUNCH_POST } from "./example.js";
@@ -35,6 +35,7 @@ async function embedNow() {
   complain("");
   try {
     checkTexts();
+    useKey(controls.key());
     byId("answers").setAttribute("aria-busy", "true");
     say(`Embedding ${counted(controls.texts().length)} \u2026`);
     await learn(signal);
@@ -101,6 +102,9 @@ function fail(error) {
   say("");
   const sentence = error instanceof Refusal ? error.message : `The page failed: ${error.message}`;
   complain(sentence);
+  if (error instanceof KeyRefusal) {
+    controls.askForKey();
+  }
   if (shown) {
     outdate(true);
   }
@@ -114,8 +118,9 @@ function refresh() {
   }
   controls.showSize();
   const request = controls.request(info.name);
-  byId("curl").textContent = curl(request, API_BASE);
-  byId("python").textContent = python(request, API_BASE);
+  const keyed = controls.key() !== "";
+  byId("curl").textContent = curl(request, API_BASE, keyed);
+  byId("python").textContent = python(request, API_BASE, keyed);
   outdate(shown !== "" && shown !== JSON.stringify(request));
 }
 

@@ -1,4 +1,5 @@
-// The request as programs. Both are written from the very object that the page sends.
+// The request as programs. Both are written from the very object that the page sends. A key is never
+// written: they read it from the environment.
 
 /** @typedef {import("./api.js").EmbeddingsRequest} EmbeddingsRequest */
 
@@ -6,13 +7,15 @@
  * A curl command for a POSIX shell.
  * @param {EmbeddingsRequest} request
  * @param {string} base the API's address, ending in /v1
+ * @param {boolean} keyed whether the service asks for a key
  * @returns {string}
  */
-export function curl(request, base) {
+export function curl(request, base, keyed) {
   // Inside '...' a shell changes nothing; only the quote itself has to leave and come back.
   const body = JSON.stringify(request, null, 2).replaceAll("'", "'\\''");
+  const key = keyed ? `  -H "Authorization: Bearer $QUINTET_API_KEY" \\\n` : "";
   return `curl ${base}/embeddings \\
-  -H 'Content-Type: application/json' \\
+${key}  -H 'Content-Type: application/json' \\
   -d '${body}'`;
 }
 
@@ -20,16 +23,20 @@ export function curl(request, base) {
  * A program with OpenAI's SDK, which knows `dimensions` but neither `task` nor `late_chunking`.
  * @param {EmbeddingsRequest} request
  * @param {string} base the API's address, ending in /v1
+ * @param {boolean} keyed whether the service asks for a key
  * @returns {string}
  */
-export function python(request, base) {
+export function python(request, base, keyed) {
   const { model, task, dimensions, late_chunking: late, input } = request;
   // What JSON writes as a string Python reads as the same string.
   const texts = input.map((text) => `        ${JSON.stringify(text)},\n`).join("");
   const own = task ? `"task": ${JSON.stringify(task)}, ` : "";
-  return `from openai import OpenAI
+  const [imported, key] = keyed
+    ? ["import os\n\n", 'os.environ["QUINTET_API_KEY"]']
+    : ["", '"none"'];
+  return `${imported}from openai import OpenAI
 
-client = OpenAI(base_url=${JSON.stringify(base)}, api_key="none")
+client = OpenAI(base_url=${JSON.stringify(base)}, api_key=${key})
 answer = client.embeddings.create(
     model=${JSON.stringify(model)},
     dimensions=${dimensions},

@@ -18,6 +18,10 @@ from app.tools.errors import ToolError
 _END_S = 30
 _PR_SET_PDEATHSIG = 1
 _LAST_LINES = 5
+_DOORS = {"EMBED_KEYS_FILE", "EMBED_REDIS_URL"} | {
+    f"EMBED_MAX_{limit}"
+    for limit in ("REQUESTS_PER_MINUTE", "TOKENS_PER_MINUTE", "CONCURRENT_TOKENS")
+}
 _SEEN = 4096  # characters of the log
 
 
@@ -28,12 +32,14 @@ async def embedded_service(model: str | None) -> AsyncIterator[str]:
     Raises:
         ToolError: it ended before it was ready; the sentence has the last lines of its log.
     """
+    # Nobody else is to be asked for keys or limited: the service is the tool's own.
+    others = {name: value for name, value in os.environ.items() if name not in _DOORS}
     own = {"EMBED_HOST": "127.0.0.1", "EMBED_PORT": "0", "EMBED_LOG_FORMAT": "text"}
     if model is not None:
         own["EMBED_MODEL"] = model
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "app", "serve"),
-        env={**os.environ, **own},
+        env={**others, **own},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,

@@ -129,7 +129,7 @@ class Client:
         if attempt >= self._retries:
             tried = f"after {attempt + 1} attempts" if attempt else "at the only attempt"
             raise ToolError(f"{self._http.base_url} does not answer {tried}: {failure}.")
-        seconds = retry.wait_s(attempt, told, random.random())  # noqa: S311  (jitter)
+        seconds = retry.wait_s(attempt, told, random.random())  # noqa: S311  (jitter)  # nosec B311
         if seconds >= _LONG_WAIT_S:
             self._note(f"waiting {seconds:.0f} s: {failure}")
         await asyncio.sleep(seconds)

@@ -221,6 +221,7 @@ REFUSED: list[tuple[Any, int, str, str]] = [
         "task and task_type are names of one field",
     ),
     ({"input": "x", "dimensions": 0}, 422, "VALIDATION_ERROR", "dimensions: input should be gre"),
+    ({"input": "x", "dimensions": 10**24}, 422, "VALIDATION_ERROR", "dimensions is 1000000000000"),
     ({"input": "x", "dimensions": -1}, 422, "VALIDATION_ERROR", "dimensions: "),
     ({"input": "x", "dimensions": 257}, 422, "VALIDATION_ERROR", "vectors have 1 to 256"),
     ({"input": "x", "dimensions": 1.5}, 422, "VALIDATION_ERROR", "dimensions: "),

@@ -140,6 +140,11 @@ def test_sagemakers_json_contract(service: Service, parameters: dict[str, Any]) 
         assert total == expected.json()["usage"]["total_tokens"]
 
 
+def test_sagemakers_parameters_come_back_whatever_they_are(service: Service) -> None:
+    answer = post(service, "/invocations", data=["x"], parameters={"more": [10**30, True, 2**62]})
+    assert answer.json()["parameters"] == {"more": [str(10**30), True, 2**62]}
+
+
 def test_sagemakers_batch_transform_of_csv(service: Service) -> None:
     content = '7,"a text, with a comma"\nthe-second,"two\nlines ""quoted"""\n'
     answer = httpx.post(

@@ -1,0 +1,46 @@
+"""`python -m app keys add | list | remove`: the file of API keys that EMBED_KEYS_FILE names."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from app.keys import KeysError, add_key, read_keys, remove_key
+from app.settings import PREFIX, read_settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `run` reads."""
+    parser.add_argument("--file", type=Path, help=f"default: {PREFIX}KEYS_FILE")
+    actions = parser.add_subparsers(dest="action", required=True)
+    add = actions.add_parser("add", help="make a key, keep its digest, print the key this once")
+    remove = actions.add_parser("remove", help="from now on the key is not known any more")
+    for action in (add, remove):
+        action.add_argument("name", metavar="NAME", help="who the key is for: shown in logs")
+    actions.add_parser("list", help="print the names")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do it; the exit code. A running service follows by itself.
+
+    Raises:
+        SettingsError: EMBED_* settings do not fit.
+    """
+    chosen = options.file or read_settings().keys_file
+    if chosen is None:
+        print(f"error: which file? Set {PREFIX}KEYS_FILE or give --file.", file=sys.stderr)
+        return 1
+    path = Path(chosen)
+    try:
+        if options.action == "add":
+            key = add_key(path, options.name)
+            print(f"the key of {options.name}, shown this once:", file=sys.stderr)
+            print(key)
+        elif options.action == "remove":
+            remove_key(path, options.name)
+        else:
+            for name in read_keys(path).values():
+                print(name)
+    except KeysError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0

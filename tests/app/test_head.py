@@ -1,0 +1,49 @@
+"""What comes before a body is bounded in bytes."""
+
+import socket
+
+import httpx
+
+from tests.app.test_embeddings import assert_error
+from tests.server import Service
+
+
+def test_a_head_over_32_kib_is_refused_and_a_smaller_one_is_not(service: Service) -> None:
+    with service.client() as client:
+        assert client.get("/live", headers={"x-long": "a" * 30_000}).status_code == 200
+        many = {f"x-{number}": "a" * 1000 for number in range(40)}
+        for refused in (
+            client.get("/live", headers={"x-long": "a" * 33_000}),
+            client.get("/live", headers=many),
+            client.get("/live?" + "a" * 33_000),
+        ):
+            assert_error(refused, 431, "INPUT_HEADERS_TOO_LARGE", "more than 32768 bytes")
+
+
+def test_a_long_path_is_cut_in_the_log(service: Service) -> None:
+    for length in (20_000, 40_000):
+        name = f"long-{length}"
+        httpx.get(f"{service.url}/{'a' * length}", headers={"x-request-id": name}, timeout=60)
+        assert len(service.log.wait_for(f"request_id={name}").string) < 500
+
+
+def test_a_head_without_an_end_is_given_up(service: Service) -> None:
+    host, port = service.url.removeprefix("http://").split(":")
+    sent = 0
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        connection.sendall(b"GET /live HTTP/1.1\r\nhost: x\r\n")
+        try:
+            while sent < 64 << 20:
+                connection.sendall(b"x-more: " + b"a" * 8000 + b"\r\n")
+                sent += 8010
+        except OSError:
+            pass  # it hung up
+    assert sent < 16 << 20
+    assert httpx.get(f"{service.url}/live").status_code == 200
+
+
+def test_a_head_behind_a_long_body_is_counted_by_itself(service: Service) -> None:
+    with service.client() as client:
+        for _ in range(3):
+            answer = client.post("/tokenize", json={"input": "a " * 200_000, "counts_only": True})
+            assert answer.status_code == 200
