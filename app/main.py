@@ -45,6 +45,7 @@ def create_app(settings: Settings) -> FastAPI:
     config = read_config(folder)
     names = served_names(settings)
     metrics = Metrics(__version__, names[0], config.tasks)
+    metrics.queue_tokens_limit.set(settings.max_queue_tokens * len(settings.devices))
     engine = EngineClient(settings.max_queue_tokens, settings.request_timeout_s, metrics)
     app = FastAPI(
         title="Quintet",

@@ -41,6 +41,9 @@ class Metrics:
         for reason in ("not ready", "queue full"):
             self.refused.labels(reason)
         self.queue_tokens = self._gauge("queue_tokens", "Tokens accepted and not answered yet.")
+        self.queue_tokens_limit = self._gauge(
+            "queue_tokens_limit", "Tokens that may wait; past it requests are refused."
+        )
         self.batch_tokens = self._histogram(
             "batch_tokens", "Tokens of a forward pass.", _BATCH_TOKENS
         )
