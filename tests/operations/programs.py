@@ -1,4 +1,4 @@
-"""The programs that an operator has. A missing one fails a test: skipped, it would check nothing."""
+"""The programs that an operator has. A missing one fails a test, since to skip checks nothing."""
 
 import shutil
 import subprocess
