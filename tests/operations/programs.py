@@ -1,5 +1,6 @@
 """The programs that an operator has. A missing one fails a test, since to skip checks nothing."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -15,13 +16,11 @@ DOCKER = ROOT / "docker"
 def program(name: str) -> str:
     """Where a program is; those from Python packages stand beside the interpreter."""
     beside = Path(sys.executable).with_name(name)
-    found = str(beside) if beside.exists() else shutil.which(name, path=_PATH)
+    # Debian has some where only root looks.
+    path = os.environ["PATH"] + ":/usr/local/sbin:/usr/sbin:/sbin"
+    found = str(beside) if beside.exists() else shutil.which(name, path=path)
     assert found, f"{name} is not installed; .ci/run says which package has it"
     return found
-
-
-# Debian has haproxy where only root looks.
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def run(name: str, *arguments: object, **options: Any) -> str:
