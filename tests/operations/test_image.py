@@ -5,6 +5,7 @@ Needs root. QUINTET_IMAGE names a folder to build into and keep, so that a secon
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -47,14 +48,16 @@ class Image:
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
+def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
     assert os.getuid() == 0, "only root may build and run an image"
     kept = os.environ.get("QUINTET_IMAGE")
     folder = Path(kept) if kept else tmp_path_factory.mktemp("image")
     if not (folder / "root").exists():
         environment = {**os.environ, "PYTHON": sys.executable}
         subprocess.run([HERE / "build_image.sh", folder], env=environment, check=True)
-    return Image(folder)
+    yield Image(folder)
+    if not kept:
+        shutil.rmtree(folder)  # several GB
 
 
 @pytest.fixture(scope="module")
