@@ -1,6 +1,7 @@
 """The balancer's own answers, and what it passes on. Restarts and crashes are tested elsewhere."""
 
 import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.operations.names import names
 from tests.operations.programs import DOCKER, program, run
 from tests.server import Service, running
 
@@ -97,6 +99,28 @@ def test_requests_go_through_and_come_back(service: Service) -> None:
         assert answer.status_code == 200
         long = httpx.post(f"{url}/v1/embeddings", json={"input": ["tea " * 40_000]}, timeout=60)
         assert long.json()["error"]["code"] == "context_length_exceeded", "larger than a buffer"
+
+
+def test_replicas_are_found_by_one_name_and_follow_it_when_it_changes() -> None:
+    """As in Kubernetes and compose, where replicas come and go under a name."""
+    port = free_port()
+    with running(host="127.0.0.2", port=port) as old, names("127.0.0.2") as known:
+        by_name = {
+            "QUINTET_SERVICE": f"quintet.example:{port}",
+            "QUINTET_NAMESERVER": known.address,
+        }
+        with balancer(**by_name) as url, running(host="127.0.0.3", port=port) as new:
+            wait_until_up(url)
+            assert httpx.post(f"{url}/v1/embeddings", json={"input": ["a"]}).status_code == 200
+            known.addresses = ("127.0.0.2", "127.0.0.3")
+            while new.metric("tokens_total") == 0:
+                answer = httpx.post(f"{url}/v1/embeddings", json={"input": ["b"]})
+                assert answer.status_code == 200
+            known.addresses = ("127.0.0.3",)
+            assert old.stop(signal.SIGTERM) == 0
+            for _ in range(20):
+                answer = httpx.post(f"{url}/v1/embeddings", json={"input": ["c"]})
+                assert answer.status_code == 200
 
 
 def test_a_metric_is_asked_of_a_replica_and_not_of_the_balancer(service: Service) -> None:
