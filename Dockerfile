@@ -15,7 +15,7 @@ RUN apt-get update \
     && python3 -m venv /opt/quintet
 WORKDIR /src
 COPY pyproject.toml constraints.txt ./
-# Torch comes for NVIDIA GPUs from the default index, with CUDA's libraries, 4 GB of them. For a
+# Torch comes for NVIDIA GPUs from the default index, with CUDA's libraries, some GB of them. For a
 # CPU give the index of torch's CPU builds (pytorch.org, "Get started"), which is then preferred:
 #   docker build --build-arg PIP_EXTRA_INDEX_URL=<that index> .
 ARG PIP_EXTRA_INDEX_URL=

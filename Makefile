@@ -3,7 +3,8 @@
 # make bench    the encoder beside the machine's matrix products
 # make test-browser    the playground in Chromium (Debian: apt install chromium)
 # make test-clients    other projects' clients, in an environment of their own (needs node and npm)
-# make test-operations  what an operator relies on (Debian: apt install redis-server)
+# make test-operations  image, compose, Kubernetes, balancer, alerts, limits in Redis (needs their tools)
+# make alerts    write docker/prometheus/alerts.yml anew as the operator's PrometheusRule
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -11,7 +12,7 @@ BIN     = $(VENV)/bin
 
 CLIENTS = $(VENV)-clients
 
-.PHONY: serve bench test test-browser test-clients test-operations lint openapi clean
+.PHONY: serve bench test test-browser test-clients test-operations lint openapi alerts clean
 
 serve: $(VENV)/.serve
 	@$(BIN)/python -m app serve
@@ -29,7 +30,7 @@ test-clients: $(VENV)/.dev $(CLIENTS)/.installed
 	CLIENTS_PYTHON=$(CLIENTS)/bin/python NODE_HOME=$(abspath $(CLIENTS)) \
 		$(BIN)/pytest -m clients tests/clients
 
-test-operations: $(VENV)/.dev
+test-operations: $(VENV)/.operations
 	$(BIN)/pytest -m operations tests
 
 lint: $(VENV)/.dev
@@ -42,6 +43,14 @@ lint: $(VENV)/.dev
 openapi: $(VENV)/.serve
 	$(BIN)/python -m app openapi > openapi.json
 
+RULE = docker/kubernetes/components/monitoring/prometheusrule.yaml
+
+alerts:
+	{ printf '%s\n' '# Written by `make alerts` from docker/prometheus/alerts.yml.' \
+		'apiVersion: monitoring.coreos.com/v1' 'kind: PrometheusRule' \
+		'metadata:' '  name: quintet' '  namespace: quintet' 'spec:'; \
+		sed -n '/^groups:/,$$ s/^/  /p' docker/prometheus/alerts.yml; } > $(RULE)
+
 # A stamp newer than what it depends on means: installed. That makes the second start quick.
 $(VENV)/.serve: pyproject.toml constraints.txt | $(VENV)/bin/pip
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
@@ -50,6 +59,10 @@ $(VENV)/.serve: pyproject.toml constraints.txt | $(VENV)/bin/pip
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/pip
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.serve
+
+$(VENV)/.operations: $(VENV)/.dev
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[operations]'
+	@touch $@
 
 $(CLIENTS)/.installed: $(wildcard tests/clients/*.txt tests/clients/*.json) | $(VENV)/bin/pip
 	@$(PYTHON) -m venv $(CLIENTS)
