@@ -1,33 +1,59 @@
-# docker build -t quintet .          the service, with the embedded model, on a CPU
-# docker run -p 8080:8080 quintet    SageMaker and Azure append `serve`, which is the default too
+# docker build -t quintet .                      the service with the embedded model, on a CPU
+# docker build -t quintet:gpu --target gpu .     the same for NVIDIA GPUs
+# docker run -p 8080:8080 quintet                SageMaker and Azure append `serve`, the default too
+# docker run -p 8080:8080 --read-only --tmpfs /tmp -v weights:/weights \
+#     -e EMBED_MODEL=jinaai/jina-embeddings-v3 -e EMBED_MODEL_REVISION=<commit> quintet
 
 FROM debian:12-slim AS build
+# No versions: Debian 12 changes a package for its security only, and that is wanted.
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3-venv \
-    && rm -rf /var/lib/apt/lists/*
+    && rm -rf /var/lib/apt/lists/* \
+    && python3 -m venv /opt/quintet
 WORKDIR /src
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml constraints.txt ./
+# Torch comes for NVIDIA GPUs from the default index, with CUDA's libraries, 4 GB of them. For a
+# CPU give the index of torch's CPU builds (pytorch.org, "Get started"), which is then preferred:
+#   docker build --build-arg PIP_EXTRA_INDEX_URL=<that index> .
+ARG PIP_EXTRA_INDEX_URL=
+# What is installed changes seldom, the service often: a layer for each.
+RUN python3 -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
+        > requirements.txt \
+    && /opt/quintet/bin/pip install --no-cache-dir -c constraints.txt -r requirements.txt 'setuptools>=80'
+COPY README.md LICENSE ./
 COPY app app
 COPY model model
-# Where wheels come from is pip's business: PIP_EXTRA_INDEX_URL, for torch's builds without CUDA.
-ARG PIP_EXTRA_INDEX_URL=
-RUN python3 -m venv /opt/quintet \
-    && /opt/quintet/bin/pip install --no-cache-dir --constraint constraints.txt .
+RUN /opt/quintet/bin/pip install --no-cache-dir --no-deps --no-build-isolation . \
+    && /opt/quintet/bin/pip uninstall --yes setuptools pip
 
-FROM debian:12-slim AS cpu
+FROM debian:12-slim AS service
+ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Quintet" \
       org.opencontainers.image.description="Embeddings of jina-embeddings-v3, all five adapters" \
-      org.opencontainers.image.licenses="Apache-2.0"
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.revision="${REVISION}"
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3 \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --uid 10001 --no-create-home quintet
-COPY --from=build /opt/quintet /opt/quintet
+    && useradd --uid 10001 --no-create-home quintet \
+    && install -d -o 10001 -g 10001 /weights
+# Who may ask is said here, in compose.yaml and in docker/kubernetes/base/settings.env, nowhere else.
 ENV EMBED_HOST=0.0.0.0 EMBED_PORT=8080 HF_HOME=/weights PYTHONDONTWRITEBYTECODE=1
 USER 10001
 EXPOSE 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=120s --retries=3 \
-    CMD ["/opt/quintet/bin/python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/ready')"]
+    CMD ["/opt/quintet/bin/python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + os.environ['EMBED_PORT'] + '/ready')"]
 ENTRYPOINT ["/opt/quintet/bin/python", "-m", "app"]
 CMD ["serve"]
+
+# The container toolkit of NVIDIA mounts the driver where it reads these two.
+FROM service AS gpu
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+COPY --from=build /opt/quintet /opt/quintet
+
+FROM service AS cpu
+COPY --from=build /opt/quintet /opt/quintet

@@ -54,7 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=_lifespan(settings, folder, config, engine),
     )
     app.state.served = Served(
-        _embeddings(settings, folder, config, engine),
+        _embeddings(settings, folder, config, engine, metrics),
         engine,
         metrics,
         tuple(
@@ -116,7 +116,11 @@ def served_names(settings: Settings) -> tuple[str, ...]:
 
 
 def _embeddings(
-    settings: Settings, folder: Path, config: EncoderConfig, engine: EngineClient
+    settings: Settings,
+    folder: Path,
+    config: EncoderConfig,
+    engine: EngineClient,
+    metrics: Metrics,
 ) -> Embeddings:
     tasks = Tasks(config)
     default = None if settings.default_task == NO_TASK else settings.default_task
@@ -132,7 +136,7 @@ def _embeddings(
         settings.max_document_tokens,
         config.hidden_size,
     )
-    return Embeddings(rules, tasks, Tokenizer(folder, config), engine)
+    return Embeddings(rules, tasks, Tokenizer(folder, config), engine, metrics)
 
 
 def _model(name: str, folder: Path, config: EncoderConfig, *, embedded: bool) -> Model:

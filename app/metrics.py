@@ -13,6 +13,9 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120
 _FORWARD_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 # Powers of four up to the largest batch of a GPU.
 _BATCH_TOKENS = (16, 64, 256, 1024, 2048, 4096, 16384, 32768, 65536)
+# The stages of a request, in the order of its way; parse and encode of a query take microseconds.
+STAGES = ("parse", "tokenise", "queue", "forward", "encode")
+_STAGE_SECONDS = (0.0001, 0.0005, *_FORWARD_SECONDS, 30, 60)
 _BATCH_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -26,6 +29,11 @@ class Metrics:
         self.request_seconds = self._histogram(
             "request_seconds", "From a request's headers to its answer's end.", _SECONDS, "route"
         )
+        self.stage_seconds = self._histogram(
+            "stage_seconds", "Where a request's time goes.", _STAGE_SECONDS, "stage"
+        )
+        for stage in STAGES:
+            self.stage_seconds.labels(stage)
         self.tokens = self._counter("tokens", "Tokens charged.", "task")
         for task in (*tasks, "none"):
             self.tokens.labels(task)

@@ -14,6 +14,7 @@ from app.api.invalid import invalid_field, validated
 from app.api.schemas import EmbeddingsRequest, TextsRequest
 from app.engine.client import EngineClient
 from app.errors import TokenLimitError, TooManyInputsError, UnknownModelError
+from app.metrics import Metrics
 from model.tasks import Task, Tasks, UnknownTaskError
 from model.tokenizer import Reading, TokenizedInputs, Tokenizer, TooManyTokensError
 
@@ -64,12 +65,18 @@ class Embeddings:
     """Answers requests with texts."""
 
     def __init__(
-        self, rules: Rules, tasks: Tasks, tokenizer: Tokenizer, engine: EngineClient
+        self,
+        rules: Rules,
+        tasks: Tasks,
+        tokenizer: Tokenizer,
+        engine: EngineClient,
+        metrics: Metrics,
     ) -> None:
         self.rules = rules
         self._tasks = tasks
         self._tokenizer = tokenizer
         self._engine = engine
+        self._stage_seconds = metrics.stage_seconds
         self._threads = ThreadPoolExecutor(os.cpu_count(), "tokenize")
 
     async def answer(self, body: bytes) -> Embedded:
@@ -79,7 +86,9 @@ class Embeddings:
             RequestError: the request is refused, and nothing of it reached the queue.
             QuintetError: the engine did not take it, or failed on it.
         """
-        return await self.embed(validated(EmbeddingsRequest, body))
+        with self._stage_seconds.labels("parse").time():
+            request = validated(EmbeddingsRequest, body)
+        return await self.embed(request)
 
     async def embed(self, request: EmbeddingsRequest) -> Embedded:
         """One valid request -> its encoded vectors; raises what `answer` does."""
@@ -92,11 +101,12 @@ class Embeddings:
             max_document_tokens=self.rules.max_document_tokens,
         )
         tokenized = await self.tokenize(request.input, task, reading)
-        embedded = tokenized.vectors(await self._engine.embed(tokenized.rows))
-        embedded = vectors.cut(embedded, request.dimensions)
-        if request.normalized:
-            embedded = vectors.normalise(embedded)
-        encoded = vectors.encode(embedded, request.embedding_type)
+        pooled = await self._engine.embed(tokenized.rows)
+        with self._stage_seconds.labels("encode").time():
+            embedded = vectors.cut(tokenized.vectors(pooled), request.dimensions)
+            if request.normalized:
+                embedded = vectors.normalise(embedded)
+            encoded = vectors.encode(embedded, request.embedding_type)
         return Embedded(request, task, tokenized, encoded)
 
     def task(self, request: TextsRequest) -> Task:
@@ -127,9 +137,10 @@ class Embeddings:
         """
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(
-                self._threads, self._tokenizer.rows, texts, task, reading
-            )
+            with self._stage_seconds.labels("tokenise").time():
+                return await loop.run_in_executor(
+                    self._threads, self._tokenizer.rows, texts, task, reading
+                )
         except TooManyTokensError as error:
             raise TokenLimitError(str(error)) from None
 
