@@ -48,13 +48,10 @@ lines = (f"{name} = {value}" for name, value in options.items())
 END
 
 # shellcheck disable=SC2046,SC2086  # mounts are words
-buildah bud -q --pull=never --network host --layers --target cpu --format docker \
+buildah bud -q --pull=never --network host --target cpu --format docker \
     -v "$folder/pip:/run/pip:ro" -v "$folder/pip/pip.conf:/etc/pip.conf:ro" \
     $(cat "$folder/pip/mounts") ${MOUNTS:-} \
     --iidfile "$folder/id" .
 
 buildah inspect --type image "$(cat "$folder/id")" > "$folder/image.json"
-new=$(buildah from --pull-never "$(cat "$folder/id")")
-rm -rf "$folder/root"
-cp -a "$(buildah mount "$new")" "$folder/root"
-buildah rm "$new" >/dev/null
+ln -sfn "$(buildah mount "$(buildah from --pull-never "$(cat "$folder/id")")")" "$folder/root"
