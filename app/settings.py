@@ -64,6 +64,27 @@ class Settings(BaseSettings):
     body_timeout_s: float = Field(
         30.0, gt=0, description="Seconds within which a request's body must have arrived."
     )
+    max_connections: int = Field(
+        2048,
+        ge=1,
+        description="Open connections. One more makes the oldest idle one give way, or is answered "
+        "503 where all are busy. The limit of open files is raised to fit, if the system lets it.",
+    )
+    keep_alive_s: int = Field(
+        75,
+        ge=1,
+        description="Seconds after which an idle connection is closed. Keep it above the idle "
+        "time of the balancer in front, usually 60 s.",
+    )
+    header_timeout_s: float = Field(
+        10.0, gt=0, description="Seconds within which a request's headers must have arrived."
+    )
+    send_timeout_s: float = Field(
+        20.0,
+        gt=0,
+        description="Seconds after which a caller who reads nothing of its answer is cut off. With "
+        "EMBED_BODY_TIMEOUT_S it bounds how long a slow caller can hold back the drain.",
+    )
     max_document_tokens: int = Field(
         131_072,
         ge=1,
