@@ -2,6 +2,7 @@
 # make test     every check: lint, types, import contracts, tests
 # make bench    the encoder beside the machine's matrix products
 # make test-browser    the playground in Chromium (Debian: apt install chromium)
+# make soak    ten minutes of mixed load, or SOAK_SECONDS=...: nothing leaks, no vector is wrong
 # make test-clients    other projects' clients, in an environment of their own (needs node and npm)
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ BIN     = $(VENV)/bin
 
 CLIENTS = $(VENV)-clients
 
-.PHONY: serve bench test test-browser test-clients lint openapi clean
+.PHONY: serve bench test test-browser test-clients soak lint openapi clean
 
 serve: $(VENV)/.serve
 	@$(BIN)/python -m app serve
@@ -27,6 +28,9 @@ test-browser: $(VENV)/.dev
 test-clients: $(VENV)/.dev $(CLIENTS)/.installed
 	CLIENTS_PYTHON=$(CLIENTS)/bin/python NODE_HOME=$(abspath $(CLIENTS)) \
 		$(BIN)/pytest -m clients tests/clients
+
+soak: $(VENV)/.dev
+	SOAK_SECONDS=$(or $(SOAK_SECONDS),600) $(BIN)/pytest -s -m operations tests/operations/test_soak.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

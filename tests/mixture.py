@@ -68,7 +68,7 @@ def bodies(seed: int = 1, rounds: int = 2) -> list[dict[str, Any]]:
                 if rng.random() < 0.5:
                     body["embedding_type"] = "base64"
                 if rng.random() < 0.3:
-                    body["dimensions"] = rng.choice([32, 64, 128])
+                    body["dimensions"] = rng.choice([16, 32, 64])
                 made.append(body)
     rng.shuffle(made)
     return made
