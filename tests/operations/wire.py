@@ -15,7 +15,11 @@ def connect(url: str, receive_buffer: int | None = None) -> socket.socket:
     if receive_buffer is not None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     connection.settimeout(30)
-    connection.connect((parts.hostname, parts.port))
+    try:
+        connection.connect((parts.hostname, parts.port))
+    except OSError:
+        connection.close()
+        raise
     return connection
 
 
