@@ -90,7 +90,7 @@ class GuardedProtocol(HttpToolsProtocol):
         """Nobody is there for what is not answered: the application hears of it."""
         self.pipeline.clear()
         for cycle in self._requests:
-            cycle.disconnected = True
+            cycle.disconnected, cycle.waiting_for_100_continue = True, False
             cycle.message_event.set()
 
     def end(self) -> None:

@@ -47,6 +47,10 @@ log = logging.getLogger("quintet.worker")
 # Past these, larger batches make the device no faster, only single queries slower.
 CPU_BATCH_TOKENS = 2048
 GPU_BATCH_TOKENS = 32768
+# oneDNN keeps what it has prepared for a shape, workspace included, for 1,024 shapes. Batches have
+# ever new numbers of tokens, so that is a gigabyte that is never used again; the shapes of one
+# batch, which all layers share, are some ten.
+_ONEDNN_SHAPES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +160,7 @@ def main() -> None:
     if not isinstance(start, messages.Start):
         return
     configure_logging(start.log_format)
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(_ONEDNN_SHAPES))
     from model import embedder  # noqa: PLC0415  (torch enters here)
 
     began = time.perf_counter()

@@ -164,9 +164,10 @@ def test_no_bytes_bring_a_500_a_hang_or_a_trace(original: Path) -> None:
                 assert max(statuses(answer), default=0) < 500, wire
                 assert b"Traceback" not in answer, wire
                 assert b'File "' not in answer, wire
-            assert "Traceback" not in service.log.text()
 
         run()
+        _, trace, rest = service.log.text().partition("Traceback")
+        assert not trace, rest[:4000]
         print(seen)
         assert set(seen) >= {200, 400, 404, 405, 422}  # they come far
         assert service.embed(input="x").status_code == 200

@@ -53,6 +53,9 @@ AMBIGUOUS = {
     "a carriage return in a header": b"GET /live HTTP/1.1\r\nHost: x\rX-A: a\r\n\r\n",
     "a zero in a header": b"GET /live HTTP/1.1\r\nHost: x\r\nX-A: a\0b\r\n\r\n",
     "a chunk size of letters": request(CHUNKED, body=b"zz\r\n" + BODY),
+    "a wrong chunk where more was awaited": request(
+        b"Expect: 100-continue", CHUNKED, body=b"zz\r\n"
+    ),
     "a negative chunk": request(CHUNKED, body=b"-12\r\n" + BODY),
     "a chunk past 64 bits": request(CHUNKED, body=b"fffffffffffffffff\r\n" + BODY),
     "a chunk with 0x": request(CHUNKED, body=b"0x" + ONE_CHUNK),

@@ -24,10 +24,10 @@ pytestmark = [pytest.mark.operations, pytest.mark.timeout(SECONDS + 200)]
 
 # Part of the run that fills caches, pools and arenas, and does not count.
 WARM_UP = 0.3
-# What one process may grow in the rest: noise of allocators. In ten minutes at 15 requests a
-# second a leak of half a kilobyte a request is more.
-GROWTH_BYTES = 4_000_000
-RATE = 15
+# What one process may grow in the rest: noise of allocators. In ten minutes a leak of two kilobytes
+# a request is more.
+GROWTH_BYTES = 12_000_000
+RATE = 10
 # Threads that pools may start late.
 POOLED_THREADS = 2
 
