@@ -18,7 +18,7 @@ pytestmark = pytest.mark.operations
 DRAIN_S = 1
 # What a machine that others use too adds: the engine's end, the process's end.
 SLACK_S = 10
-MANY = b"GET /playground/playground.png HTTP/1.1\r\nHost: x\r\n\r\n" * 100
+MANY = b"GET /playground/playground.png HTTP/1.1\r\nHost: x\r\n\r\n" * 400
 
 
 def test_callers_who_hold_on_do_not_hold_back_the_drain(original: Path) -> None:
