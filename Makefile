@@ -2,6 +2,7 @@
 # make test     every check: lint, types, import contracts, tests
 # make bench    the encoder beside the machine's matrix products
 # make test-browser    the playground in Chromium (Debian: apt install chromium)
+# make soak    ten minutes of mixed load, or SOAK_SECONDS=...: nothing leaks, no vector is wrong
 # make test-clients    other projects' clients, in an environment of their own (needs node and npm)
 # make test-operations  image, compose, Kubernetes, balancer, alerts, limits in Redis (needs their tools)
 # make alerts    write docker/prometheus/alerts.yml anew as the operator's PrometheusRule
@@ -12,7 +13,7 @@ BIN     = $(VENV)/bin
 
 CLIENTS = $(VENV)-clients
 
-.PHONY: serve bench test test-browser test-clients test-operations lint openapi alerts clean
+.PHONY: serve bench test test-browser test-clients test-operations soak lint openapi alerts clean
 
 serve: $(VENV)/.serve
 	@$(BIN)/python -m app serve
@@ -32,6 +33,9 @@ test-clients: $(VENV)/.dev $(CLIENTS)/.installed
 
 test-operations: $(VENV)/.operations
 	$(BIN)/pytest -m operations tests
+
+soak: $(VENV)/.dev
+	SOAK_SECONDS=$(or $(SOAK_SECONDS),600) $(BIN)/pytest -s -m operations tests/operations/test_soak.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

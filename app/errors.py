@@ -2,6 +2,7 @@
 
 QuintetError
 ├── RequestError                   the caller's mistake, 4xx: never reaches the queue
+│   ├── InvalidHttpError           400
 │   ├── InvalidJsonError           400
 │   ├── TokenIdsError              400
 │   ├── TooManyInputsError         400
@@ -10,6 +11,7 @@ QuintetError
 │   ├── RouteError                 404, 405
 │   ├── UnknownModelError          404
 │   ├── BodyTimeoutError           408
+│   ├── HeaderTimeoutError         408
 │   ├── BodyTooLargeError          413
 │   ├── InvalidFieldsError         422
 │   ├── LimitReachedError          429 with Retry-After (limits.py)
@@ -18,6 +20,7 @@ QuintetError
 ├── UnavailableError               503 with Retry-After
 │   ├── QueueFullError
 │   ├── NotReadyError
+│   ├── TooManyConnectionsError
 │   └── WorkerLostError
 ├── DeadlineError                  504
 └── InternalError                  500
@@ -87,6 +90,16 @@ class RequestError(QuintetError):
     status = 400
     code = "INPUT_INVALID"
     openai_type = "invalid_request_error"
+
+
+class InvalidHttpError(RequestError):
+    """Bytes that are no HTTP, or HTTP that two readers could read in two ways."""
+
+    code = "INPUT_INVALID_HTTP"
+    openai_code = "invalid_http"
+
+    def __init__(self) -> None:
+        super().__init__("this is not valid HTTP/1.1.")
 
 
 class InvalidJsonError(RequestError):
@@ -164,6 +177,17 @@ class BodyTimeoutError(RequestError):
         super().__init__(f"the body was not there within {seconds:g} s.")
 
 
+class HeaderTimeoutError(RequestError):
+    """Headers that do not arrive."""
+
+    status = 408
+    code = "INPUT_HEADER_TIMEOUT"
+    openai_code = "header_timeout"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the headers were not there within {seconds:g} s.")
+
+
 class BodyTooLargeError(RequestError):
     """A body over the limit in bytes."""
 
@@ -232,6 +256,13 @@ class QueueFullError(UnavailableError):
 
 class NotReadyError(UnavailableError):
     """No worker has a model loaded."""
+
+
+class TooManyConnectionsError(UnavailableError):
+    """Every connection that may be open has a request under way."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"all {limit} connections that may be open are busy; retry in about 1 s.")
 
 
 class WorkerLostError(UnavailableError):

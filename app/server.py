@@ -7,6 +7,7 @@ answered; the workers finish; exit 0. An interrupt from the keyboard skips the d
 
 import asyncio
 import logging
+import resource
 import signal
 import socket
 from types import FrameType
@@ -16,14 +17,14 @@ from fastapi import FastAPI
 
 from app.api.routes import Served
 from app.engine.place import Place
+from app.guard import guarded
 from app.main import create_app
-from app.protocol import BoundedProtocol
 from app.settings import Settings, check_servable
 
 log = logging.getLogger("quintet")
 
-# Longer than a balancer keeps its idle connections (usually 60 s), so that it is never surprised.
-KEEP_ALIVE_S = 75
+# Open files beside the connections: the model, logs, sockets to the workers.
+_OTHER_FILES = 256
 
 
 class Server(uvicorn.Server):
@@ -35,11 +36,12 @@ class Server(uvicorn.Server):
                 app,
                 host=settings.host,
                 port=settings.port,
-                http=BoundedProtocol,
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                timeout_keep_alive=KEEP_ALIVE_S,
+                http=guarded(settings),
+                ws="none",
+                timeout_keep_alive=settings.keep_alive_s,
                 timeout_graceful_shutdown=int(settings.request_timeout_s) + 1,
             )
         )
@@ -98,6 +100,7 @@ def serve(settings: Settings, place: Place) -> int:
         CheckpointError, SettingsError: as create_app.
     """
     check_servable(settings)
+    _raise_file_limit(settings.max_connections + _OTHER_FILES)
     app = create_app(settings, place)
     server = Server(settings, app)
     try:
@@ -106,3 +109,13 @@ def serve(settings: Settings, place: Place) -> int:
     except SystemExit:  # uvicorn's word for an address that cannot be listened on
         return 1
     return server.exit_code
+
+
+def _raise_file_limit(files: int) -> None:
+    """Systems begin with 1,024, of which idle connections alone could take all."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = files if hard == resource.RLIM_INFINITY else min(files, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    if wanted < files:
+        log.warning("only %d files may be open here; EMBED_MAX_CONNECTIONS wants more", wanted)

@@ -13,6 +13,8 @@ from model.sources import EMBEDDED_MODEL
 
 PREFIX = "EMBED_"
 NO_TASK = "none"
+# What a request may have before its body.
+MAX_HEAD_BYTES = 32_768
 
 Names = Annotated[tuple[str, ...], NoDecode]
 
@@ -101,6 +103,27 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(33_554_432, ge=1, description="Bytes of one request's body.")
     body_timeout_s: float = Field(
         30.0, gt=0, description="Seconds within which a request's body must have arrived."
+    )
+    max_connections: int = Field(
+        2048,
+        ge=1,
+        description="Open connections. One more makes the oldest idle one give way, or is answered "
+        "503 where all are busy. The limit of open files is raised to fit, if the system lets it.",
+    )
+    keep_alive_s: int = Field(
+        75,
+        ge=1,
+        description="Seconds after which an idle connection is closed. Keep it above the idle "
+        "time of the balancer in front, usually 60 s.",
+    )
+    header_timeout_s: float = Field(
+        10.0, gt=0, description="Seconds within which a request's headers must have arrived."
+    )
+    send_timeout_s: float = Field(
+        20.0,
+        gt=0,
+        description="Seconds after which a caller who reads nothing of its answer is cut off. With "
+        "EMBED_BODY_TIMEOUT_S it bounds how long a slow caller can hold back the drain.",
     )
     max_document_tokens: int = Field(
         131_072,

@@ -18,7 +18,7 @@ from app.api.routes import JSON, Served
 from app.api.vectors import to_json
 from app.errors import HeadersTooLargeError, InternalError, QuintetError, RouteError
 from app.logs import RequestLine
-from app.protocol import MAX_HEAD_BYTES
+from app.settings import MAX_HEAD_BYTES
 
 log = logging.getLogger("quintet.request")
 

@@ -51,6 +51,10 @@ CPU_BATCH_TOKENS = 2048
 GPU_BATCH_TOKENS = 32768
 # The link to the HTTP process that has started the worker.
 FIRST = 0
+# oneDNN keeps what it has prepared for a shape, workspace included, for 1,024 shapes. Batches have
+# ever new numbers of tokens, so that is a gigabyte that is never used again; the shapes of one
+# batch, which all layers share, are some ten.
+_ONEDNN_SHAPES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +203,7 @@ def main() -> None:
     if not isinstance(start, messages.Start):
         return
     configure_logging(start.log_format)
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(_ONEDNN_SHAPES))
     from model import embedder  # noqa: PLC0415  (torch enters here)
 
     began = time.perf_counter()

@@ -1,0 +1,346 @@
+"""Load: a generator of HTTP requests that is cheap beside the service it measures.
+
+    outcome = asyncio.run(open_loop(url, 40, 20, make_request))
+    print(outcome.report())
+
+`open_loop` sends at a constant rate whatever comes back, as the world does; a latency counts from
+the moment a request was DUE, so a service that stalls cannot hide it. `closed_loop` has clients
+that each wait for their answer, which finds the most a service can do. Every answer goes through
+its request's judge, whose word is the answer's kind: "ok" for a right one, else what is wrong.
+"""
+
+import asyncio
+import itertools
+import math
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+
+OK = "ok"
+TIMEOUT = "timeout"
+_STREAM_BYTES = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer; names of headers are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def status_alone(answer: Answer) -> str:
+    """The judge who looks no further than the status."""
+    return OK if answer.status == 200 else str(answer.status)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The bytes on the wire, who judges the answer, and how many tokens it costs."""
+
+    wire: bytes
+    judge: Callable[[Answer], str] = status_alone
+    tokens: int = 0
+
+
+def post(
+    body: Mapping[str, Any] | bytes,
+    judge: Callable[[Answer], str] = status_alone,
+    *,
+    path: str = "/v1/embeddings",
+    tokens: int = 0,
+) -> Request:
+    """A POST of a JSON body."""
+    sent = body if isinstance(body, bytes) else orjson.dumps(body)
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: quintet\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(sent)}\r\n\r\n"
+    )
+    return Request(head.encode() + sent, judge, tokens)
+
+
+def get(path: str, judge: Callable[[Answer], str] = status_alone) -> Request:
+    """A GET."""
+    return Request(f"GET {path} HTTP/1.1\r\nHost: quintet\r\n\r\n".encode(), judge)
+
+
+MakeRequest = Callable[[int], Request]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What became of one request: when it was due and sent (s after the start), the seconds from
+    due to the answer's last byte, and its kind."""
+
+    due: float
+    sent: float
+    latency: float
+    kind: str
+    tokens: int = 0
+
+
+@dataclass(slots=True)
+class Outcome:
+    """All samples of a run of `seconds`."""
+
+    seconds: float
+    samples: list[Sample] = field(default_factory=list)
+
+    @property
+    def kinds(self) -> Counter[str]:
+        """How many requests ended in which way."""
+        return Counter(sample.kind for sample in self.samples)
+
+    @property
+    def failed(self) -> int:
+        """Requests that did not get the right answer."""
+        return len(self.samples) - self.kinds[OK]
+
+    @property
+    def goodput(self) -> float:
+        """Right answers per second."""
+        return self.kinds[OK] / self.seconds
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Tokens of right answers per second."""
+        return sum(sample.tokens for sample in self.samples if sample.kind == OK) / self.seconds
+
+    def latency(self, quantile: float, kind: str = OK) -> float:
+        """The quantile (0..1) of the latencies of one kind, seconds; NaN where there are none."""
+        values = sorted(sample.latency for sample in self.samples if sample.kind == kind)
+        return values[min(int(quantile * len(values)), len(values) - 1)] if values else math.nan
+
+    @property
+    def lag(self) -> float:
+        """The generator's own p99 delay in sending, seconds: if it is large, distrust the rest."""
+        values = sorted(sample.sent - sample.due for sample in self.samples)
+        return values[int(0.99 * len(values))] if values else math.nan
+
+    def between(self, start: float, stop: float) -> "Outcome":
+        """The samples that were due in a part of the run, seconds after its start."""
+        part = [sample for sample in self.samples if start <= sample.due < stop]
+        return Outcome(stop - start, part)
+
+    def report(self) -> str:
+        """One line for people."""
+        kinds = ", ".join(f"{count} {kind}" for kind, count in self.kinds.most_common())
+        quantiles = (0.5, 0.95, 0.99, 1)
+        latencies = " / ".join(f"{1e3 * self.latency(each):.0f}" for each in quantiles)
+        return (
+            f"{len(self.samples)} requests in {self.seconds:.1f} s ({kinds}); "
+            f"{self.goodput:.1f} right/s; p50 / p95 / p99 / max {latencies} ms; "
+            f"generator p99 {1e3 * self.lag:.0f} ms late"
+        )
+
+
+class BrokenOffError(Exception):
+    """The connection ended before the answer did."""
+
+
+class Connection:
+    """One keep-alive connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._open = True
+
+    @classmethod
+    async def to(cls, url: str) -> "Connection":
+        """Connect to http://host:port.
+
+        Raises:
+            OSError: nobody listens.
+        """
+        parts = urlsplit(url)
+        return cls(*await asyncio.open_connection(parts.hostname, parts.port, limit=_STREAM_BYTES))
+
+    @property
+    def usable(self) -> bool:
+        """Whether another request may be sent: the server has not said or shown that it ends."""
+        return self._open and not self._reader.at_eof()
+
+    async def ask(self, wire: bytes) -> Answer:
+        """Send a request and read its answer.
+
+        Raises:
+            OSError, BrokenOffError: there was none, or half of one.
+        """
+        self._writer.write(wire)
+        try:
+            head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            status_line, *lines = head[:-4].split("\r\n")
+            pairs = (line.split(":", 1) for line in lines)
+            headers = {name.lower(): value.strip() for name, value in pairs}
+            if "content-length" in headers:
+                body = await self._reader.readexactly(int(headers["content-length"]))
+            else:
+                body, self._open = await self._reader.read(), False
+        except asyncio.IncompleteReadError as error:
+            seen = "in the answer" if error.partial else "before the answer"
+            raise BrokenOffError(f"broken off {seen}") from None
+        if headers.get("connection", "").lower() == "close":
+            self._open = False
+        return Answer(int(status_line.split(" ", 2)[1]), headers, body)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._writer.close()
+
+
+class Pool:
+    """Connections that are free, newest first, so that few are used. `reuse=False` opens one for
+    each request."""
+
+    def __init__(self, url: str, timeout_s: float, *, reuse: bool = True) -> None:
+        self._url = url
+        self._timeout_s = timeout_s
+        self._reuse = reuse
+        self._free: list[Connection] = []
+
+    async def kind_of(self, request: Request) -> str:
+        """Ask and judge; what breaks is a kind too."""
+        connection, keep = None, False
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                connection = await self._connection()
+                answer = await connection.ask(request.wire)
+            keep = self._reuse and connection.usable
+        except TimeoutError:
+            return TIMEOUT
+        except BrokenOffError as error:
+            return str(error)
+        except OSError as error:
+            return type(error).__name__
+        finally:
+            if connection is not None and keep:
+                self._free.append(connection)
+            elif connection is not None:
+                connection.close()
+        return request.judge(answer)
+
+    async def _connection(self) -> Connection:
+        while self._free:
+            connection = self._free.pop()
+            if connection.usable:
+                return connection
+            connection.close()
+        return await Connection.to(self._url)
+
+    def close(self) -> None:
+        """Hang up on all that are free."""
+        for connection in self._free:
+            connection.close()
+
+
+async def open_loop(
+    url: str,
+    rate: float,
+    seconds: float,
+    make_request: MakeRequest,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    timeout_s: float = 60,
+    reuse: bool = True,
+) -> Outcome:
+    """Send `rate` requests a second for `seconds` or until `stop()`, and await all answers.
+
+    `make_request(number)` is called for 0, 1, 2, ... With `reuse=False` each request has a
+    connection of its own.
+    """
+    pool = Pool(url, timeout_s, reuse=reuse)
+    outcome = Outcome(seconds)
+    began = time.perf_counter()
+
+    async def send(request: Request, due: float) -> None:
+        sent = time.perf_counter() - began
+        kind = await pool.kind_of(request)
+        latency = time.perf_counter() - began - due
+        outcome.samples.append(Sample(due, sent, latency, kind, request.tokens))
+
+    async with asyncio.TaskGroup() as tasks:
+        for number in itertools.count():
+            due = number / rate
+            request = make_request(number)
+            await asyncio.sleep(began + due - time.perf_counter())
+            if due >= seconds or stop():
+                outcome.seconds = max(due, 1 / rate)
+                break
+            tasks.create_task(send(request, due))
+    pool.close()
+    return outcome
+
+
+async def closed_loop(
+    url: str,
+    clients: int,
+    seconds: float,
+    make_request: MakeRequest,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    timeout_s: float = 60,
+) -> Outcome:
+    """`clients` that each send a request when the one before is answered, for `seconds`.
+
+    Only answers that came within the time count, so that `goodput` is a rate.
+    """
+    pool = Pool(url, timeout_s)
+    outcome = Outcome(seconds)
+    numbers = itertools.count()
+    began = time.perf_counter()
+
+    async def client() -> None:
+        while not stop():
+            request = make_request(next(numbers))
+            sent = time.perf_counter() - began
+            kind = await pool.kind_of(request)
+            now = time.perf_counter() - began
+            outcome.samples.append(Sample(sent, sent, now - sent, kind, request.tokens))
+            if kind not in (OK, TIMEOUT):
+                await asyncio.sleep(0.01)  # a refusal costs the service nothing; do not spin on it
+
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds), asyncio.TaskGroup() as tasks:
+            for _ in range(clients):
+                tasks.create_task(client())
+    outcome.seconds = time.perf_counter() - began
+    pool.close()
+    return outcome
+
+
+@contextmanager
+def under_load(
+    url: str, rate: float, make_request: MakeRequest, **options: Any
+) -> Iterator[Outcome]:
+    """`open_loop` in a thread for as long as the block runs; its outcome is there after the block.
+
+    `options` are those of `open_loop`.
+    """
+    outcome, left, failures = Outcome(0), threading.Event(), []
+
+    def run() -> None:
+        try:
+            loop = open_loop(url, rate, math.inf, make_request, stop=left.is_set, **options)
+            done = asyncio.run(loop)
+            outcome.seconds, outcome.samples = done.seconds, done.samples
+        except BaseException as error:  # noqa: BLE001  (raised again below)
+            failures.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield outcome
+    finally:
+        left.set()
+        thread.join()
+    if failures:
+        raise failures[0]

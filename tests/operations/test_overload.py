@@ -1,0 +1,63 @@
+"""Twice as much as the service can do: it goes on doing what it can, and says no to the rest.
+
+Requests take turns by inputs, so one with a single text waits for about one turn of all others and
+one with sixteen for sixteen turns, in which later ones overtake it. The queue's size bounds both,
+the first by the time that the queue takes, the second by a multiple of it.
+"""
+
+import asyncio
+import time
+
+import pytest
+
+from tests.load import OK, Outcome, closed_loop, open_loop
+from tests.mixture import Mixture, bodies
+from tests.server import running
+
+pytestmark = [pytest.mark.operations, pytest.mark.timeout(400)]
+
+# The wait that the queue is sized for, seconds of the service's own speed.
+WAIT_S = 2.0
+OVERLOAD_S = 60.0
+# A single short text has no more.
+SHORT_TOKENS = 60
+LONGEST_S = 6 * WAIT_S
+# Clients that are enough to keep the worker busy and the queue short.
+CLIENTS = 8
+
+
+def most(url: str, mixture: Mixture) -> Outcome:
+    """The most the service does, after a warm-up."""
+    asyncio.run(closed_loop(url, CLIENTS, 2, mixture))
+    return asyncio.run(closed_loop(url, CLIENTS, 10, mixture))
+
+
+def test_twice_the_capacity_costs_no_goodput_and_no_patience(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # a core is left for the callers
+    with running() as service:
+        mixture = Mixture(service.url, bodies(rounds=1))
+        before = most(service.url, mixture)
+    print("alone:   ", before.report())
+    queue = int(WAIT_S * before.tokens_per_s)
+    with running(max_queue_tokens=queue) as service:
+        rate = 2 * before.goodput
+        outcome = asyncio.run(open_loop(service.url, rate, OVERLOAD_S, mixture))
+        time.sleep(5)
+        calm = asyncio.run(open_loop(service.url, before.goodput / 4, 10, mixture))
+        after = most(service.url, mixture)
+    print("overload:", outcome.report(), f"{outcome.tokens_per_s:.0f} tokens/s, queue {queue}")
+    print("5 s on:  ", calm.report())
+    print("alone:   ", after.report())
+    # The machine may be busy otherwise: what it could do beside that, before and after.
+    best = min(before.tokens_per_s, after.tokens_per_s)
+    assert outcome.tokens_per_s >= 0.9 * best
+    assert set(outcome.kinds) == {OK, "503"}  # never without Retry-After, never a wrong vector
+    short = [sample for sample in outcome.samples if sample.tokens <= SHORT_TOKENS]
+    assert len(short) > 100
+    assert Outcome(OVERLOAD_S, short).latency(0.99) <= WAIT_S
+    assert outcome.latency(0.99) <= LONGEST_S
+    assert outcome.latency(0.99, "503") <= WAIT_S
+    assert set(calm.kinds) == {OK}
+    assert calm.latency(0.95) <= WAIT_S

@@ -1,0 +1,146 @@
+"""Mixed load for a while: memory, files and threads stay as they are, and no vector is wrong.
+
+SOAK_SECONDS says how long; `make soak` runs ten minutes.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import psutil
+import pytest
+
+from tests.load import OK, Answer, Request, get, post, under_load
+from tests.mixture import Mixture, bodies
+from tests.operations.wire import connect
+from tests.server import Service, running
+
+SECONDS = float(os.environ.get("SOAK_SECONDS", "40"))
+pytestmark = [pytest.mark.operations, pytest.mark.timeout(SECONDS + 200)]
+
+# Part of the run that fills caches, pools and arenas, and does not count.
+WARM_UP = 0.3
+# What one process may grow in the rest: noise of allocators. In ten minutes a leak of two kilobytes
+# a request is more.
+GROWTH_BYTES = 12_000_000
+RATE = 10
+# Threads that pools may start late.
+POOLED_THREADS = 2
+
+
+@dataclass
+class Watched:
+    """A process's own memory (bytes, shared pages not counted), files and threads over time."""
+
+    name: str
+    process: psutil.Process
+    times: list[float] = field(default_factory=list)
+    own: list[int] = field(default_factory=list)
+    files: list[int] = field(default_factory=list)
+    threads: list[int] = field(default_factory=list)
+
+    def look(self) -> None:
+        self.times.append(time.monotonic())
+        self.own.append(self.process.memory_full_info().uss)
+        self.files.append(self.process.num_fds())
+        self.threads.append(self.process.num_threads())
+
+    def growth(self) -> float:
+        """Bytes by which a straight line through its memory rises after the warm-up."""
+        first = int(WARM_UP * len(self.times))
+        times, own = np.array(self.times[first:]), np.array(self.own[first:], float)
+        slope: float = np.polyfit(times - times[0], own, 1)[0]
+        return slope * float(times[-1] - times[0])
+
+    def report(self) -> str:
+        return (
+            f"{self.name}: {self.own[0] / 1e6:.1f} MB -> {self.own[-1] / 1e6:.1f} MB, "
+            f"{self.growth() / 1e6:+.2f} MB after the warm-up; "
+            f"files {self.files[0]} -> {self.files[-1]} (at most {max(self.files)}); "
+            f"threads {self.threads[0]} -> {self.threads[-1]} (at most {max(self.threads)})"
+        )
+
+
+def right_when(status: int) -> Callable[[Answer], str]:
+    def judge(answer: Answer) -> str:
+        return OK if answer.status == status else f"{answer.status} in place of {status}"
+
+    return judge
+
+
+OTHERS = [
+    post({"input": "x", "task": "no such task"}, right_when(422)),
+    post(b'{"input": ', right_when(400)),
+    post({"input": ["word"] * 3000}, right_when(400)),
+    get("/nowhere", right_when(404)),
+    get("/metrics"),
+    get("/ready"),
+]
+
+
+@contextmanager
+def callers_who_hang_up(service: Service) -> Iterator[None]:
+    """Two a second send a request and do not wait for the answer."""
+    over = threading.Event()
+    wire = post({"input": ["a text that nobody waits for"] * 20}).wire
+
+    def run() -> None:
+        while not over.wait(0.5):
+            with connect(service.url) as connection:
+                connection.sendall(wire)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def settled(watched: Watched) -> int:
+    """Open files when the callers' connections are gone: awaited, since closing takes a moment."""
+    deadline = time.monotonic() + 10
+    while (files := watched.process.num_fds()) > watched.files[0] and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return files
+
+
+def test_a_long_run_leaks_nothing_and_every_vector_is_right(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with running() as service:
+        mixture = Mixture(service.url, bodies(rounds=1))
+
+        def make_request(number: int) -> Request:
+            return OTHERS[number // 5 % len(OTHERS)] if number % 5 == 0 else mixture(number)
+
+        (worker,) = service.workers()
+        watched = [
+            Watched("HTTP process", psutil.Process(service.process.pid)),
+            Watched("worker", worker),
+        ]
+        until = time.monotonic() + SECONDS
+        with callers_who_hang_up(service), under_load(service.url, RATE, make_request) as outcome:
+            while time.monotonic() < until:
+                for each in watched:
+                    each.look()
+                time.sleep(min(1.0, SECONDS / 40))
+        left = [settled(each) for each in watched]
+        waiting = service.metric("queue_tokens")
+        text = service.log.text()
+    print(outcome.report(), *(each.report() for each in watched), sep="\n")
+    assert outcome.failed == 0, outcome.kinds
+    assert len(outcome.samples) >= 0.9 * RATE * SECONDS
+    assert waiting == 0
+    assert "Traceback" not in text
+    for each, files in zip(watched, left, strict=True):
+        assert each.growth() <= GROWTH_BYTES, each.report()
+        assert files <= each.files[0], each.report()
+        early = max(each.threads[: len(each.threads) // 3])
+        assert each.threads[-1] <= early + POOLED_THREADS, each.report()
