@@ -23,6 +23,8 @@ Attend = Callable[[Tensor, Tensor, Tensor, PackedBatch], Tensor]
 FLASH_CAPABILITY = (8, 0)
 # On a CPU so many scores are computed at a time: they stay in the cores' own caches.
 _SCORES_AT_A_TIME = 1 << 20
+# Tokens from which a row is long there.
+_LONG_ROW = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Attention:
 def choose_attention(device: torch.device, dtype: torch.dtype) -> Attention:
     """The fastest kernel that this device, this dtype and the installed packages allow."""
     if device.type == "cpu":
-        return Attention("products", attend_products)
+        return Attention("sdpa, products", attend_on_cpu)
     if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16):
         return Attention("sdpa", attend_sdpa)
     if torch.cuda.get_device_capability(device) < FLASH_CAPABILITY:
@@ -46,25 +48,26 @@ def choose_attention(device: torch.device, dtype: torch.dtype) -> Attention:
     return Attention("torch varlen_attn", _varlen_attn())
 
 
-def attend_products(q: Tensor, k: Tensor, v: Tensor, batch: PackedBatch) -> Tensor:
-    """Two matrix products with a softmax between them, a block of scores at a time.
+def attend_on_cpu(q: Tensor, k: Tensor, v: Tensor, batch: PackedBatch) -> Tensor:
+    """Long rows by two matrix products with a softmax between them, a block of scores at a time.
 
-    In bfloat16 this takes half the time of torch's own kernel for CPUs (tests/bench/README.md).
-    Scores have the dtype of q.
+    In bfloat16 that takes half the time of torch's own kernel for CPUs (tests/bench/README.md), but
+    each new shape costs some milliseconds once, and short rows have many: they take torch's. Scores
+    have the dtype of q.
     """
     out = torch.empty_like(q)
     heads, size = q.shape[1:]
     for run in batch.equal_rows:
         tokens = slice(run.start, run.start + run.rows * run.length)
-        rectangle = (run.rows, run.length, heads, size)
-
-        def by_head(x: Tensor) -> Tensor:
-            rows = x[tokens].view(rectangle).transpose(1, 2)  # noqa: B023  (called at once)
-            return rows.reshape(-1, run.length, size)  # noqa: B023
-
-        attended = _attended(by_head(q * size**-0.5), by_head(k), by_head(v))
-        attended = attended.view(run.rows, heads, run.length, size)
-        out[tokens].view(rectangle).copy_(attended.transpose(1, 2))
+        shape = (run.rows, run.length, heads, size)
+        one, two, three = (each[tokens].view(shape).transpose(1, 2) for each in (q, k, v))
+        if run.length < _LONG_ROW:
+            attended = F.scaled_dot_product_attention(one, two, three)
+        else:
+            flat = (-1, run.length, size)
+            one = one * size**-0.5
+            attended = _attended(one.reshape(flat), two.reshape(flat), three.reshape(flat))
+        out[tokens].view(shape).copy_(attended.view(run.rows, heads, -1, size).transpose(1, 2))
     return out
 
 

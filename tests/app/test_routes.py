@@ -93,7 +93,7 @@ def test_the_log_says_what_is_served(service: Service) -> None:
     for part in (
         "quintet-mini",
         "device",
-        "products",
+        "sdpa, products",
         "retrieval.query",
         "8192 tokens a text",
         "CC BY",

@@ -62,7 +62,7 @@ def test_info_says_what_is_served(service: Service) -> None:
     assert info["matryoshka_dimensions"] == [32, 64, 128, 256]
     assert (info["tasks"], info["default_task"]) == (list(TASKS), "text-matching")
     (worker,) = info["workers"]
-    assert worker["attention"] == "products"
+    assert worker["attention"] == "sdpa, products"
     assert worker["dtype"] in ("bfloat16", "float32")
 
 

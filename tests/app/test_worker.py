@@ -79,7 +79,7 @@ def bulk(rng: np.random.Generator, rows: int = 2048, length: int = 16) -> list[R
 
 def test_it_says_what_it_has_loaded(wire: Wire) -> None:
     assert isinstance(wire.started, messages.Started)
-    assert (wire.started.dtype, wire.started.attention) == ("float32", "products")
+    assert (wire.started.dtype, wire.started.attention) == ("float32", "sdpa, products")
     assert wire.started.max_batch_tokens == BATCH_TOKENS
 
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.attention import Attend, attend_products, attend_sdpa, choose_attention
+from model.attention import Attend, attend_on_cpu, attend_sdpa, choose_attention
 from model.packing import PackedBatch, pack
 from model.pooling import mean_over_spans
 from model.rows import Row
@@ -74,7 +74,7 @@ def naive(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, batch: PackedBatch)
     return torch.einsum("hqt,thk->qhk", F.softmax(scores, dim=-1), v.float())
 
 
-@pytest.mark.parametrize("attend", [attend_sdpa, attend_products])
+@pytest.mark.parametrize("attend", [attend_sdpa, attend_on_cpu])
 @given(seeds)
 def test_attention_is_softmax_within_each_row(attend: Attend, seed: int) -> None:
     batch = pack(random_rows(seed), CPU)
@@ -84,11 +84,11 @@ def test_attention_is_softmax_within_each_row(attend: Attend, seed: int) -> None
 
 
 def test_a_cpu_takes_products_a_block_of_scores_at_a_time(rng: np.random.Generator) -> None:
-    assert choose_attention(CPU, torch.bfloat16).attend is attend_products
+    assert choose_attention(CPU, torch.bfloat16).attend is attend_on_cpu
     lengths = (1, 300, 300, 700, 1500)  # some heads at a time, then some queries
     batch = pack([random_row(rng, length, None) for length in lengths], CPU)
     q, k, v = torch.randn(3, sum(lengths), 5, 8)
-    torch.testing.assert_close(attend_products(q, k, v, batch), naive(q, k, v, batch))
+    torch.testing.assert_close(attend_on_cpu(q, k, v, batch), naive(q, k, v, batch))
 
 
 @pytest.mark.gpu

@@ -159,7 +159,7 @@ def test_every_expression_of_the_dashboard_answers(asked: Prometheus) -> None:
 
 
 def test_every_stage_of_a_request_is_timed(asked: Prometheus) -> None:
-    for stage in ("parse", "tokenise", "encode"):
+    for stage in ("parse", "tokenise", "queue", "forward", "encode"):
         (row,) = asked.ask(f'quintet_stage_seconds_count{{stage="{stage}"}}')
         assert float(row["value"][1]) > 0, stage
 
