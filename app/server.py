@@ -105,6 +105,8 @@ def serve(settings: Settings, place: Place) -> int:
     server = Server(settings, app)
     try:
         app.state.listener = server.config.bind_socket()
+        # uvicorn lets children have it; a worker that does would keep the port open after the end.
+        app.state.listener.set_inheritable(False)
         server.run(sockets=[app.state.listener])
     except SystemExit:  # uvicorn's word for an address that cannot be listened on
         return 1

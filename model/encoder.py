@@ -42,6 +42,13 @@ def interleaved(rows: Tensor, config: EncoderConfig) -> Tensor:
     return torch.cat([pairs, heads[2].flatten(0, 2)])
 
 
+def as_published(rows: Tensor, config: EncoderConfig) -> Tensor:
+    """What `interleaved` was given."""
+    pairs = rows.unflatten(0, (3, config.num_heads, -1, 2))
+    halves = pairs[:2].transpose(2, 3).flatten(0, 3)
+    return torch.cat([halves, pairs[2].flatten(0, 2)])
+
+
 def rotate(x: Tensor, turns: Tensor) -> Tensor:
     """Turn the pairs of x (T, 2, H, K) in float32, by complex numbers (T, 1, 1, K / 2)."""
     pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))

@@ -81,11 +81,15 @@ class AdaptedLinear(nn.Module):
         self._product = product(whole, bias, gelu=then == "gelu")
         self._merged: Product | None = None
 
+    def base_weight(self) -> Tensor:
+        """The weight (out, in) without any adapter."""
+        return self._product.dense_weight()[:, : self.a.shape[1]]
+
     def merge(self, adapter: int) -> None:
         """Add one adapter's correction to a copy of the weight, for batches that have no other."""
         self._merged = None  # its memory is needed now
         own = slice(adapter * self._rank, (adapter + 1) * self._rank)
-        weight = self._product.dense_weight()[:, : self.a.shape[1]].float()
+        weight = self.base_weight().float()
         weight.addmm_(self.b[:, own].float(), self.a[own].float())
         self._merged = self._kernel(weight.to(self.b.dtype), self._bias, gelu=self._then == "gelu")
 

@@ -17,6 +17,8 @@ import torch
 
 from model import embedder
 from model.embedder import Embedder
+from model.encoder import as_published
+from model.lora import AdaptedLinear
 from model.rows import Row, Vectors
 from model.sources import locate
 from model.tasks import Task, UnknownTaskError
@@ -78,9 +80,11 @@ def _token_ids(loaded: Embedder, each: dict[str, Any]) -> Line:
 
 def _weight(loaded: Embedder, name: str, digest: str) -> Line:
     path, _, part = name.partition("[")
-    weight: torch.Tensor = loaded.encoder.get_parameter(path).detach()
+    owner, _, own = path.rpartition(".")
+    layer = loaded.encoder.get_submodule(owner)
+    weight = layer.base_weight() if isinstance(layer, AdaptedLinear) else getattr(layer, own)
     if part:
-        weight = weight.chunk(3)["qkv".index(part[0])]
+        weight = as_published(weight, loaded.config).chunk(3)["qkv".index(part[0])]
     found = hashlib.sha256(weight.cpu().contiguous().numpy().astype("<f4").tobytes()).hexdigest()
     return Line("weights", name, f"sha256 {found[:16]}...", found == digest)
 

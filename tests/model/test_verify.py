@@ -25,12 +25,17 @@ TEXTS = ["How is the weather today?", "新しいメイクのトレンド", "x"]
 def golden(hf: Path, shape: Shape, tmp_path_factory: pytest.TempPathFactory) -> Path:
     reference = Reference(hf)
     ids = {text: _ids(text) for text in TEXTS}
-    weight = random_tensors(shape)[
-        "roberta.encoder.layers.0.mlp.fc1.parametrizations.weight.original"
-    ]
+    layer, tensors = "roberta.encoder.layers.0.", random_tensors(shape)
+    weight = tensors[f"{layer}mlp.fc1.parametrizations.weight.original"]
+    keys = tensors[f"{layer}mixer.Wqkv.parametrizations.weight.original"].chunk(3)[1]
     values: dict[str, Any] = {
         "token_ids": {"items": [{"text": text, "ids": row} for text, row in ids.items()]},
-        "weights": {"items": {"blocks.0.fc1.weight": hashlib.sha256(weight.numpy()).hexdigest()}},
+        "weights": {
+            "items": {
+                "blocks.0.fc1.weight": hashlib.sha256(weight.numpy()).hexdigest(),
+                "blocks.0.qkv.weight[k]": hashlib.sha256(keys.numpy()).hexdigest(),
+            }
+        },
         "vectors": [],
         "hidden": [],
     }
@@ -72,7 +77,7 @@ def test_passes_on_the_right_weights(
     layout: str, golden: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(request.getfixturevalue(layout), golden) == 0
-    assert "34 of 34 agree" in capsys.readouterr().out
+    assert "35 of 35 agree" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("adapter", range(5))
