@@ -33,6 +33,7 @@ class Attention:
 
     name: str
     attend: Attend
+    recordable: bool = False  # works on tensors only, so that a CUDA graph may have it
 
 
 def choose_attention(device: torch.device, dtype: torch.dtype) -> Attention:
@@ -44,8 +45,8 @@ def choose_attention(device: torch.device, dtype: torch.dtype) -> Attention:
     if torch.cuda.get_device_capability(device) < FLASH_CAPABILITY:
         return Attention("sdpa", attend_sdpa)
     if importlib.util.find_spec("flash_attn") is not None:
-        return Attention("flash-attn", _flash_attn())
-    return Attention("torch varlen_attn", _varlen_attn())
+        return Attention("flash-attn", _flash_attn(), recordable=True)
+    return Attention("torch varlen_attn", _varlen_attn(), recordable=True)
 
 
 def attend_on_cpu(q: Tensor, k: Tensor, v: Tensor, batch: PackedBatch) -> Tensor:

@@ -7,6 +7,7 @@
 R rows, S spans, D hidden.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,11 +18,14 @@ from torch import Tensor
 from model.checkpoint import load_encoder
 from model.config import CheckpointError, read_config
 from model.encoder import Encoder
+from model.graphs import Graphs
 from model.packing import PackedBatch, pack
 from model.pooling import mean_over_spans
 from model.rows import Row, Vectors
 from model.tasks import Tasks
 from model.tokenizer import Reading, Tokenizer
+
+log = logging.getLogger("quintet.model")
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Tokens of one forward pass where the caller does not batch by itself: past this, more tokens make
@@ -38,6 +42,7 @@ class Embedder:
         self.device = device
         self.tasks = Tasks(encoder.config)
         self.tokenizer = tokenizer
+        self._graphs: Graphs | None = None
 
     @property
     def dtype(self) -> str:
@@ -51,9 +56,11 @@ class Embedder:
 
     @property
     def device_name(self) -> str:
-        """The device for people: "cpu, 2 threads" or "cuda:0, NVIDIA H200"."""
+        """The device for people: "cpu, 2 threads" or "cuda:0, NVIDIA H200, with CUDA graphs"."""
         if self.device.type == "cuda":
-            return f"{self.device}, {torch.cuda.get_device_name(self.device)}"
+            recorded = "with" if self._graphs else "without"
+            name = torch.cuda.get_device_name(self.device)
+            return f"{self.device}, {name}, {recorded} CUDA graphs"
         return f"{self.device}, {torch.get_num_threads()} threads"
 
     @property
@@ -82,7 +89,23 @@ class Embedder:
 
         On a GPU this returns before the work is done, like any torch operation.
         """
-        return mean_over_spans(self.encoder(batch), batch)
+        hidden = None if self._graphs is None else self._graphs.hidden(batch)
+        return mean_over_spans(self.encoder(batch) if hidden is None else hidden, batch)
+
+    @torch.inference_mode()
+    def warm_up(self) -> None:
+        """Have the first request find everything loaded: kernels, and on a GPU recorded graphs.
+
+        Those belong to the calling thread, which must be the one that calls `forward`.
+        """
+        row = Row.whole(np.zeros(16, np.int32), 0)
+        batch = self.pack([row])
+        self.forward(batch).cpu()
+        if self.device.type == "cuda" and self.encoder.attention.recordable:
+            try:
+                self._graphs = Graphs(self.encoder, batch)
+            except RuntimeError as error:
+                log.error("no CUDA graphs, so short queries are slower: %s", error)  # noqa: TRY400
 
     def embed(self, rows: Sequence[Row], max_batch_tokens: int = DEFAULT_BATCH_TOKENS) -> Vectors:
         """Rows -> vectors (S, D) float32, one for each span, in order, not normalised."""

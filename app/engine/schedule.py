@@ -1,12 +1,15 @@
 """Schedule: which rows go next. A pure policy: no clock, no thread, no await.
 
-Jobs stand in a ring. A batch takes one row of each job in turn, going round until the next row
-does not fit; the following batch goes on from there. So a job of 2,048 rows shares every batch
-with whoever else waits, a newcomer is at most one round away, and nobody waits for ever.
+One half of a batch goes to those who came first: whoever is oldest gets on with half of the device
+at least, so an accepted request is done within twice the time that the queue's bound stands for.
+The other half goes round: every job that waits may place one row in its turn, until the next row
+does not fit; the following batch goes on from there. So a job of 2,048 rows shares every batch with
+whoever else waits, and a newcomer is at most one round away. A row longer than half a batch has its
+turn alone, or with those behind it.
 """
 
-from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections import Counter, OrderedDict, deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 # The link that a job came over, and its number there.
@@ -17,8 +20,7 @@ JobId = tuple[int, int]
 class Plan:
     """The rows of the next batch as (job, index of the row in its job), in order.
 
-    `full` says that rows stayed behind: a newcomer would change whose turn it is, but could not
-    make the batch larger.
+    `full` says that a newcomer would have no row in it.
     """
 
     picks: tuple[tuple[JobId, int], ...]
@@ -31,45 +33,71 @@ class Schedule:
 
     def __init__(self, max_batch_tokens: int) -> None:
         self._max_batch_tokens = max_batch_tokens
-        self._ring: OrderedDict[JobId, deque[tuple[int, int]]] = OrderedDict()  # (row, tokens)
+        self._waiting: dict[JobId, deque[tuple[int, int]]] = {}  # (row, tokens), oldest job first
+        self._ring: OrderedDict[JobId, None] = OrderedDict()
 
     def __bool__(self) -> bool:
-        return bool(self._ring)
+        return bool(self._waiting)
 
     def add(self, job: JobId, row_tokens: Sequence[int]) -> None:
         """A new job, whose rows have these numbers of tokens, joins the ring at its end."""
-        assert job not in self._ring, "a job is added once"
-        self._ring[job] = deque(enumerate(row_tokens))
+        assert job not in self._waiting, "a job is added once"
+        self._waiting[job] = deque(enumerate(row_tokens))
+        self._ring[job] = None
 
     def cancel(self, job: JobId) -> None:
         """The job's waiting rows leave. A job that is gone already is fine."""
+        self._waiting.pop(job, None)
         self._ring.pop(job, None)
 
     def plan(self) -> Plan:
-        """At most `max_batch_tokens` tokens in turns; a row longer than that goes alone."""
+        """At most `max_batch_tokens` tokens; a row longer than that goes alone."""
         picks: list[tuple[JobId, int]] = []
-        tokens, turns = 0, deque(self._ring)
-        taken: dict[JobId, int] = {}
-        while turns:
-            job = turns.popleft()
-            waiting = self._ring[job]
-            row, row_tokens = waiting[taken.get(job, 0)]
-            if picks and tokens + row_tokens > self._max_batch_tokens:
-                return Plan(tuple(picks), tokens, full=True)
+        tokens = 0
+        for job, row, row_tokens in self._oldest():
             picks.append((job, row))
             tokens += row_tokens
-            taken[job] = taken.get(job, 0) + 1
+        turns, rounds, taken = deque(self._ring), 0, Counter(job for job, _ in picks)
+        placed: set[JobId] = set()
+        while turns:
+            job = turns.popleft()
+            waiting = self._waiting[job]
+            if taken[job] == len(waiting):
+                continue  # all of it is among the oldest
+            row, row_tokens = waiting[taken[job]]
+            if picks and tokens + row_tokens > self._max_batch_tokens:
+                return Plan(tuple(picks), tokens, full=not rounds)
+            picks.append((job, row))
+            tokens += row_tokens
+            taken[job] += 1
+            rounds += job in placed
+            placed.add(job)
             if taken[job] < len(waiting):
                 turns.append(job)
-        return Plan(tuple(picks), tokens, full=tokens >= self._max_batch_tokens)
+        return Plan(tuple(picks), tokens, full=tokens >= self._max_batch_tokens and not rounds)
+
+    def _oldest(self) -> Iterator[tuple[JobId, int, int]]:
+        """Job, row, tokens of the half that goes by age; none where it would keep a long row out
+        whose turn it is."""
+        half = self._max_batch_tokens // 2
+        turn = next(iter(self._ring), None)
+        if turn is None or self._waiting[turn][0][1] > half:
+            return
+        tokens = 0
+        for job, waiting in self._waiting.items():
+            for row, row_tokens in waiting:
+                tokens += row_tokens
+                if tokens > half:
+                    return
+                yield job, row, row_tokens
 
     def take(self, plan: Plan) -> None:
         """Remove the rows of a plan made from this state; who was served goes to the ring's end."""
         for job, row in plan.picks:
-            waiting = self._ring[job]
+            waiting = self._waiting[job]
             assert waiting[0][0] == row, "a plan is taken from the state it was made from"
             waiting.popleft()
             if waiting:
                 self._ring.move_to_end(job)
             else:
-                del self._ring[job]
+                self.cancel(job)

@@ -51,10 +51,10 @@ CPU_BATCH_TOKENS = 2048
 GPU_BATCH_TOKENS = 32768
 # The link to the HTTP process that has started the worker.
 FIRST = 0
-# oneDNN keeps what it has prepared for a shape, workspace included, for 1,024 shapes. Batches have
-# ever new numbers of tokens, so that is a gigabyte that is never used again; the shapes of one
-# batch, which all layers share, are some ten.
-_ONEDNN_SHAPES = 64
+# torch and oneDNN each keep what they have prepared for a shape, 0.2 MB, for 1,024 shapes and every
+# kind of product. Batches have ever new numbers of tokens, so that is a gigabyte that is hardly used
+# again; the shapes of one batch, which all layers share, are some ten.
+_PREPARED_SHAPES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,12 +203,14 @@ def main() -> None:
     if not isinstance(start, messages.Start):
         return
     configure_logging(start.log_format)
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(_ONEDNN_SHAPES))
+    for cache in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
+        os.environ.setdefault(cache, str(_PREPARED_SHAPES))
     from model import embedder  # noqa: PLC0415  (torch enters here)
 
     began = time.perf_counter()
     try:
         loaded = embedder.load(Path(start.folder), start.device, start.dtype, start.threads)
+        loaded.warm_up()
     except (CheckpointError, RuntimeError) as error:
         connection.sendall(messages.frame(messages.StartFailed(str(error))))
         return

@@ -35,24 +35,76 @@ def test_every_row_goes_once_in_order_and_no_batch_is_too_large(
         assert sum(jobs[job][row] for job, row in batch) <= limit or len(batch) == 1
 
 
-@given(st.lists(lengths, min_size=2, max_size=6), st.integers(1, 20))
-def test_between_two_rows_of_a_job_everyone_else_has_a_turn(
+@given(st.lists(lengths, min_size=2, max_size=9), st.integers(24, 60))
+def test_half_of_a_batch_goes_by_age_and_the_rest_in_turns(
     jobs: list[list[int]], limit: int
 ) -> None:
+    """No row is longer than half a batch here."""
     schedule = Schedule(limit)
     for number, rows in enumerate(jobs):
         schedule.add(number, rows)
-    picks = [pick for batch in drained(schedule) for pick in batch]
-    left = {number: len(rows) for number, rows in enumerate(jobs)}
-    served_since: dict[int, set[int]] = {}
-    for job, _ in picks:
-        waiting = {other for other, rows in left.items() if rows} - {job}
-        if job in served_since:
-            assert waiting <= served_since[job]
-        left[job] -= 1
-        for others in served_since.values():
-            others.add(job)
-        served_since[job] = set()
+    left, ring = [list(rows) for rows in jobs], list(range(len(jobs)))
+    while schedule:
+        plan = schedule.plan()
+        schedule.take(plan)
+        tokens, by_age, picks = 0, 0, [job for job, _ in plan.picks]
+        for job in sorted(range(len(jobs))):
+            for row in left[job]:
+                if tokens + row > limit // 2:
+                    break
+                assert picks[by_age] == job
+                tokens, by_age = tokens + row, by_age + 1
+            else:
+                continue
+            break
+        for job in picks[:by_age]:
+            left[job].pop(0)
+        turns = picks[by_age:]
+        able = [job for job in ring if left[job]]
+        assert turns[: len(able)] == able[: len(turns)], "each has one turn before any has two"
+        for job in turns:
+            left[job].pop(0)
+        for job in picks:
+            ring.remove(job)
+            ring.append(job)
+
+
+def test_the_oldest_is_done_in_twice_its_time_however_many_come_after_it() -> None:
+    schedule = Schedule(100)
+    schedule.add(0, [10] * 100)  # ten batches, alone
+    for batch in range(20):
+        for number in range(20):
+            schedule.add(1 + 20 * batch + number, [10])
+        plan = schedule.plan()
+        schedule.take(plan)
+        if (0, 99) in plan.picks:
+            break
+    assert batch < 20
+
+
+def test_a_full_plan_is_open_to_a_newcomer_unless_everyone_in_it_had_one_turn() -> None:
+    schedule = Schedule(100)
+    schedule.add(1, [10] * 50)
+    assert not schedule.plan().full
+    for number in range(2, 12):
+        schedule.add(number, [10])
+    assert schedule.plan().full
+    schedule.add(99, [10])
+    assert 99 not in [job for job, _ in schedule.plan().picks]
+
+
+def test_a_long_row_has_its_turn_though_there_are_older_jobs() -> None:
+    schedule = Schedule(100)
+    schedule.add(1, [10] * 100)
+    schedule.add(2, [70])
+    schedule.add(3, [500])
+    seen = []
+    while schedule:
+        plan = schedule.plan()
+        schedule.take(plan)
+        seen.append({job for job, _ in plan.picks})
+    assert {3} in seen[:4]
+    assert any(2 in jobs for jobs in seen[:3])
 
 
 def test_a_newcomer_is_in_the_next_batch_however_many_rows_wait() -> None:

@@ -1,8 +1,7 @@
 """Twice as much as the service can do: it goes on doing what it can, and says no to the rest.
 
-Requests take turns by inputs, so one with a single text waits for about one turn of all others and
-one with sixteen for sixteen turns, in which later ones overtake it. The queue's size bounds both,
-the first by the time that the queue takes, the second by a multiple of it.
+Half of each batch goes by age and half in turns: a single text is answered within the time that the
+queue stands for, and whatever was accepted within twice that.
 """
 
 import asyncio
@@ -21,7 +20,7 @@ WAIT_S = 2.0
 OVERLOAD_S = 60.0
 # A single short text has no more.
 SHORT_TOKENS = 60
-LONGEST_S = 6 * WAIT_S
+LONGEST_S = 2 * WAIT_S
 # Clients that are enough to keep the worker busy and the queue short.
 CLIENTS = 8
 
