@@ -1,6 +1,6 @@
 # make serve    install what is missing and serve on 127.0.0.1:8080; EMBED_* variables are honoured
 # make test     every check: lint, types, import contracts, tests
-# make bench    the encoder beside the machine's matrix products
+# make bench    the encoder beside the machine's matrix products, the service beside the encoder
 # make test-browser    the playground in Chromium (Debian: apt install chromium)
 # make soak    ten minutes of mixed load, or SOAK_SECONDS=...: nothing leaks, no vector is wrong
 # make test-clients    other projects' clients, in an environment of their own (needs node and npm)
@@ -23,6 +23,7 @@ test: lint
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench.bench_model
+	$(BIN)/python -m tests.bench.bench_service
 
 test-browser: $(VENV)/.dev
 	$(BIN)/pytest -m browser tests/browser

@@ -5,7 +5,7 @@
    `body_timeout_s` later: else 408, or just the end where an answer is out already. Headers that
    go on past MAX_HEAD_BYTES are answered 431; httptools would gather them until memory ends.
 3. An answer must be taken: when no byte of it moves, the connection is cut after `send_timeout_s`
-   at most. So a caller who never reads holds back neither memory nor the drain.
+   at most.
 4. At most `max_connections` are open. One more makes the oldest that has no request under way give
    way; where each has one, the newcomer is answered 503 with Retry-After.
 """

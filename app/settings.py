@@ -122,8 +122,7 @@ class Settings(BaseSettings):
     send_timeout_s: float = Field(
         20.0,
         gt=0,
-        description="Seconds after which a caller who reads nothing of its answer is cut off. With "
-        "EMBED_BODY_TIMEOUT_S it bounds how long a slow caller can hold back the drain.",
+        description="Seconds after which a caller who reads nothing of its answer is cut off.",
     )
     max_document_tokens: int = Field(
         131_072,

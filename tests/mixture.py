@@ -16,7 +16,7 @@ import numpy as np
 import orjson
 
 from tests.checkpoints import TASKS
-from tests.load import OK, Answer, Request, post
+from tests.exchange import OK, Answer, Request, post
 
 WRONG = "wrong vector"
 # House promise: a row has the same vector alone and in any batch, in bfloat16.

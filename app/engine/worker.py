@@ -52,8 +52,8 @@ GPU_BATCH_TOKENS = 32768
 # The link to the HTTP process that has started the worker.
 FIRST = 0
 # torch and oneDNN each keep what they have prepared for a shape, 0.2 MB, for 1,024 shapes and every
-# kind of product. Batches have ever new numbers of tokens, so that is a gigabyte that is hardly used
-# again; the shapes of one batch, which all layers share, are some ten.
+# kind of product. Batches have ever new numbers of tokens, so that is a gigabyte hardly used again;
+# the shapes of one batch, which all layers share, are some ten.
 _PREPARED_SHAPES = 64
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from model.tasks import Task
 from model.tokenizer import Tokenizer
 from tests.checkpoints import TASKS
-from tests.load import MakeRequest, post
+from tests.exchange import post
+from tests.load import MakeRequest
 
 WORDS = sorted(set(re.findall(r"[A-Za-z]+", (Path(__file__).parents[2] / "README.md").read_text())))
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.load import OK, MakeRequest, Request, post, under_load
+from tests.exchange import OK, Request, post
+from tests.load import MakeRequest, under_load
 from tests.operations.conftest import PATIENCE
 from tests.operations.wire import connect, read_to_end, statuses
 from tests.server import Service, running

@@ -10,7 +10,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from tests.load import get, post, under_load
+from tests.exchange import get, post
+from tests.load import under_load
 from tests.operations.wire import connect, read_to_end, seconds_until_closed, statuses, talk
 from tests.server import Service, running
 

@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from tests.load import OK, Outcome, closed_loop, open_loop
+from tests.exchange import OK
+from tests.load import Outcome, closed_loop, open_loop
 from tests.mixture import Mixture, bodies
 from tests.server import running
 

@@ -14,7 +14,8 @@ import numpy as np
 import psutil
 import pytest
 
-from tests.load import OK, Answer, Request, get, post, under_load
+from tests.exchange import OK, Answer, Request, get, post
+from tests.load import under_load
 from tests.mixture import Mixture, bodies
 from tests.operations.wire import connect
 from tests.server import Service, running
