@@ -35,6 +35,7 @@ def filled(batch: PackedBatch, tokens: int) -> PackedBatch:
     has = len(batch.token_ids)
     missing, rows = tokens - has, tokens // _SHORTEST_ROW + 1
     assert missing >= 0, f"a batch of {has} tokens does not fit into {tokens}"
+    assert len(batch.row_starts) <= rows + 1, "a row has at least its two special tokens"
     starts = F.pad(batch.row_starts, (0, rows + 1 - len(batch.row_starts)), value=tokens)
     more = (EqualRows(has, 1, missing),) if missing else ()
     return replace(
