@@ -58,6 +58,12 @@ class Server(uvicorn.Server):
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the port, answer what is accepted, end the engine."""
+        await super().shutdown(sockets)
+        if self.lifespan.should_exit:  # it says "failed" in the log, and goes on as if it had not
+            self.exit_code = 1
+
     def on_ready(self) -> None:
         """A worker is ready: tell where."""
         address, port = self.servers[0].sockets[0].getsockname()[:2]

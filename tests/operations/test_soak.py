@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import numpy as np
 import psutil
 import pytest
 
@@ -51,11 +50,15 @@ class Watched:
         self.threads.append(self.process.num_threads())
 
     def growth(self) -> float:
-        """Bytes by which a straight line through its memory rises after the warm-up."""
-        first = int(WARM_UP * len(self.times))
-        times, own = np.array(self.times[first:]), np.array(self.own[first:], float)
-        slope: float = np.polyfit(times - times[0], own, 1)[0]
-        return slope * float(times[-1] - times[0])
+        """Bytes by which its memory between requests rises: the least of the last third of the
+        samples after the warm-up against the least of the first third.
+
+        What a batch needs comes and goes, a hundred megabytes of it, and a sample may fall into
+        one; what leaks is there in every sample.
+        """
+        own = self.own[int(WARM_UP * len(self.own)) :]
+        third = len(own) // 3
+        return min(own[-third:]) - min(own[:third])
 
     def report(self) -> str:
         return (
