@@ -38,13 +38,11 @@ class Watched:
 
     name: str
     process: psutil.Process
-    times: list[float] = field(default_factory=list)
     own: list[int] = field(default_factory=list)
     files: list[int] = field(default_factory=list)
     threads: list[int] = field(default_factory=list)
 
     def look(self) -> None:
-        self.times.append(time.monotonic())
         self.own.append(self.process.memory_full_info().uss)
         self.files.append(self.process.num_fds())
         self.threads.append(self.process.num_threads())
