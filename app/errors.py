@@ -30,6 +30,9 @@ QuintetError
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
+# SDKs give up at once when Retry-After is longer.
+LONGEST_RETRY_S = 120
+
 
 @dataclass(frozen=True, slots=True)
 class FieldError:

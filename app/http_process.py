@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from app.engine import messages
-from app.engine.client import EngineClient, Peer
+from app.engine.client import Peer
 from app.engine.place import Place
 from app.engine.supervisor import STREAM_BYTES, attached
 from app.logs import configure_logging
@@ -31,7 +31,6 @@ class FurtherServer(Server):
 
     number: int
     control: socket.socket
-    engine: EngineClient
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen."""
@@ -74,7 +73,7 @@ class FurtherServer(Server):
             return
         started = await messages.read_from_worker(reader)
         if isinstance(started, messages.Started):
-            with attached(Peer(word.worker, started, reader, writer), self.engine) as link:
+            with attached(Peer(word.worker, started, reader, writer), self._served.engine) as link:
                 self._linked.set()
                 log.info("HTTP process %d is linked to worker %d", self.number, word.worker)
                 await link.collect()
@@ -90,7 +89,6 @@ def main() -> int:
     server = FurtherServer(settings, app)
     server.number = int(number)
     server.control = socket.socket(fileno=int(control))
-    server.engine = app.state.served.engine
     server.run(sockets=[socket.socket(fileno=int(listener))])
     return server.exit_code
 

@@ -19,7 +19,7 @@ from limits import RateLimitItemPerMinute
 from limits.aio.storage.base import SlidingWindowCounterSupport
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
-from app.errors import RequestError, TokenLimitError
+from app.errors import LONGEST_RETRY_S, RequestError, TokenLimitError
 from app.metrics import Metrics
 from app.settings import Settings
 from app.store import Leases, Store, StoreAwayError, store_of
@@ -27,8 +27,6 @@ from app.store import Leases, Store, StoreAwayError, store_of
 log = logging.getLogger("quintet.limits")
 
 MINUTE_S = 60
-# SDKs give up at once when Retry-After is longer.
-LONGEST_RETRY_S = 120
 # Redis is left alone for so long when it did not answer, so that callers do not wait for it.
 _REST_S = 2.0
 

@@ -57,8 +57,7 @@ def create_app(settings: Settings, place: Place = FIRST_AND_ONLY) -> FastAPI:
     metrics.queue_tokens_limit.set(settings.max_queue_tokens * len(settings.devices))
     queues = place.queues(len(settings.devices))
     limits = Limits(settings.max_queue_tokens, settings.request_timeout_s)
-    first = place.process == 0
-    engine = EngineClient(limits, config.hidden_size, queues, metrics, first=first)
+    engine = EngineClient(limits, config.hidden_size, queues, metrics, first=place.first)
     app = FastAPI(
         title="Quintet",
         version=__version__,
@@ -99,7 +98,7 @@ def _lifespan(
         served: Served = app.state.served
         async with contextlib.AsyncExitStack() as running:
             await running.enter_async_context(contextlib.aclosing(callers))
-            if place.process == 0:
+            if place.first:
                 await running.enter_async_context(_engine(app, settings, folder, config, place))
             yield
         if served.tracing:

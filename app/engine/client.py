@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from app.engine import messages
 from app.engine.queues import Queues
 from app.errors import (
+    LONGEST_RETRY_S,
     DeadlineError,
     ForwardError,
     NotReadyError,
@@ -30,8 +31,6 @@ from model.rows import Row, Vectors
 
 log = logging.getLogger("quintet.engine")
 
-# SDKs give up at once when Retry-After is longer.
-LONGEST_RETRY_S = 120
 # Weight of the newest batch in the running mean of tokens per second.
 _RATE_WEIGHT = 0.1
 

@@ -23,6 +23,11 @@ class Place:
     process: int = 0
     folder: Path | None = None
 
+    @property
+    def first(self) -> bool:
+        """Whether this process starts the others and the workers."""
+        return self.process == 0
+
     def queues(self, workers: int) -> Queues:
         """The tokens that wait for each worker."""
         return Queues(workers, self.process, self.folder and self.folder / "queues")
