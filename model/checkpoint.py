@@ -3,6 +3,7 @@
 n adapters, r rank, V vocabulary, D hidden, I intermediate.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -34,6 +35,20 @@ THEN: dict[str, Literal["nothing", "gelu", "residual"]] = {
     "fc1": "gelu",
     "fc2": "residual",
 }
+
+
+def block_linears(block: str, config: EncoderConfig) -> Iterator[tuple[str, Name, tuple[int, int]]]:
+    """The linear layers of a block `layers.N`: own name, published names, the weight's shape."""
+    width, inner = config.hidden_size, config.intermediate_size
+    shapes = {
+        "qkv": (3 * width, width),
+        "out": (width, width),
+        "fc1": (inner, width),
+        "fc2": (width, inner),
+    }
+    for own, (original, peft) in BLOCK_LINEARS.items():
+        full = Name(f"encoder.{block}.{original}", tuple(f"{block}.{part}" for part in peft))
+        yield own, full, shapes[own]
 
 
 def load_encoder(
@@ -93,17 +108,10 @@ class _Assembly:
         return torch.cat([base + corrections, base])
 
     def _block(self, name: str) -> Block:
-        width, inner = self.config.hidden_size, self.config.intermediate_size
-        shapes = {
-            "qkv": (3 * width, width),
-            "out": (width, width),
-            "fc1": (inner, width),
-            "fc2": (width, inner),
+        linears = {
+            own: self._linear(own, full, shape)
+            for own, full, shape in block_linears(name, self.config)
         }
-        linears = {}
-        for own, (original, peft) in BLOCK_LINEARS.items():
-            full = Name(f"encoder.{name}.{original}", tuple(f"{name}.{part}" for part in peft))
-            linears[own] = self._linear(own, full, shapes[own])
         norms = {own: self._norm(f"encoder.{name}.{own}") for own in ("norm1", "norm2")}
         return Block(linears, norms)
 

@@ -79,6 +79,15 @@ def read_config(folder: Path) -> EncoderConfig:
         raise CheckpointError(f"{path} is not valid JSON: {error}") from None
     if not isinstance(fields, dict):
         raise CheckpointError(f"{path} must hold an object.")
+    return checked_config(fields)
+
+
+def checked_config(fields: dict[str, Any]) -> EncoderConfig:
+    """What the fields of a config.json say.
+
+    Raises:
+        CheckpointError: a field is missing, or asks for something that is not computed.
+    """
     _refuse_what_is_not_computed(fields)
     config = EncoderConfig(
         vocab_size=_positive(fields, "vocab_size"),

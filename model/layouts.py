@@ -57,6 +57,7 @@ class Lora:
 class Layout(Protocol):
     """The tensors of a checkpoint by module; `scale` is alpha / rank."""
 
+    rank: int
     scale: float
 
     def has(self, name: Name) -> bool:
@@ -101,7 +102,7 @@ class OriginalLayout:
         if config.lora_rank is None or config.lora_alpha is None:
             raise CheckpointError("config.json does not say lora_rank and lora_alpha.")
         self.scale = config.lora_alpha / config.lora_rank
-        self._rank, self._adapters = config.lora_rank, len(config.tasks)
+        self.rank, self._adapters = config.lora_rank, len(config.tasks)
         self._tensors = tensors
 
     def has(self, name: Name) -> bool:
@@ -114,10 +115,10 @@ class OriginalLayout:
         return self._tensors.take(key, (size,))
 
     def lora(self, name: Name, shape: tuple[int, int]) -> Lora:
-        return self._stacked(name, (self._rank, shape[1]), (shape[0], self._rank))
+        return self._stacked(name, (self.rank, shape[1]), (shape[0], self.rank))
 
     def embedding_lora(self, name: Name, shape: tuple[int, int]) -> Lora:
-        return self._stacked(name, (shape[0], self._rank), (self._rank, shape[1]))
+        return self._stacked(name, (shape[0], self.rank), (self.rank, shape[1]))
 
     def _stacked(self, name: Name, a: tuple[int, int], b: tuple[int, int]) -> Lora:
         key = f"{name.base}.parametrizations.weight.0.lora_"
@@ -141,7 +142,7 @@ class HfLayout:
                 f"{folder} has neither adapters among its weights (the original layout) nor the "
                 f"adapter folders {', '.join(missing)} (the -hf layout)."
             )
-        self._rank, self.scale = _rank_and_scale(folders, config)
+        self.rank, self.scale = _rank_and_scale(folders, config)
         self._base = base
         self._adapters = [
             TensorFiles([path / "adapter_model.safetensors"], ("base_model.model.", "roberta."))
@@ -164,16 +165,16 @@ class HfLayout:
     def _part(self, part: str, shape: tuple[int, int]) -> Lora:
         key = f"{part}.lora_"
         return Lora(
-            self._stacked(key + "A.weight", (self._rank, shape[1])),
-            self._stacked(key + "B.weight", (shape[0], self._rank)),
+            self._stacked(key + "A.weight", (self.rank, shape[1])),
+            self._stacked(key + "B.weight", (shape[0], self.rank)),
         )
 
     def embedding_lora(self, name: Name, shape: tuple[int, int]) -> Lora:
         """PEFT keeps both matrices of an embedding transposed."""
         key = f"{name.peft[0]}.lora_embedding_"
         return Lora(
-            self._stacked(key + "A", (self._rank, shape[0])).mT,
-            self._stacked(key + "B", (shape[1], self._rank)).mT,
+            self._stacked(key + "A", (self.rank, shape[0])).mT,
+            self._stacked(key + "B", (shape[1], self.rank)).mT,
         )
 
     def _stacked(self, key: str, shape: tuple[int, int]) -> Tensor:

@@ -1,0 +1,1 @@
+"""Training: losses, the student, export, and the adapter command."""
