@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
 
 import transformers
@@ -22,7 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, (module, what) in COMMANDS.items():
         module.add_arguments(commands.add_parser(name, help=what, description=what))
     options = parser.parse_args(arguments)
-    # The commands have bars of their own.
+    # The commands have bars of their own. PEFT asks transformers for a name that is going away.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:

@@ -30,6 +30,8 @@ from model.training.student import Student
 from model.training.teaching import Teaching, Wish, teaching_of
 
 _WARM_UP = 0.1
+# What is held out where nothing is said: this part, but about so many records at most.
+_SHARE, _MOST_VALIDATED = 0.1, 500
 # How often a run validates where nothing is said.
 _VALIDATIONS = 20
 # Options that are no settings: where a run is written, and what stands there by another name.
@@ -51,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--instruction", help="what a new task puts in front of each text; default: nothing")
     add("--start", help="task whose adapter to start from, or `none`; default: the task's own")
     add("--validation", type=Path, help="file to validate with; default: a part of --data")
-    add("--validation-share", type=_share, default=0.1, help="that part (default: %(default)s)")
+    add("--validation-share", type=_share, help="that part; default: .1, at most 500 records")
     add("--batch-size", type=_positive, default=64, help="records a step (default: %(default)s)")
     add("--epochs", type=_positive, default=10, help="at most (default: %(default)s)")
     add("--max-steps", type=_positive, help="at most; default: what the epochs have")
@@ -101,7 +103,8 @@ def run(options: argparse.Namespace) -> None:
 def _parts(options: argparse.Namespace, examples: Examples) -> Split:
     if options.validation is not None:
         return apart(examples, read_examples(options.validation))
-    return split(examples, options.validation_share, options.seed)
+    share = options.validation_share or min(_SHARE, _MOST_VALIDATED / len(examples))
+    return split(examples, share, options.seed)
 
 
 def _plan(options: argparse.Namespace, schedule: Schedule, accelerator: Accelerator) -> Plan:

@@ -21,8 +21,9 @@ _FEWEST = 2
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Records to learn from and records to validate with; no text is in both. `dropped` records
-    share a text with validation and are in neither."""
+    """Records to learn from and records to validate with; no text is in both, but for negatives,
+    which are often other records' positives. `dropped` records share a text with validation and are
+    in neither."""
 
     training: Examples
     validation: Examples
@@ -40,12 +41,7 @@ def split(examples: Examples, share: float, seed: int) -> Split:
     """
     column = examples.columns[1 if examples.kind in (PAIRS, TRIPLES) else 0]
     held = [index for index, text in enumerate(column) if _draw(text, seed) < share]
-    texts = {side[index] for side in examples.columns for index in held}
-    kept = [
-        index
-        for index in range(len(examples))
-        if not any(side[index] in texts for side in examples.columns)
-    ]
+    kept = _without(examples, examples.only(held))
     return checked(
         Split(examples.only(kept), examples.only(held), len(examples) - len(kept) - len(held))
     )
@@ -61,12 +57,7 @@ def apart(training: Examples, validation: Examples) -> Split:
         raise DataError(
             f"the validation file has {validation.kind}, the training file {training.kind}."
         )
-    texts = {text for side in validation.columns for text in side}
-    kept = [
-        index
-        for index in range(len(training))
-        if not any(side[index] in texts for side in training.columns)
-    ]
+    kept = _without(training, validation)
     return checked(Split(training.only(kept), validation, len(training) - len(kept)))
 
 
@@ -129,6 +120,16 @@ class Schedule:
             self._epoch = epoch
             self._batches = epoch_of(self._examples, self._size, [self._seed, epoch])
         return self._examples.only(self._batches[at])
+
+
+def _without(examples: Examples, others: Examples) -> list[int]:
+    """The records that share no text with the others, whatever the negatives are."""
+    texts = {text for column in others.columns[:2] for text in column}
+    return [
+        index
+        for index in range(len(examples))
+        if not any(column[index] in texts for column in examples.columns[:2])
+    ]
 
 
 def _draw(text: str, seed: int) -> float:
