@@ -84,6 +84,10 @@ class Student(nn.Module):
         self._thaw()
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
+    def is_taught(self, task: str) -> bool:
+        """Whether gradients reach that task's adapter."""
+        return task in self._taught
+
     def checkpoint_activations(self) -> None:
         """Keep no activations inside blocks: compute them again on the way back.
 

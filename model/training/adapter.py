@@ -1,0 +1,197 @@
+"""`python -m model.training adapter`: teach one task on data of one's own.
+
+The base stays as it is. What is written is a whole checkpoint in the -hf layout, which the service
+serves: the base's tensors and the other tasks' adapters are copied, the taught one is new.
+
+Exit status: 0 done, 2 wrong input (a sentence says what), 130 interrupted.
+"""
+
+import argparse
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from model.config import checked_config, read_config
+from model.sources import locate
+from model.tasks import Tasks
+from model.tokenizer import Tokenizer
+from model.training import weights
+from model.training.batches import Schedule, Split, apart, epoch_of, split
+from model.training.data import Examples, read_examples
+from model.training.export import write_hf
+from model.training.loop import Loop, Plan, Progress
+from model.training.objective import Objective
+from model.training.run import Run
+from model.training.student import Student
+from model.training.teaching import Teaching, Wish, teaching_of
+
+_WARM_UP = 0.1
+# What is held out where nothing is said: this part, but about so many records at most.
+_SHARE, _MOST_VALIDATED = 0.1, 500
+# How often a run validates where nothing is said.
+_VALIDATIONS = 20
+# Options that are no settings: where a run is written, and what stands there by another name.
+_NOT_SETTINGS = ("out", "command", "base", "revision", "data", "validation", "mixed_precision")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `run` reads."""
+    add = parser.add_argument
+    add("--base", required=True, help="checkpoint: a folder, a hub id or quintet-mini")
+    add("--revision", help="commit, tag or branch of a hub id")
+    add(
+        "--task",
+        required=True,
+        help="a task of the base, a new name, or `retrieval` for queries and passages together",
+    )
+    add("--data", required=True, type=Path, help=".jsonl, also .xz or .gz; see the README")
+    add("--out", required=True, type=Path, help="folder to write; an interrupted run goes on")
+    add("--instruction", help="what a new task puts in front of each text; default: nothing")
+    add("--start", help="task whose adapter to start from, or `none`; default: the task's own")
+    add("--validation", type=Path, help="file to validate with; default: a part of --data")
+    add("--validation-share", type=_share, help="that part; default: .1, at most 500 records")
+    add("--batch-size", type=_positive, default=64, help="records a step (default: %(default)s)")
+    add("--epochs", type=_positive, default=10, help="at most (default: %(default)s)")
+    add("--max-steps", type=_positive, help="at most; default: what the epochs have")
+    add("--learning-rate", type=_rate, default=1e-3, help="its peak (default: %(default)s)")
+    add("--temperature", type=_rate, default=0.05, help="of the loss (default: %(default)s)")
+    add("--max-tokens", type=_positive, default=512, help="of a text (default: %(default)s)")
+    add("--validate-every", type=_positive, help="steps; default: a twentieth of all")
+    add("--patience", type=_positive, default=4, help="validations without a new best, 4")
+    add("--seed", type=int, default=0, help="default: %(default)s")
+    add("--checkpointing", action="store_true", help="less memory, a third more time")
+    add("--mixed-precision", choices=("no", "bf16"), help="default: accelerate's configuration")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Teach, and write the checkpoint.
+
+    Raises:
+        TrainingError, CheckpointError: the input is not what it must be; the sentence says how.
+    """
+    folder = locate(options.base, options.revision)
+    config = read_config(folder)
+    examples = read_examples(options.data)
+    wish = Wish(options.task, options.instruction, options.start)
+    teaching = teaching_of(wish, config, examples.kind)
+    parts = _parts(options, examples)
+    accelerator = Accelerator(mixed_precision=options.mixed_precision)
+    schedule = Schedule(parts.training, options.batch_size, options.seed)
+    plan = _plan(options, schedule, accelerator)
+    own = Run(options.out)
+    if accelerator.is_main_process:
+        own.claim(_settings(options, folder, accelerator))
+        _say(teaching, parts, plan)
+    accelerator.wait_for_everyone()
+    objective = _objective(options, folder, teaching)
+    validation = [
+        parts.validation.only(batch)
+        for batch in epoch_of(parts.validation, options.batch_size, [options.seed, 0, 1])
+    ]
+    progress = Loop(objective, plan, own, accelerator).run(schedule, validation)
+    if accelerator.is_main_process:
+        _write(options.out, folder, teaching, objective.student)
+        own.finish()
+        _report(options.out, teaching, progress)
+    accelerator.wait_for_everyone()
+
+
+def _parts(options: argparse.Namespace, examples: Examples) -> Split:
+    if options.validation is not None:
+        return apart(examples, read_examples(options.validation))
+    share = options.validation_share or min(_SHARE, _MOST_VALIDATED / len(examples))
+    return split(examples, share, options.seed)
+
+
+def _plan(options: argparse.Namespace, schedule: Schedule, accelerator: Accelerator) -> Plan:
+    steps = max(1, schedule.per_epoch * options.epochs // accelerator.num_processes)
+    steps = min(steps, options.max_steps or steps)
+    return Plan(
+        steps=steps,
+        learning_rate=options.learning_rate,
+        warm_up=_WARM_UP,
+        validate_every=options.validate_every or max(1, steps // _VALIDATIONS),
+        patience=options.patience,
+    )
+
+
+def _settings(
+    options: argparse.Namespace, folder: Path, accelerator: Accelerator
+) -> dict[str, Any]:
+    """What the weights depend on; a run goes on only with the same."""
+    said = {name: value for name, value in vars(options).items() if name not in _NOT_SETTINGS}
+    files = {"data": options.data, "validation": options.validation}
+    read = {name: _digest(path) for name, path in files.items() if path is not None}
+    surroundings = {"base": str(folder), "processes": accelerator.num_processes}
+    return {**said, **surroundings, **read, "precision": accelerator.mixed_precision}
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return f"{path.name}, sha256 {hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def _objective(options: argparse.Namespace, folder: Path, teaching: Teaching) -> Objective:
+    """The student with the adapters that are needed, and the loss that teaches it."""
+    base = weights.read(folder)
+    torch.manual_seed(options.seed)
+    student = Student.of(base, ())
+    for task, start in teaching.starts.items():
+        student.add(task, None if start is None else base.adapters[start])
+    student.teach(*teaching.taught)
+    if options.checkpointing:
+        student.checkpoint_activations()
+    shape = replace(base.config, max_tokens=min(options.max_tokens, base.config.max_tokens))
+    named = checked_config({**base.fields, **teaching.fields})
+    reader = Tokenizer(folder, shape), Tasks(named)
+    return Objective(student, reader, teaching.sides, options.temperature)
+
+
+def _write(out: Path, folder: Path, teaching: Teaching, student: Student) -> None:
+    """The base again, which was not kept beside its float32 twin, with the new adapters."""
+    base = weights.read(folder)
+    adapters = {**base.adapters, **{task: student.adapter(task) for task in teaching.taught}}
+    whole = weights.Weights({**base.fields, **teaching.fields}, base.base, adapters)
+    write_hf(out, whole, folder / "tokenizer.json")
+
+
+def _say(teaching: Teaching, parts: Split, plan: Plan) -> None:
+    print(
+        f"teaching {' and '.join(teaching.taught)} on {len(parts.training)} {parts.training.kind}, "
+        f"at most {plan.steps} steps; {len(parts.validation)} are for validation"
+        + (f", {parts.dropped} that share a text with those are left out" if parts.dropped else ""),
+        flush=True,
+    )
+
+
+def _report(out: Path, teaching: Teaching, progress: Progress) -> None:
+    print(
+        f"validation loss {progress.first:.3f} before, {progress.best:.3f} at step "
+        f"{progress.best_step} of {progress.step}, which is what was written to {out}"
+    )
+    print(f"serve it: EMBED_MODEL={out} make serve; the task is {', '.join(teaching.taught)}")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return number
+
+
+def _rate(text: str) -> float:
+    number = float(text)
+    if not number > 0:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return number
+
+
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 < number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return number

@@ -1,0 +1,138 @@
+"""Batches: which records are held out for validation, and which are read together, and when.
+
+Everything here is a pure function of records, seed and number, so that an interrupted run goes on
+with the very batches that it would have had.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from model.training.data import LABELLED, PAIRS, TRIPLES, Examples
+from model.training.errors import DataError
+
+# Texts of one label that stand together in a batch; without any the batch teaches nothing.
+PER_LABEL = 4
+_FEWEST = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Records to learn from and records to validate with; no text is in both, but for negatives,
+    which are often other records' positives. `dropped` records share a text with validation and are
+    in neither."""
+
+    training: Examples
+    validation: Examples
+    dropped: int
+
+
+def split(examples: Examples, share: float, seed: int) -> Split:
+    """Hold out about `share` of the texts: by a hash, whatever the order of the file.
+
+    Of pairs and triples all records of one positive go to the same side, else those of one first
+    text.
+
+    Raises:
+        DataError: fewer than two records are left on a side.
+    """
+    column = examples.columns[1 if examples.kind in (PAIRS, TRIPLES) else 0]
+    held = [index for index, text in enumerate(column) if _draw(text, seed) < share]
+    kept = _without(examples, examples.only(held))
+    return checked(
+        Split(examples.only(kept), examples.only(held), len(examples) - len(kept) - len(held))
+    )
+
+
+def apart(training: Examples, validation: Examples) -> Split:
+    """The same for a validation file of one's own: training records that share a text go.
+
+    Raises:
+        DataError: the files are of different kinds, or fewer than two records are left on a side.
+    """
+    if training.kind != validation.kind:
+        raise DataError(
+            f"the validation file has {validation.kind}, the training file {training.kind}."
+        )
+    kept = _without(training, validation)
+    return checked(Split(training.only(kept), validation, len(training) - len(kept)))
+
+
+def checked(parts: Split) -> Split:
+    """The same split.
+
+    Raises:
+        DataError: nothing can be learned from it, or nothing validated.
+    """
+    for name, part in (("to learn from", parts.training), ("for validation", parts.validation)):
+        if len(part) < _FEWEST:
+            raise DataError(
+                f"{len(part)} records are left {name}, after {parts.dropped} that share a text "
+                f"with validation were dropped; at least {_FEWEST} are needed."
+            )
+        if part.values and len(set(part.values)) < _FEWEST:
+            what = "label" if part.kind == LABELLED else "score"
+            raise DataError(f"all records {name} have the same {what}; nothing tells them apart.")
+        if part.kind == LABELLED and len(set(part.values)) == len(part):
+            raise DataError(f"no two records {name} have the same label.")
+    return parts
+
+
+def epoch_of(examples: Examples, batch_size: int, seed: Sequence[int]) -> list[list[int]]:
+    """The batches of one epoch, in an order of its own: record indices.
+
+    Batches are full; what is left over is left out, another time something else. Labelled texts
+    come in groups of one label.
+    """
+    random = np.random.default_rng(seed)
+    order = [int(index) for index in random.permutation(len(examples))]
+    if examples.kind == LABELLED:
+        by_label: dict[float | str, list[int]] = defaultdict(list)
+        for index in order:
+            by_label[examples.values[index]].append(index)
+        groups = [
+            group[start : start + PER_LABEL]
+            for _, group in sorted(by_label.items())
+            for start in range(0, len(group), PER_LABEL)
+        ]
+        order = [index for at in random.permutation(len(groups)) for index in groups[at]]
+    return [
+        order[start : start + batch_size]
+        for start in range(0, max(1, len(order) - batch_size + 1), batch_size)
+    ]
+
+
+class Schedule:
+    """The batches of a run, by number."""
+
+    def __init__(self, examples: Examples, batch_size: int, seed: int) -> None:
+        self._examples, self._size, self._seed = examples, batch_size, seed
+        self._epoch, self._batches = 0, epoch_of(examples, batch_size, [seed, 0])
+        self.per_epoch = len(self._batches)
+
+    def batch(self, number: int) -> Examples:
+        """The records of batch 0, 1, ..."""
+        epoch, at = divmod(number, self.per_epoch)
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._batches = epoch_of(self._examples, self._size, [self._seed, epoch])
+        return self._examples.only(self._batches[at])
+
+
+def _without(examples: Examples, others: Examples) -> list[int]:
+    """The records that share no text with the others, whatever the negatives are."""
+    texts = {text for column in others.columns[:2] for text in column}
+    return [
+        index
+        for index in range(len(examples))
+        if not any(column[index] in texts for column in examples.columns[:2])
+    ]
+
+
+def _draw(text: str, seed: int) -> float:
+    """A number in [0, 1) that depends on the text and the seed alone."""
+    digest = hashlib.blake2b(text.encode(), digest_size=8, salt=seed.to_bytes(8, "big")).digest()
+    return float(int.from_bytes(digest, "big") / 2**64)

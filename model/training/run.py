@@ -1,0 +1,101 @@
+"""Run: the folder of a training that may be interrupted at any point and goes on where it was.
+
+OUT/training/settings.json   what was asked for; only the same goes on
+OUT/training/log.jsonl       the curve: a line for each step and each validation
+OUT/training/state.pt        everything the next step depends on; gone when the run is done
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model.training.errors import TrainingError
+
+
+class Run:
+    """The folder of one run. One process writes; others may read the state."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self._own = out / "training"
+        self._settings = self._own / "settings.json"
+        self._log = self._own / "log.jsonl"
+        self._state = self._own / "state.pt"
+
+    def claim(self, settings: Mapping[str, Any]) -> None:
+        """Take an empty folder, or this run's own after an interruption.
+
+        Raises:
+            TrainingError: the folder has something else; nothing in it is touched.
+        """
+        if self.out.exists() and not self.out.is_dir():
+            raise TrainingError(f"{self.out} is a file; name a new folder.")
+        if not self._settings.is_file():
+            there = [path.name for path in self.out.glob("*") if path != self._own]
+            if there:
+                raise TrainingError(
+                    f"{self.out} is not empty ({there[0]}) and not an interrupted run; name a new "
+                    "folder."
+                )
+            self._own.mkdir(parents=True, exist_ok=True)
+            _write(self._settings, json.dumps(dict(settings), indent=1).encode())
+            return
+        before = json.loads(self._settings.read_text(encoding="utf-8"))
+        if self.done:
+            raise TrainingError(f"{self.out} has a finished run; name a new folder.")
+        for name in sorted(before.keys() | settings.keys()):
+            if before.get(name) != settings.get(name):
+                raise TrainingError(
+                    f"{self.out} has an interrupted run with {name} {before.get(name)!r}, not "
+                    f"{settings.get(name)!r}; say the same to go on, or name a new folder."
+                )
+
+    @property
+    def done(self) -> bool:
+        """Whether the run is over: its checkpoint is there, and its state is not any more."""
+        return (self.out / "config.json").is_file() and not self._state.is_file()
+
+    def load(self) -> dict[str, Any] | None:
+        """The state that was saved last, on the CPU; None at the very start."""
+        if not self._state.is_file():
+            return None
+        state: dict[str, Any] = torch.load(self._state, map_location="cpu", weights_only=True)
+        return state
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Put a state in the place of the last one, at once or not at all."""
+        new = self._state.with_suffix(".new")
+        torch.save(dict(state), new)
+        new.replace(self._state)
+
+    def finish(self) -> None:
+        """Forget the state: the run's outcome is written."""
+        self._state.unlink(missing_ok=True)
+
+    def rewind(self, step: int) -> None:
+        """Forget what was logged after that step; it will be done, and logged, again."""
+        kept = []
+        for line in self._log.read_text("utf-8").splitlines() if self._log.is_file() else ():
+            try:
+                fields = json.loads(line)
+            except ValueError:  # cut short by the interruption
+                break
+            if fields["step"] > step:
+                break
+            kept.append(line + "\n")
+        _write(self._log, "".join(kept).encode())
+
+    def log(self, **fields: float) -> None:
+        """Add a line to the log; it has the field step."""
+        with self._log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(fields) + "\n")
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Put a file there at once or not at all."""
+    new = path.with_name(path.name + ".new")
+    new.write_bytes(content)
+    new.replace(path)

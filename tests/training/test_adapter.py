@@ -1,0 +1,138 @@
+"""The command teaches what it is asked to, leaves all else as it is, and the service serves it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from model import embedder
+from tests.reference import Reference
+from tests.server import running
+from tests.training.records import labelled, log_of, pairs, scored, teach, write
+
+SMALL = ("--batch-size", 24, "--learning-rate", 0.02, "--validate-every", 5, "--max-steps", 15)
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory: pytest.TempPathFactory, original: Path) -> Path:
+    """A checkpoint with a new task, taught on labelled texts."""
+    folder = tmp_path_factory.mktemp("taught")
+    data, out = write(folder / "data.jsonl", labelled()), folder / "out"
+    new = ("--task", "mine", "--instruction", "Topic: ", "--seed", 3)
+    assert teach("--base", original, "--data", data, "--out", out, *new, *SMALL) == 0
+    return out
+
+
+def apartness(folder: Path, task: str | None) -> float:
+    """How much nearer texts of one topic are than texts of two, on texts never learned from."""
+    records = labelled(10, seed=99)
+    vectors = embedder.load(folder, dtype="float32").embed_texts([r["text"] for r in records], task)
+    labels = np.array([record["label"] for record in records])
+    cosines, alike = vectors @ vectors.T, labels[:, None] == labels
+    return float(cosines[alike].mean() - cosines[~alike].mean())
+
+
+def test_a_new_task_is_learned(mine: Path) -> None:
+    losses = [line["validation"] for line in log_of(mine) if "validation" in line]
+    assert min(losses) < losses[0]
+    assert apartness(mine, "mine") > apartness(mine, None) + 0.1
+
+
+def test_the_base_and_the_other_adapters_stay_as_they_are(mine: Path, hf: Path) -> None:
+    """`hf` is the same checkpoint, written by another hand in the layout of the outcome."""
+    for path in sorted(hf.rglob("*.safetensors")):
+        ours, theirs = load_file(mine / path.relative_to(hf)), load_file(path)
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs), path
+
+
+def test_transformers_and_peft_read_the_outcome_alike(mine: Path) -> None:
+    loaded = embedder.load(mine, dtype="float32")
+    rows = loaded.tokenizer.rows(["one small river"], loaded.tasks.named("mine")).rows
+    np.testing.assert_allclose(
+        Reference(mine).vectors(rows[0]), loaded.embed(rows), atol=1e-5, rtol=1e-4
+    )
+
+
+def test_the_service_serves_a_new_task_at_once(mine: Path) -> None:
+    expected = embedder.load(mine, dtype="float32").embed_texts(["one small river"], "mine")
+    with running(model=mine, dtype="float32", default_task="mine") as service:
+        for said in ({"task": "mine"}, {}):
+            answer = service.embed(input=["one small river"], **said).json()
+            vector = answer["data"][0]["embedding"]
+            np.testing.assert_allclose(vector, expected[0], atol=1e-5)
+        refused = service.embed(input=["x"], task="yours")
+        assert refused.status_code == 422
+        assert "mine" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("task", "records", "changed"),
+    [
+        ("text-matching", scored(), {"text_matching"}),
+        ("retrieval.query", pairs(), {"retrieval_query"}),
+        ("retrieval", pairs(), {"retrieval_query", "retrieval_passage"}),
+        ("separation", [{**each, "negative": "not this"} for each in pairs()], {"separation"}),
+    ],
+)
+def test_a_slot_is_replaced_and_no_other(
+    tmp_path: Path, hf: Path, task: str, records: list[dict], changed: set[str]
+) -> None:
+    data, out = write(tmp_path / "data.jsonl", records), tmp_path / "out"
+    assert teach("--base", hf, "--task", task, "--data", data, "--out", out, *SMALL) == 0
+    losses = [line["validation"] for line in log_of(out) if "validation" in line]
+    assert min(losses) < losses[0]
+    for path in sorted(hf.glob("*/adapter_model.safetensors")):
+        ours, theirs = load_file(out / path.relative_to(hf)), load_file(path)
+        same = all(torch.equal(ours[name], theirs[name]) for name in theirs)
+        assert same == (path.parent.name not in changed), path.parent.name
+    assert json.loads((out / "config.json").read_text())["lora_adaptations"] == list(
+        embedder.load(hf).tasks.names
+    )
+
+
+def test_a_run_stops_when_validation_gets_no_better_and_keeps_the_best(
+    tmp_path: Path, original: Path
+) -> None:
+    data, out = write(tmp_path / "data.jsonl", labelled()), tmp_path / "out"
+    wild = ("--learning-rate", 50, "--validate-every", 1, "--patience", 2, "--start", "none")
+    where = ("--base", original, "--task", "separation", "--data", data, "--out", out)
+    assert teach(*where, *wild, "--epochs", 9) == 0
+    losses = [line["validation"] for line in log_of(out) if "validation" in line]
+    best = losses.index(min(losses))
+    assert len(losses) == best + 1 + 2
+    # The start is the best of a run this wild: what was written corrects nothing.
+    assert best == 0
+    assert apartness(out, "separation") == apartness(out, None)
+
+
+def test_what_goes_wrong_is_a_sentence(
+    tmp_path: Path, original: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = write(tmp_path / "data.jsonl", labelled()), tmp_path / "out"
+
+    def refusal(**changed: object) -> str:
+        said = {"base": original, "task": "mine", "data": data, "out": out, **changed}
+        options = [word for name, value in said.items() for word in (f"--{name}", value)]
+        assert teach(*options, "--max-steps", 1) == 2
+        return capsys.readouterr().err
+
+    assert "neither a folder nor a hub id" in refusal(base="./nowhere")
+    assert "cannot be a task's name" in refusal(task="my task")
+    assert "would have the folder of text-matching" in refusal(task="text.matching")
+    assert "text-matching has its own" in refusal(task="text-matching", instruction="x")
+    assert "the base has retrieval.query" in refusal(start="yours")
+    assert "the data are labelled texts" in refusal(task="retrieval")
+    assert "cannot be read" in refusal(data=tmp_path / "nowhere")
+    few = write(tmp_path / "few.jsonl", labelled(1))
+    assert "no two records" in refusal(data=few)
+    other = write(tmp_path / "pairs.jsonl", pairs())
+    assert "has pairs, the training file labelled texts" in refusal(validation=other)
+    assert "is a file" in refusal(out=data)
+    assert not out.exists()
+    shutil.copytree(original, out)
+    assert "is not empty" in refusal()
