@@ -8,11 +8,13 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 from model.evaluate.errors import EvaluationError
 from model.evaluate.evaluation import Evaluated, evaluate, read_sets
+from model.evaluate.lines import TASKS, kinds_left_out
 from model.evaluate.sets import LANGUAGES, Bounds
 from model.evaluate.subject import Subject
 from model.evaluate.table import table, worse
@@ -70,8 +72,10 @@ def _run(options: argparse.Namespace) -> int:
     if not sets:
         raise EvaluationError(f"{options.data} has nothing to measure with.")
     names = [options.url or options.model] + ([options.against] if options.against else [])
-    subjects = [_subject(name, options) for name in names]
-    found = [evaluate(subject, sets, options.seed, bar=options.progress) for subject in subjects]
+    with ExitStack() as stack:
+        # All are opened before one is measured: a mistyped name costs no minutes.
+        subjects = [stack.enter_context(closing(_subject(name, options))) for name in names]
+        found = [evaluate(each, sets, options.seed, bar=options.progress) for each in subjects]
     return _report(options, found, passed_over)
 
 
@@ -96,6 +100,8 @@ def _report(options: argparse.Namespace, found: Sequence[Evaluated], missing: li
     for each in found:
         if not each.subject.has_none:
             print(f"{each.subject.name}: it has a default task, so there is no column without.")
+        for kind in kinds_left_out(each.subject):
+            print(f"{each.subject.name}: no {kind}, it has no adapter {' and '.join(TASKS[kind])}.")
     print("\n".join(table(ours.lines, against)))
     sentences = worse(ours.lines, against, options.tolerance)
     if others:

@@ -25,7 +25,8 @@ def chunks_of(passage: str) -> list[str]:
     """
     chunks: list[str] = []
     start = 0
-    for end in [match.end() for match in _SENTENCE_END.finditer(passage)] + [len(passage)]:
+    ends = {match.end() for match in _SENTENCE_END.finditer(passage)} | {len(passage)}
+    for end in sorted(ends):
         if len(passage[start:end].encode()) < SHORTEST_CHUNK_BYTES and end < len(passage):
             continue
         chunks.append(passage[start:end])

@@ -58,6 +58,9 @@ class Checkpoint:
         )
         return self._vectors(chunks, task, reading)
 
+    def close(self) -> None:
+        """Nothing to let go of."""
+
     def _vectors(self, texts: Sequence[str], task: str | None, reading: Reading) -> Vectors:
         named = self._embedder.tasks.named(task)
         inputs = self._embedder.tokenizer.rows(list(texts), named, reading)

@@ -23,17 +23,28 @@ from model.evaluate import metrics
 from model.evaluate.chunks import chunks_of, documents_of
 from model.evaluate.reader import Reader
 from model.evaluate.sets import Labels, Pairs, Parallel, Questions, Set
+from model.evaluate.subject import Subject
 
 QUERY, PASSAGE = "retrieval.query", "retrieval.passage"
 INDEPENDENT, LATE = "independent", "late"
 LATE_MEASURES = ("passage@1", "nDCG@10")
-# In the order of the table.
-KINDS = ("sts", "languages", "retrieval", "late chunking", "classification", "clustering")
 # In the place of the language, for the mean over all languages of a file.
 MEAN = "mean"
 
 # kind, file, language, measure
 Key = tuple[str, str, str, str]
+
+# The adapters that a kind is read with.
+TASKS = {
+    "sts": ("text-matching",),
+    "languages": ("text-matching",),
+    "retrieval": (QUERY, PASSAGE),
+    "late chunking": (QUERY, PASSAGE),
+    "classification": ("classification",),
+    "clustering": ("separation",),
+}
+# In the order of the table.
+KINDS = tuple(TASKS)
 
 Scores = dict[str, float]
 # (with the adapter?, size) -> a score for each measure
@@ -82,10 +93,18 @@ def lines_of(a_set: Set, reader: Reader, seed: int) -> Iterator[Line]:
             yield from _lines("clustering", a_set, rows, _clustering(a_set, reader, seed), reader)
 
 
+def kinds_left_out(subject: Subject) -> list[str]:
+    """The kinds that a subject has not the adapters for."""
+    return [kind for kind, tasks in TASKS.items() if not set(tasks) <= set(subject.tasks)]
+
+
 def _lines(kind: str, a_set: Set, rows: int, score: Score, reader: Reader) -> Iterator[Line]:
-    sizes = reader.subject.sizes
+    subject = reader.subject
+    if not set(TASKS[kind]) <= set(subject.tasks):
+        return
+    sizes = subject.sizes
     adapter = {size: score(True, size) for size in sizes}
-    none = {size: score(False, size) for size in sizes} if reader.subject.has_none else {}
+    none = {size: score(False, size) for size in sizes} if subject.has_none else {}
     for measure in adapter[sizes[0]]:
         values = ({size: found[size][measure] for size in found} for found in (adapter, none))
         yield Line(kind, a_set.file, a_set.language, measure, rows, *values)

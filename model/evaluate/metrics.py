@@ -3,12 +3,14 @@
 What scipy and scikit-learn have is theirs. Q questions, P passages, N texts, D dimensions.
 """
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import spearmanr
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import v_measure_score
 from sklearn.neighbors import KNeighborsClassifier
@@ -71,14 +73,11 @@ def neighbours(
 def v_measure(vectors: Vectors, labels: Sequence[str], seed: int) -> float:
     """V-measure of k-means with as many clusters as there are labels; mean of KMEANS_STARTS."""
     clusters = len(set(labels))
-    return float(
-        np.mean(
-            [
-                v_measure_score(
-                    labels,
-                    KMeans(clusters, n_init=1, random_state=seed + start).fit_predict(vectors),
-                )
-                for start in range(KMEANS_STARTS)
-            ]
-        )
-    )
+    found = []
+    with warnings.catch_warnings():
+        # Fewer different vectors than labels make fewer clusters; v-measure says how bad that is.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for start in range(KMEANS_STARTS):
+            means = KMeans(clusters, n_init=1, random_state=seed + start)
+            found.append(v_measure_score(labels, means.fit_predict(vectors)))
+    return float(np.mean(found))

@@ -80,7 +80,7 @@ def quality_by_dimensions(subjects: Sequence[Named]) -> Figure | None:
             _curve(axes, of_kind, False, (colour, f"{short(name)}, no adapter"))
         axes.set_title(words)
         axes.grid(axis="y", color="#dddddd", linewidth=0.6)
-    _share_span(grid[: len(panels)])
+    _share_span(list(grid[: len(panels)]))
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
     for axes in grid[max(0, len(panels) - columns) : len(panels)]:

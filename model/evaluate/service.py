@@ -41,9 +41,13 @@ class Service:
         try:
             self._http = httpx.Client(base_url=self.name, timeout=660.0, headers=headers)
         except (httpx.InvalidURL, ValueError) as error:
-            raise EvaluationError(f"--url {url}: {error}.") from None
-        said = self._info()
-        width = said.get("width") or self.embed(["width"], None).shape[1]
+            raise EvaluationError(f"{url} is no address: {error}.") from None
+        try:
+            said = self._info()
+            width = said.get("width") or self.embed(["width"], None).shape[1]
+        except EvaluationError:
+            self.close()
+            raise
         own = said.get("matryoshka_dimensions") or [2**power for power in range(5, 13)]
         self.tasks = tuple(said.get("tasks") or TASKS)
         self.has_none = "default_task" in said and said["default_task"] is None
@@ -67,6 +71,11 @@ class Service:
             EvaluationError: the service refuses the request or does not answer it.
         """
         return self._ask(_body(chunks, task) | {"late_chunking": True})
+
+    def close(self) -> None:
+        """End threads and connections."""
+        self._threads.shutdown()
+        self._http.close()
 
     def _info(self) -> dict[str, Any]:
         response = self._send("GET", "/info", None)

@@ -21,6 +21,8 @@ DEFAULT_QUESTIONS = 1000
 # Records that a probe is fitted on, evenly over the labels: more change its accuracy little and its
 # time much.
 FITTED = 2400
+# Different labels or scores, below which nothing can be told apart.
+FEWEST = 2
 LANGUAGES = ("en", "de", "fr", "es", "zh", "ja", "ru", "ar", "hi", "sw", "ko", "pt")
 
 
@@ -98,8 +100,10 @@ def sets_of(file: File, bounds: Bounds) -> tuple[list[Set], list[str]]:
         evaluated, fitted = _split(records, bounds.split)
         name = f"{file.name} {part}".strip()
         made = makers[file.kind](name, part, (evaluated, fitted), bounds) if evaluated else []
-        if not made:
+        if not evaluated:
             passed_over.append(f"{name}: no record to evaluate, all {len(fitted)} are for training")
+        elif not made:
+            passed_over.append(f"{name}: too few different labels, scores or questions")
         sets += made
     return sets, passed_over
 
@@ -130,6 +134,8 @@ _Split = tuple[list[Record], list[Record]]
 
 def _pairs(name: str, part: str, split: _Split, bounds: Bounds) -> list[Set]:
     records = [split[0][index] for index in bounds.drawn(name, len(split[0]), bounds.limit)]
+    if len({record["score"] for record in records}) < FEWEST:
+        return []
     a, b = (tuple(record[side] for record in records) for side in "ab")
     return [Pairs(name.partition(" ")[0], part, a, b, tuple(float(r["score"]) for r in records))]
 
@@ -160,6 +166,8 @@ def _questions(name: str, part: str, split: _Split, bounds: Bounds) -> list[Set]
         (question, at[record["passage"]]) for record in records for question in questions_of(record)
     ]
     asked = [asked[index] for index in bounds.drawn(name, len(asked), limit)]
+    if not asked:
+        return []
     questions, answers = zip(*asked, strict=True)
     return [Questions(name.partition(" ")[0], part, questions, answers, tuple(at), tuple(titles))]
 
@@ -175,6 +183,8 @@ def _labels(name: str, part: str, split: _Split, bounds: Bounds) -> list[Set]:
         evaluated, fitted = evaluated[::2], evaluated[1::2]
     fitted = _evenly(name, fitted, bounds)
     evaluated = [evaluated[index] for index in bounds.drawn(name, len(evaluated), bounds.limit)]
+    if min(len(set(map(_label, records))) for records in (evaluated, fitted)) < FEWEST:
+        return []
     columns = [
         tuple(r[field] for r in records)
         for records in (evaluated, fitted)

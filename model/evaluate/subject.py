@@ -32,6 +32,10 @@ class Subject(Protocol):
         """Vectors (n, D) of chunks that are read as one document: late chunking."""
         ...
 
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
+
 
 def checked_sizes(wanted: Sequence[int], sizes: Sequence[int], width: int) -> tuple[int, ...]:
     """The sizes to evaluate: the wanted ones, else the model's own; the width always.
