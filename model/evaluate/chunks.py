@@ -9,8 +9,8 @@ import re
 from collections.abc import Sequence
 from itertools import groupby
 
-# About 24 tokens.
-SHORTEST_CHUNK_BYTES = 120
+# About 20 tokens.
+SHORTEST_CHUNK_BYTES = 90
 # About 1,600 tokens.
 LONGEST_DOCUMENT_BYTES = 8000
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from model import embedder
 from model.config import CheckpointError
 from model.evaluate.errors import EvaluationError
@@ -10,9 +12,7 @@ from model.rows import Vectors
 from model.sources import locate
 from model.tokenizer import Reading
 
-# As the service's windows for a document that is longer than the model reads.
-OVERLAP = 256
-MAX_DOCUMENT_TOKENS = 131072
+_DOCUMENT = Reading(late_chunking=True, truncate=True)
 
 
 class Checkpoint:
@@ -46,22 +46,20 @@ class Checkpoint:
 
     def embed(self, texts: Sequence[str], task: str | None) -> Vectors:
         """Vectors (n, D) float32."""
-        return self._vectors(texts, task, Reading(truncate=True))
+        named = self._embedder.tasks.named(task)
+        inputs = self._embedder.tokenizer.rows(list(texts), named, Reading(truncate=True))
+        return inputs.vectors(self._embedder.embed(inputs.rows))
 
-    def embed_document(self, chunks: Sequence[str], task: str | None) -> Vectors:
-        """Vectors (n, D) float32 of chunks that are read as one document."""
-        reading = Reading(
-            late_chunking=True,
-            truncate=True,
-            overlap=OVERLAP,
-            max_document_tokens=MAX_DOCUMENT_TOKENS,
+    def embed_documents(self, documents: Sequence[Sequence[str]], task: str | None) -> Vectors:
+        """Vectors (n, D) float32 of all chunks, each document being one row or its windows."""
+        named, tokenizer = self._embedder.tasks.named(task), self._embedder.tokenizer
+        inputs = [tokenizer.rows(list(chunks), named, _DOCUMENT) for chunks in documents]
+        embedded = self._embedder.embed([row for each in inputs for row in each.rows])
+        spans = [sum(len(row.spans) for row in each.rows) for each in inputs]
+        parts = np.split(embedded, np.cumsum(spans)[:-1])
+        return np.concatenate(
+            [each.vectors(part) for each, part in zip(inputs, parts, strict=True)]
         )
-        return self._vectors(chunks, task, reading)
 
     def close(self) -> None:
         """Nothing to let go of."""
-
-    def _vectors(self, texts: Sequence[str], task: str | None, reading: Reading) -> Vectors:
-        named = self._embedder.tasks.named(task)
-        inputs = self._embedder.tokenizer.rows(list(texts), named, reading)
-        return inputs.vectors(self._embedder.embed(inputs.rows))

@@ -12,6 +12,7 @@ from model.rows import Vectors
 
 # Texts that are asked for at once: enough for several full batches, few enough for a lively bar.
 TEXTS_AT_ONCE = 512
+DOCUMENTS_AT_ONCE = 16
 
 Chunks = Sequence[str]
 
@@ -51,9 +52,10 @@ class Reader:
         key = (task, tuple(map(tuple, documents)))
         if key not in self._documents:
             vectors = []
-            for chunks in documents:
-                vectors.append(self.subject.embed_document(chunks, task))
-                self._note(chunks)
+            for start in range(0, len(documents), DOCUMENTS_AT_ONCE):
+                batch = documents[start : start + DOCUMENTS_AT_ONCE]
+                vectors.append(self.subject.embed_documents(batch, task))
+                self._note([chunk for chunks in batch for chunk in chunks])
             self._documents[key] = np.concatenate(vectors)
         return unit(self._documents[key], size)
 

@@ -64,13 +64,14 @@ class Service:
         bodies = [_body(texts[start : start + TEXTS_A_REQUEST], task) for start in starts]
         return np.concatenate(list(self._threads.map(self._ask, bodies)))
 
-    def embed_document(self, chunks: Sequence[str], task: str | None) -> Vectors:
-        """Vectors (n, D) float32 of chunks that are read as one document.
+    def embed_documents(self, documents: Sequence[Sequence[str]], task: str | None) -> Vectors:
+        """Vectors (n, D) float32 of all chunks, each document being one request.
 
         Raises:
-            EvaluationError: the service refuses the request or does not answer it.
+            EvaluationError: the service refuses a request or does not answer it.
         """
-        return self._ask(_body(chunks, task) | {"late_chunking": True})
+        bodies = [_body(chunks, task) | {"late_chunking": True} for chunks in documents]
+        return np.concatenate(list(self._threads.map(self._ask, bodies)))
 
     def close(self) -> None:
         """End threads and connections."""

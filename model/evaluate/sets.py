@@ -16,8 +16,8 @@ import numpy as np
 from model.evaluate.files import LABEL_FIELDS, File, Record, languages_of, questions_of
 
 DEV, TEST, TRAIN = ("dev", "val", "valid", "validation"), ("test",), ("train", "training")
-# Passages and questions of one language, where no --limit is given.
-DEFAULT_QUESTIONS = 1000
+# Of one language, where no --limit is given.
+DEFAULT_PASSAGES, DEFAULT_QUESTIONS = 500, 1000
 # Records that a probe is fitted on, evenly over the labels: more change its accuracy little and its
 # time much.
 FITTED = 2400
@@ -141,7 +141,7 @@ def _pairs(name: str, part: str, split: _Split, bounds: Bounds) -> list[Set]:
 
 
 def _questions(name: str, part: str, split: _Split, bounds: Bounds) -> list[Set]:
-    limit = bounds.limit or DEFAULT_QUESTIONS
+    limit = bounds.limit or DEFAULT_PASSAGES
     # Whole documents are drawn: neighbouring passages of one title belong together.
     by_title = [
         list(group)
@@ -165,7 +165,9 @@ def _questions(name: str, part: str, split: _Split, bounds: Bounds) -> list[Set]
     asked = [
         (question, at[record["passage"]]) for record in records for question in questions_of(record)
     ]
-    asked = [asked[index] for index in bounds.drawn(name, len(asked), limit)]
+    asked = [
+        asked[index] for index in bounds.drawn(name, len(asked), bounds.limit or DEFAULT_QUESTIONS)
+    ]
     if not asked:
         return []
     questions, answers = zip(*asked, strict=True)

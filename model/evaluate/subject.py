@@ -28,8 +28,8 @@ class Subject(Protocol):
         """Vectors (n, D) float32 of full width. What is over the model's limit is cut off."""
         ...
 
-    def embed_document(self, chunks: Sequence[str], task: str | None) -> Vectors:
-        """Vectors (n, D) of chunks that are read as one document: late chunking."""
+    def embed_documents(self, documents: Sequence[Sequence[str]], task: str | None) -> Vectors:
+        """Vectors (n, D) of all n chunks of documents, each read as a whole: late chunking."""
         ...
 
     def close(self) -> None:

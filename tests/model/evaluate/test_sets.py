@@ -168,8 +168,8 @@ def test_what_cannot_be_told_apart_is_passed_over(tmp_path: Path) -> None:
 def test_chunks_are_the_passage_in_sentences_that_are_not_short() -> None:
     long = "x" * 130
     assert chunks_of(f"{long}. Short. {long}! End.") == [f"{long}.", f"Short. {long}! End."]
-    assert chunks_of("短い文。" * 12) == ["短い文。" * 12]
-    assert chunks_of("短い文。" * 20) == ["短い文。" * 10] * 2
+    assert chunks_of("短い文。" * 10) == ["短い文。" * 10]
+    assert chunks_of("短い文。" * 16) == ["短い文。" * 8] * 2
     assert chunks_of("只有一句") == ["只有一句"]
     text = f"{long}.\n\n{long}؟ {long}।"
     assert "".join(chunks_of(text)) == "".join(text.split())

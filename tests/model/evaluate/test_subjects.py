@@ -1,5 +1,6 @@
 """A checkpoint in process and the same behind a service are the same to an evaluation."""
 
+import json
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -11,9 +12,10 @@ from model.evaluate.errors import EvaluationError
 from model.evaluate.evaluation import evaluate, read_sets
 from model.evaluate.inprocess import Checkpoint
 from model.evaluate.lines import KINDS
-from model.evaluate.reader import Reader
+from model.evaluate.reader import Reader, unit
 from model.evaluate.service import Service as Asked
 from model.evaluate.sets import Bounds
+from tests.checkpoints import Shape, write_original
 from tests.model.evaluate.data import questions
 from tests.server import Service, running
 
@@ -58,16 +60,6 @@ def test_metrics_in_process_are_the_services(
         assert ours.none == pytest.approx(theirs.none, abs=1e-6), ours.key
 
 
-def test_a_service_with_a_default_task_has_no_column_without_adapter(folder: Path) -> None:
-    sets, _ = read_sets(folder, Bounds())
-    with (
-        running(dtype="float32") as service,
-        closing(Asked(f"{service.url}/v1")) as asked,
-    ):
-        assert not asked.has_none
-        assert not any(line.none for line in evaluate(asked, sets[:1], seed=0).lines)
-
-
 def test_every_text_is_embedded_once_a_task(checkpoint: Checkpoint) -> None:
     embedded: list[str] = []
     reader = Reader(checkpoint, embedded.extend)
@@ -88,12 +80,22 @@ def test_sizes_are_the_models_or_the_wanted_ones_and_always_the_width() -> None:
         Checkpoint("quintet-mini", sizes=[300])
 
 
-def test_what_is_over_the_limit_is_cut_and_not_refused(
-    checkpoint: Checkpoint, asked: Asked
-) -> None:
-    text = "word " * 9000
-    here, there = (each.embed([text], None) for each in (checkpoint, asked))
-    assert here.shape == there.shape == (1, 256)
+def test_a_short_limit_and_a_default_task(tmp_path: Path, folder: Path) -> None:
+    """What is over the limit is cut and not refused; with a default task "none" cannot be asked."""
+    model = write_original(tmp_path, Shape())
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 34}))
+    here = Checkpoint(str(model), dtype="float32")
+    long, task = ["word " * 20, "word " * 60], "retrieval.passage"
+    with running(model=model, dtype="float32") as service, closing(Asked(service.url)) as asked:
+        assert not asked.has_none
+        sets, _ = read_sets(folder, Bounds())
+        assert not any(line.none for line in evaluate(asked, sets[:1], seed=0).lines)
+        for way in (asked.embed, asked.embed_documents):
+            texts = long if way == asked.embed else [long]
+            there = unit(way(texts, task), 64)
+            ours = getattr(here, way.__name__)(texts, task)
+            np.testing.assert_allclose(unit(ours, 64), there, atol=1e-5)
 
 
 @pytest.mark.parametrize(
