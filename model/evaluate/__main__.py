@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         "--limit",
         type=_positive,
         metavar="N",
-        help="records of a set and language (default: all, but 500 passages and 1000 questions)",
+        help="records of a set and language (default: all, but 300 passages and 1000 questions)",
     )
     add("--split", choices=("dev", "test"), default="dev", help="or the other where one is missing")
     add("--languages", nargs="+", default=LANGUAGES, help="of parallel texts; default: %(default)s")

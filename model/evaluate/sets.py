@@ -17,7 +17,7 @@ from model.evaluate.files import LABEL_FIELDS, File, Record, languages_of, quest
 
 DEV, TEST, TRAIN = ("dev", "val", "valid", "validation"), ("test",), ("train", "training")
 # Of one language, where no --limit is given.
-DEFAULT_PASSAGES, DEFAULT_QUESTIONS = 500, 1000
+DEFAULT_PASSAGES, DEFAULT_QUESTIONS = 300, 1000
 # Records that a probe is fitted on, evenly over the labels: more change its accuracy little and its
 # time much.
 FITTED = 2400
