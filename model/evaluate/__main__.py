@@ -1,6 +1,7 @@
 """The command line: `python -m model.evaluate --data DIR`.
 
-Exit status: 0 measured; 1 with --against, lines are worse by more than --tolerance; 2 wrong input.
+Exit status: 0 measured; 1 with --against, lines are worse by more than --tolerance; 2 wrong input;
+130 interrupted.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from model.sources import EMBEDDED_MODEL
 # torch and oneDNN each keep what they have prepared for a shape, by default for 1,024 shapes, which
 # takes gigabytes where every batch has another one. They read this when torch is imported.
 _PREPARED_SHAPES = "64"
+_INTERRUPTED = 130
 KEY_VARIABLE = "QUINTET_API_KEY"
 
 
@@ -34,6 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except EvaluationError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return _INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -42,8 +47,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--data", type=Path, required=True, metavar="DIR", help="folder of .jsonl(.xz) files")
-    add("--model", default=EMBEDDED_MODEL, help="folder or hub id (default: the embedded one)")
-    add("--url", help=f"a running service instead, with its key in {KEY_VARIABLE}")
+    one = parser.add_mutually_exclusive_group()
+    one.add_argument(
+        "--model", default=EMBEDDED_MODEL, help="folder or hub id; default: quintet-mini"
+    )
+    one.add_argument("--url", help=f"a running service instead, with its key in {KEY_VARIABLE}")
     add("--against", metavar="MODEL_OR_URL", help="measure this one too, and compare")
     add("--tolerance", type=float, default=0.01, help="how much worse is no worse (default: .01)")
     add("--out", type=Path, metavar="DIR", help="write evaluation.json and two pictures there")
@@ -79,24 +87,29 @@ def _run(options: argparse.Namespace) -> int:
         print(f"passed over: {sentence}")
     if not sets:
         raise EvaluationError(f"{options.data} has nothing to measure with.")
-    names = [options.url or options.model] + ([options.against] if options.against else [])
+    named = [(options.url or options.model, options.url is not None)]
+    if options.against:
+        named.append((options.against, options.against.startswith(("http://", "https://"))))
     with ExitStack() as stack:
         # All are opened before one is measured: a mistyped name costs no minutes.
-        subjects = [stack.enter_context(closing(_subject(name, options))) for name in names]
+        subjects = [
+            stack.enter_context(
+                closing(_service(name, options) if is_url else _checkpoint(name, options))
+            )
+            for name, is_url in named
+        ]
         found = [evaluate(each, sets, options.seed, bar=options.progress) for each in subjects]
     return _report(options, found, passed_over)
 
 
-def _subject(name: str, options: argparse.Namespace) -> Subject:
-    """
-    Raises:
-        EvaluationError: there is no such checkpoint or service.
-    """
-    # Each behind the arguments: a service is measured without torch, a checkpoint without HTTP.
-    if name.startswith(("http://", "https://")):
-        from model.evaluate.service import Service  # noqa: PLC0415
+# Both behind the arguments: a service is measured without torch, a checkpoint without HTTP.
+def _service(url: str, options: argparse.Namespace) -> Subject:
+    from model.evaluate.service import Service  # noqa: PLC0415
 
-        return Service(name, os.environ.get(KEY_VARIABLE), options.dimensions)
+    return Service(url, os.environ.get(KEY_VARIABLE), options.dimensions)
+
+
+def _checkpoint(name: str, options: argparse.Namespace) -> Subject:
     for cache in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
         os.environ.setdefault(cache, _PREPARED_SHAPES)
     from model.evaluate.inprocess import Checkpoint  # noqa: PLC0415

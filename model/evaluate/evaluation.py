@@ -10,9 +10,10 @@ import numpy as np
 
 from model.evaluate.files import read_folder
 from model.evaluate.lines import KINDS, MEAN, Line, lines_of
+from model.evaluate.parts import sets_of
 from model.evaluate.progress import Progress, characters_of
 from model.evaluate.reader import Reader
-from model.evaluate.sets import Bounds, Set, sets_of
+from model.evaluate.sets import Bounds, Set
 from model.evaluate.subject import Subject
 
 

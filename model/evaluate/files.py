@@ -21,6 +21,8 @@ from model.evaluate.errors import EvaluationError
 
 Record = Mapping[str, Any]
 
+DEV, TEST, TRAIN = ("dev", "val", "valid", "validation"), ("test",), ("train", "training")
+SPLITS = (*DEV, *TEST, *TRAIN)
 ENDINGS = (".jsonl", ".jsonl.xz")
 LABEL_FIELDS = ("label", "topic")
 _LANGUAGE = re.compile(r"[a-z]{2,3}([-_][A-Za-z]{2,4})?")
@@ -136,6 +138,9 @@ def _checked(record: Record, kind: str, path: Path, number: int) -> Record:
     for name, text in texts.items():
         if not isinstance(text, str) or not text.strip():
             raise EvaluationError(f"{where}: {name} is {str(text)[:40]!r}, not a text.")
+    split = record.get("split", DEV[0])
+    if split not in SPLITS:
+        raise EvaluationError(f"{where}: split is {split!r}, not one of {', '.join(SPLITS)}.")
     return record
 
 

@@ -52,7 +52,12 @@ class Service:
         self.tasks = tuple(said.get("tasks") or TASKS)
         self.has_none = "default_task" in said and said["default_task"] is None
         self.sizes = checked_sizes(sizes, [size for size in own if size <= width], width)
-        self.facts = {"name": said.get("model", self.name), "by": "service", "width": width}
+        self.facts = {
+            "name": said.get("model", self.name),
+            "by": "service",
+            "dtype": next((worker.get("dtype") for worker in said.get("workers", [])), None),
+            "width": width,
+        }
 
     def embed(self, texts: Sequence[str], task: str | None) -> Vectors:
         """Vectors (n, D) float32.

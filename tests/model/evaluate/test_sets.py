@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from model.evaluate import sets
+from model.evaluate import parts
 from model.evaluate.chunks import chunks_of, documents_of
 from model.evaluate.errors import EvaluationError
 from model.evaluate.evaluation import read_sets
@@ -110,7 +110,7 @@ def test_questions_across_languages_are_a_set_of_their_own(tmp_path: Path) -> No
 def test_fitting_is_bounded_evenly_over_the_labels(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sets, "FITTED", 10)
+    monkeypatch.setattr(parts, "FITTED", 10)
     records = [
         {"text": f"{label} {n}", "label": label, "split": split}
         for split in ("train", "test")
@@ -134,6 +134,7 @@ def test_fitting_is_bounded_evenly_over_the_labels(
         ('{"text": "x", "label": "y"}\n{"text": "x"}\n', "line 2: not labels like the first"),
         ('{"text": "x", "label": 3}\n', "line 1: label is '3', not a text"),
         ('{"passage": "x", "questions": "y"}\n', "line 1: its questions are 'y', not texts"),
+        ('{"text": "x", "label": "y", "split": "left"}\n', "line 1: split is 'left', not one of"),
         ('{"passage": "x", "question": null}\n', "line 1: its questions are [None], not texts"),
     ],
 )
