@@ -10,9 +10,13 @@ import transformers
 from model.config import CheckpointError
 from model.training import adapter
 from model.training.errors import TrainingError
+from model.training.mini import command
 
 # Each has add_arguments(parser) and run(options), which raises TrainingError or CheckpointError.
-COMMANDS = {"adapter": (adapter, "teach one task on data of your own")}
+COMMANDS = {
+    "adapter": (adapter, "teach one task on data of your own"),
+    "mini": (command, "make the embedded model anew"),
+}
 _WRONG_INPUT, _INTERRUPTED = 2, 130
 
 

@@ -8,16 +8,13 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
-from model.training.batches import Schedule
-from model.training.data import Examples
-from model.training.objective import Objective
 from model.training.run import Run
 
 # Gradients are clipped to this norm, as is usual for transformers (https://arxiv.org/abs/1907.11692).
@@ -59,11 +56,18 @@ class Progress:
     first: float = math.inf
 
 
+class Batches(Protocol):
+    """Where batches come from."""
+
+    def batch(self, number: int) -> Any:
+        """Batch 0, 1, ..., always the same for one number."""
+
+
 class Loop:
-    """A run of one objective's trainable parameters."""
+    """A run of an objective's trainable parameters; its forward pass is the loss of a batch."""
 
     def __init__(
-        self, objective: Objective, plan: Plan, run: Run, accelerator: Accelerator
+        self, objective: nn.Module, plan: Plan, run: Run, accelerator: Accelerator
     ) -> None:
         self._objective, self._plan, self._run = objective, plan, run
         self._accelerator = accelerator
@@ -74,10 +78,10 @@ class Loop:
             if parameter.requires_grad
         }
         self._best = self._copy()
-        optimizer = torch.optim.AdamW(self._own.values(), lr=plan.learning_rate)
+        optimizer = torch.optim.AdamW(self._own.values(), lr=plan.learning_rate, fused=True)
         self._module, self._optimizer = accelerator.prepare(objective, optimizer)
 
-    def run(self, schedule: Schedule, validation: Sequence[Examples]) -> Progress:
+    def run(self, schedule: Batches, validation: Sequence[Any]) -> Progress:
         """Go on to the end, and leave the best parameters in the objective."""
         self._resume()
         progress = self._progress
@@ -96,7 +100,7 @@ class Loop:
                 parameter.copy_(self._best[name])
         return progress
 
-    def _step(self, schedule: Schedule) -> float:
+    def _step(self, schedule: Batches) -> float:
         """One step of every process, each on a batch of its own."""
         step, accelerator = self._progress.step, self._accelerator
         for group in self._optimizer.param_groups:
@@ -113,7 +117,7 @@ class Loop:
         self._log(loss=number, learning_rate=self._plan.rate(step))
         return number
 
-    def _judge(self, validation: Sequence[Examples]) -> None:
+    def _judge(self, validation: Sequence[Any]) -> None:
         """Validate, keep the best, save."""
         self._objective.eval()
         with torch.no_grad(), self._accelerator.autocast():

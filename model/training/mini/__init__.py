@@ -1,0 +1,1 @@
+"""How the embedded model is made: text, tokenizer, teacher vectors, base, adapters."""

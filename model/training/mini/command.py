@@ -1,0 +1,248 @@
+"""`python -m model.training mini`: make the embedded model anew.
+
+Text -> vocabulary -> teacher vectors -> table -> encoder -> adapters -> checkpoint in the original
+layout, float16. What a stage has made stands in OUT/work; the same command goes on there after an
+interruption, and inside the table's and the adapters' training at the last saved step.
+
+Exit status: 0 done, 2 wrong input (a sentence says what), 130 interrupted.
+"""
+
+import argparse
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer as Pieces
+from torch import Tensor
+
+from model.embedder import best_dtype
+from model.tasks import Tasks
+from model.tokenizer import Tokenizer
+from model.training import weights
+from model.training.base import base_of
+from model.training.batches import Schedule, epoch_of, split
+from model.training.export import cast, write_original
+from model.training.loop import Loop, Plan
+from model.training.mini.architecture import CONSTANTS, encoder_of, fields_of
+from model.training.mini.cloze import cloze_passages
+from model.training.mini.corpora import ENGLISH, Corpora, Item, read_corpora
+from model.training.mini.lessons import Lesson, lessons_of
+from model.training.mini.material import Material, Sizes, english_texts
+from model.training.mini.phrases import make_phrases
+from model.training.mini.table import Table, TableBatch, principal
+from model.training.mini.teacher import Teacher
+from model.training.mini.vocabulary import learn_vocabulary
+from model.training.objective import Objective
+from model.training.run import Run
+from model.training.student import Student
+
+_SIZES = (32, 64, 128, 256)
+_TASKS = {
+    "lora_adaptations": [
+        *("retrieval.query", "retrieval.passage", "separation", "classification", "text-matching")
+    ],
+    "task_instructions": {
+        "retrieval.query": "Represent the query for retrieving evidence documents: ",
+        "retrieval.passage": "Represent the document for retrieval: ",
+        "separation": "",
+        "classification": "",
+        "text-matching": "",
+    },
+    "lora_rank": 4,
+    "lora_alpha": 1,
+    "matryoshka_dimensions": list(_SIZES),
+}
+_SHAPE = {
+    "hidden_size": _SIZES[-1],
+    "num_hidden_layers": 6,
+    "num_attention_heads": 4,
+    "intermediate_size": 1024,
+}
+_TABLE_RATE, _ADAPTER_RATE = 0.01, 2e-3
+_TABLE_BATCH = Sizes(texts=1024, questions=128)
+_VALIDATION_BATCHES, _VALIDATIONS = 4, 10
+_TEMPERATURE = 0.05
+_HELD_OUT = 0.05
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `run` reads."""
+    add = parser.add_argument
+    add("--corpora", required=True, type=Path, help="folder of *.jsonl.xz files")
+    add("--teacher", required=True, type=Path, help="folder of an English sentence encoder")
+    add("--out", required=True, type=Path, help="folder to write; an interrupted run goes on")
+    add("--vocabulary", type=int, default=48_000, help="tokens (default: %(default)s)")
+    add("--phrases", type=int, default=170_000, help="made-up sentences (default: %(default)s)")
+    add("--table-steps", type=int, default=2500, help="default: %(default)s")
+    add("--adapter-steps", type=int, default=250, help="of each lesson (default: %(default)s)")
+    add("--seed", type=int, default=0, help="default: %(default)s")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Make the model.
+
+    Raises:
+        TrainingError: the corpora, the teacher or the folder to write are not what they must be.
+    """
+    making = _Making(options, Accelerator(mixed_precision=_precision()))
+    making.run()
+
+
+def _precision() -> str:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return "bf16" if best_dtype(device) == torch.bfloat16 else "no"
+
+
+class _Making:
+    """One run, stage by stage. Stages that one process does, the others wait for."""
+
+    def __init__(self, options: argparse.Namespace, accelerator: Accelerator) -> None:
+        self._options = options
+        self._accelerator = accelerator
+        self._out: Path = options.out
+        self._work = self._out / "training"
+        self._tokenizer = self._work / "tokenizer.json"
+        self._seed: int = options.seed
+
+    def run(self) -> None:
+        own = Run(self._out)
+        if self._accelerator.is_main_process:
+            own.claim(self._settings())
+        corpora = read_corpora(self._options.corpora)
+        pieces = self._vocabulary(corpora)
+        corpora.passages += cloze_passages(corpora, self._seed)
+        for phrase in make_phrases(corpora, self._options.phrases, self._seed):
+            corpora.items.append(Item("phrase", ENGLISH, phrase, phrase))
+        english = english_texts(corpora.items)
+        teacher = self._teacher_vectors(list(english))
+        targets = principal(teacher, _SIZES[-1] - CONSTANTS)
+        table = self._table(Material(corpora, pieces, english, (targets, teacher), _TABLE_BATCH))
+        fields = fields_of({**_SHAPE, "vocab_size": self._options.vocabulary}, _TASKS)
+        whole = encoder_of(table, fields, self._seed)
+        for number, (name, lesson) in enumerate(
+            lessons_of(corpora, english, teacher, self._seed).items()
+        ):
+            whole = self._taught(whole, name, lesson, self._seed + number)
+        if self._accelerator.is_main_process:
+            write_original(self._out, cast(whole, torch.float16), self._tokenizer)
+            own.finish()
+            print(f"written to {self._out}; serve it: EMBED_MODEL={self._out} make serve")
+        self._accelerator.wait_for_everyone()
+
+    def _settings(self) -> dict[str, Any]:
+        said = {name: str(value) for name, value in vars(self._options).items()}
+        return {**said, "processes": str(self._accelerator.num_processes)}
+
+    def _vocabulary(self, corpora: Corpora) -> Pieces:
+        with self._accelerator.main_process_first():
+            if not self._tokenizer.is_file():
+                new = self._tokenizer.with_suffix(".new")
+                learn_vocabulary(corpora, self._options.vocabulary, new, self._seed)
+                new.replace(self._tokenizer)
+        return Pieces.from_file(str(self._tokenizer))
+
+    def _teacher_vectors(self, texts: list[str]) -> Any:
+        with self._accelerator.main_process_first():
+            teacher = Teacher(self._options.teacher, self._accelerator.device)
+            return teacher.vectors(texts, self._work / "teacher")
+
+    def _table(self, material: Material) -> Tensor:
+        steps = self._options.table_steps
+        plan = Plan(
+            steps=steps,
+            learning_rate=_TABLE_RATE,
+            warm_up=0.02,
+            validate_every=max(1, steps // _VALIDATIONS),
+            patience=_VALIDATIONS,
+        )
+        table = Table(self._options.vocabulary, _SIZES, self._seed)
+        batches = _Drawn(material, self._seed, 0)
+        judged = [_Drawn(material, self._seed, 1).batch(at) for at in range(_VALIDATION_BATCHES)]
+        made = self._work / "table.safetensors"
+        if not made.is_file():
+            Loop(table, plan, self._claimed("table"), self._accelerator).run(batches, judged)
+            self._save({"words": table.words.detach().cpu()}, made)
+        return load_file(made)["words"]
+
+    def _taught(self, whole: weights.Weights, name: str, lesson: Lesson, seed: int) -> Any:
+        """The weights with the adapters of a lesson."""
+        made = self._work / f"{name}.safetensors"
+        torch.manual_seed(seed)
+        student = Student(base_of(whole), whole.config)
+        for task in lesson.taught:
+            student.add(task)
+        student.teach(*lesson.taught)
+        if not made.is_file():
+            parts = split(lesson.examples, _HELD_OUT, seed)
+            schedule = Schedule(parts.training, lesson.batch_size, seed)
+            judged = epoch_of(parts.validation, lesson.batch_size, [seed])[:_VALIDATION_BATCHES]
+            steps = self._options.adapter_steps
+            plan = Plan(
+                steps=steps,
+                learning_rate=_ADAPTER_RATE,
+                warm_up=0.1,
+                validate_every=max(1, steps // _VALIDATIONS),
+                patience=_VALIDATIONS,
+            )
+            objective = self._objective(student, lesson)
+            Loop(objective, plan, self._claimed(name), self._accelerator).run(
+                schedule, [parts.validation.only(batch) for batch in judged]
+            )
+            self._save(_flat({task: student.adapter(task) for task in lesson.taught}), made)
+        return weights.Weights(
+            whole.fields, whole.base, {**whole.adapters, **_nested(load_file(made))}
+        )
+
+    def _objective(self, student: Student, lesson: Lesson) -> Objective:
+        config = replace(student.config, max_tokens=lesson.max_tokens)
+        reader = Tokenizer(self._work, config), Tasks(config)
+        return Objective(student, reader, lesson.sides, _TEMPERATURE)
+
+    def _claimed(self, name: str) -> Run:
+        """The folder of one training inside this one."""
+        own = Run(self._work / name)
+        if self._accelerator.is_main_process:
+            own.claim({"seed": self._seed})
+        self._accelerator.wait_for_everyone()
+        return own
+
+    def _save(self, tensors: dict[str, Tensor], path: Path) -> None:
+        """Put what a stage has made there, at once or not at all."""
+        if self._accelerator.is_main_process:
+            new = path.with_suffix(".new")
+            save_file(tensors, new)
+            new.replace(path)
+        self._accelerator.wait_for_everyone()
+
+
+class _Drawn:
+    """Batches of the material, by number."""
+
+    def __init__(self, material: Material, *seed: int) -> None:
+        self._material, self._seed = material, seed
+
+    def batch(self, number: int) -> TableBatch:
+        return self._material.batch([*self._seed, number])
+
+
+def _flat(adapters: Mapping[str, weights.Adapter]) -> dict[str, Tensor]:
+    return {
+        f"{task}/{module}/{part}": tensor
+        for task, adapter in adapters.items()
+        for module, correction in adapter.items()
+        for part, tensor in (("a", correction.a), ("b", correction.b))
+    }
+
+
+def _nested(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, weights.Correction]]:
+    adapters: dict[str, dict[str, weights.Correction]] = defaultdict(dict)
+    for name in tensors:
+        task, module, _ = name.split("/")
+        a, b = (tensors[f"{task}/{module}/{part}"] for part in "ab")
+        adapters[task][module] = weights.Correction(a, b)
+    return adapters

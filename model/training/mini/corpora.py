@@ -1,0 +1,179 @@
+"""Corpora: the text that the embedded model is made from, a folder of *.jsonl.xz files.
+
+Kinds of rows, told apart by their fields:
+
+- translations: "en" beside other language codes; sentences of one document follow each other;
+- words: "words", "gloss" and "examples", with their "topic", as a dictionary has them;
+- questions: "passage", "title" and "questions", in the language "lang";
+- labelled texts: "text" and "label", in a "set"; translations with a "topic" are labelled, too;
+- scored pairs: "a", "b" and "score". They are for evaluation only.
+
+Rows whose "split" is not "train" are for evaluation only. A text that says the same as one of
+theirs, letter by letter without case, is not trained on, whatever file it stands in.
+"""
+
+import json
+import lzma
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from model.training.errors import TrainingError
+
+ENGLISH = "en"
+_NOT_LETTERS = re.compile(r"[\W\d_]+")
+# Two texts of fewer letters are the same word by chance, not the same sentence.
+_FEWEST_LETTERS = 8
+_CODE = re.compile(r"[a-z]{2,3}")
+_NO_CODES = ("set",)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A text, and the English text of the same meaning, whose teacher vector is its target."""
+
+    source: str
+    lang: str
+    text: str
+    english: str
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A passage and questions that it answers."""
+
+    lang: str
+    title: str
+    text: str
+    questions: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Corpora:
+    """What may be trained on.
+
+    `words` has the words of each topic (noun.food, verb.motion, ...), `labelled` texts with their
+    labels by set.
+    """
+
+    items: list[Item] = field(default_factory=list)
+    passages: list[Passage] = field(default_factory=list)
+    words: dict[str, list[str]] = field(default_factory=dict)
+    glosses: list[tuple[str, str]] = field(default_factory=list)
+    labelled: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+
+
+def read_corpora(folder: Path) -> Corpora:
+    """Read the files of a folder in the order of their names.
+
+    Raises:
+        TrainingError: there are none, or a line cannot be understood; says which.
+    """
+    files = sorted(folder.glob("*.jsonl.xz"))
+    if not files:
+        raise TrainingError(f"{folder} has no *.jsonl.xz files.")
+    rows = {path.name.removesuffix(".jsonl.xz"): list(_rows(path)) for path in files}
+    held_out = {
+        letters
+        for file in rows.values()
+        for row in file
+        if _for_evaluation(row)
+        for text in _texts(row)
+        if len(letters := _letters(text)) >= _FEWEST_LETTERS
+    }
+    gathering = _Gathering(lambda text: bool(text) and _letters(text) not in held_out)
+    for name, file in rows.items():
+        for row in file:
+            if not _for_evaluation(row):
+                gathering.add(name, row)
+    return gathering.corpora
+
+
+class _Gathering:
+    """Sorts rows by their kind."""
+
+    def __init__(self, usable: Callable[[str], bool]) -> None:
+        self.corpora = Corpora()
+        self._usable = usable
+
+    def add(self, source: str, row: dict[str, Any]) -> None:
+        if "passage" in row:
+            self._passage(row)
+        elif "gloss" in row:
+            self._word(row)
+        elif "label" in row:
+            self._english("labelled", row["text"])
+            self._label(row["set"], row["text"], row["label"])
+        elif ENGLISH in row:
+            self._translations(source, row)
+
+    def _passage(self, row: dict[str, Any]) -> None:
+        questions = tuple(filter(self._usable, row["questions"]))
+        if questions and self._usable(row["passage"]):
+            self.corpora.passages.append(
+                Passage(row["lang"], row.get("title", ""), row["passage"], questions)
+            )
+
+    def _word(self, row: dict[str, Any]) -> None:
+        self.corpora.words.setdefault(row["topic"], []).extend(row["words"])
+        for word in row["words"]:
+            self._english("word", word)
+            self.corpora.glosses.append((word, row["gloss"]))
+        self._english("gloss", row["gloss"])
+        for example in row["examples"]:
+            self._english("example", example)
+
+    def _translations(self, source: str, row: dict[str, Any]) -> None:
+        for lang, text in row.items():
+            if _is_code(lang) and self._usable(text) and self._usable(row[ENGLISH]):
+                self.corpora.items.append(Item(source, lang, text, row[ENGLISH]))
+                if "topic" in row:
+                    self._label(source, text, row["topic"])
+
+    def _english(self, source: str, text: str) -> None:
+        if self._usable(text):
+            self.corpora.items.append(Item(source, ENGLISH, text, text))
+
+    def _label(self, name: str, text: str, label: str) -> None:
+        if self._usable(text):
+            self.corpora.labelled.setdefault(name, []).append((text, label))
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    with lzma.open(path, "rt", encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise TrainingError(f"{path.name}, line {number} is not JSON: {error}") from None
+            if not isinstance(row, dict):
+                raise TrainingError(f"{path.name}, line {number} is not an object.")
+            yield row
+
+
+def _for_evaluation(row: dict[str, Any]) -> bool:
+    return "score" in row or row.get("split", "train") != "train"
+
+
+def _texts(row: dict[str, Any]) -> Iterator[str]:
+    """The texts of a row that a training text must not equal."""
+    if "passage" in row:
+        yield row["passage"]
+        yield from row["questions"]
+        return
+    for name in ("a", "b", "text"):
+        if name in row:
+            yield row[name]
+    for name, text in row.items():
+        if ENGLISH in row and _is_code(name):
+            yield text
+
+
+def _letters(text: str) -> str:
+    return _NOT_LETTERS.sub("", text.casefold())
+
+
+def _is_code(name: str) -> bool:
+    return name not in _NO_CODES and _CODE.fullmatch(name) is not None
