@@ -60,7 +60,10 @@ def test_a_mixed_batch_of_2_to_8192_tokens_equals_transformers_with_peft(
     ]
     expected = [reference.hidden(row) for row in rows]
     for own, theirs in zip(hidden(quintet, rows), expected, strict=True):
-        np.testing.assert_allclose(own, theirs, atol=1e-5)
+        # A layer norm of little variance makes the rounding of either side larger: of 8,192 tokens
+        # a handful reach 1.4e-5 between the two (1.0e-5 and 0.6e-5 from float64).
+        np.testing.assert_allclose(own, theirs, atol=1e-4)
+        assert np.quantile(np.abs(own - theirs), 0.999) < 1e-5
     vectors = np.concatenate([reference.vectors(row) for row in rows])
     np.testing.assert_allclose(quintet.embed(rows, 1 << 20), vectors, atol=1e-5)
 

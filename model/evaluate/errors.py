@@ -1,0 +1,5 @@
+"""What ends an evaluation: a sentence for the person who started it."""
+
+
+class EvaluationError(Exception):
+    """The evaluation cannot go on; the sentence says what, where, and what is expected."""

@@ -1,0 +1,65 @@
+"""In process: a checkpoint that is evaluated without a service. n texts, D dimensions."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from model import embedder
+from model.config import CheckpointError
+from model.evaluate.errors import EvaluationError
+from model.evaluate.subject import checked_sizes
+from model.rows import Vectors
+from model.sources import locate
+from model.tokenizer import Reading
+
+_DOCUMENT = Reading(late_chunking=True, truncate=True)
+
+
+class Checkpoint:
+    """A checkpoint, loaded here. Its texts become rows by the same code as the service's."""
+
+    has_none = True
+
+    def __init__(
+        self, model: str, device: str = "cpu", dtype: str = "auto", sizes: Sequence[int] = ()
+    ) -> None:
+        """`model` is a folder, a hub id, or quintet-mini; device and dtype as embedder.load's.
+
+        Raises:
+            EvaluationError: the checkpoint cannot be loaded, or does not have such sizes.
+        """
+        try:
+            self._embedder = embedder.load(locate(model), device, dtype)
+        except CheckpointError as error:
+            raise EvaluationError(str(error)) from None
+        config = self._embedder.config
+        self.name = model
+        self.tasks = config.tasks
+        self.sizes = checked_sizes(sizes, config.matryoshka_dimensions, config.hidden_size)
+        self.facts = {
+            "name": model,
+            "by": "in process",
+            "dtype": self._embedder.dtype,
+            "width": config.hidden_size,
+            "parameters": self._embedder.parameters,
+        }
+
+    def embed(self, texts: Sequence[str], task: str | None) -> Vectors:
+        """Vectors (n, D) float32."""
+        named = self._embedder.tasks.named(task)
+        inputs = self._embedder.tokenizer.rows(list(texts), named, Reading(truncate=True))
+        return inputs.vectors(self._embedder.embed(inputs.rows))
+
+    def embed_documents(self, documents: Sequence[Sequence[str]], task: str | None) -> Vectors:
+        """Vectors (n, D) float32 of all chunks, each document being one row or its windows."""
+        named, tokenizer = self._embedder.tasks.named(task), self._embedder.tokenizer
+        inputs = [tokenizer.rows(list(chunks), named, _DOCUMENT) for chunks in documents]
+        embedded = self._embedder.embed([row for each in inputs for row in each.rows])
+        spans = [sum(len(row.spans) for row in each.rows) for each in inputs]
+        parts = np.split(embedded, np.cumsum(spans)[:-1])
+        return np.concatenate(
+            [each.vectors(part) for each, part in zip(inputs, parts, strict=True)]
+        )
+
+    def close(self) -> None:
+        """Nothing to let go of."""

@@ -1,0 +1,63 @@
+"""Progress: a bar over the characters that are still to be embedded, on standard error."""
+
+import sys
+from collections.abc import Iterable, Sequence
+
+from tqdm import tqdm
+
+from model.evaluate.lines import PASSAGE, QUERY, chunks_by_document
+from model.evaluate.sets import Labels, Pairs, Parallel, Questions, Set
+
+
+class Progress:
+    """A bar for a terminal, or where it is asked for."""
+
+    def __init__(self, total: int, *, shown: bool) -> None:
+        """`total` characters."""
+        self._bar = tqdm(
+            total=total,
+            unit=" characters",
+            unit_scale=True,
+            file=sys.stderr,
+            dynamic_ncols=True,
+            disable=not (shown or sys.stderr.isatty()),
+        )
+
+    def on(self, a_set: Set) -> None:
+        """Say which set is measured now."""
+        self._bar.set_description(f"{a_set.file} {a_set.language}".strip())
+
+    def read(self, texts: Sequence[str]) -> None:
+        """Move on by texts that are embedded."""
+        self._bar.update(sum(map(len, texts)))
+
+    def close(self) -> None:
+        """End the bar."""
+        self._bar.close()
+
+
+def characters_of(sets: Iterable[Set], *, has_none: bool) -> int:
+    """How many characters are embedded for all lines of sets, each text once a task."""
+    alone: set[tuple[str | None, str]] = set()
+    late = 0
+    for a_set in sets:
+        for task, texts in _read(a_set):
+            alone.update((task, text) for text in texts)
+            if has_none:
+                alone.update((None, text) for text in texts)
+        if isinstance(a_set, Questions):
+            documents = chunks_by_document(a_set)
+            late += sum(len(chunk) for chunks in documents for chunk in chunks) * (1 + has_none)
+    return sum(len(text) for _, text in alone) + late
+
+
+def _read(a_set: Set) -> list[tuple[str, Sequence[str]]]:
+    """The texts that are read by themselves, by their task."""
+    match a_set:
+        case Pairs() | Parallel():
+            return [("text-matching", a_set.a + a_set.b)]
+        case Labels():
+            return [("classification", a_set.fit_texts + a_set.texts), ("separation", a_set.texts)]
+        case Questions():
+            chunks = [chunk for each in chunks_by_document(a_set) for chunk in each]
+            return [(QUERY, a_set.questions), (PASSAGE, a_set.passages), (PASSAGE, chunks)]

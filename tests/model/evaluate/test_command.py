@@ -1,0 +1,103 @@
+"""The command line: table, JSON, pictures, comparison, exit status."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from model.evaluate.__main__ import main
+from model.evaluate.lines import KINDS
+from tests.checkpoints import Shape, random_tensors, write_original
+from tests.model.evaluate import data
+from tests.server import Service
+
+
+def test_it_prints_a_table_and_writes_json_and_pictures(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--data", str(folder), "--out", str(tmp_path), "--dtype", "float32"]) == 0
+    shown = capsys.readouterr().out
+    for kind in KINDS:
+        assert kind.upper() in shown
+    assert "passed over: glossary.jsonl" in shown
+    assert max(map(len, shown.splitlines())) <= 120
+    found = json.loads((tmp_path / "evaluation.json").read_text())
+    assert (found["name"], found["dtype"], found["width"]) == ("quintet-mini", "float32", 256)
+    for line in found["lines"]:
+        for values in (line["adapter"], line["none"]):
+            assert list(values) == ["256", "128", "64", "32"]
+            assert all(-1 <= value <= 1 for value in values.values())
+    for picture in ("quality-by-dimensions", "late-chunking"):
+        assert (tmp_path / f"{picture}.png").read_bytes().startswith(b"\x89PNG")
+        assert "<svg" in (tmp_path / f"{picture}.svg").read_text()
+
+
+def test_the_same_run_writes_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+    for name in "ab":
+        main(["--data", str(folder), "--out", str(tmp_path / name), "--limit", "8"])
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
+
+
+def test_against_itself_nothing_is_worse_and_against_another_it_says_what(
+    folder: Path, tmp_path: Path, service: Service, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--data", str(folder), "--dtype", "float32", "--out", str(tmp_path)]
+    assert main([*asked, "--against", service.url]) == 0
+    shown = capsys.readouterr().out
+    assert "0 values are worse by more than 0.01" in shown
+    assert "+0.000" in shown
+    assert max(map(len, shown.splitlines())) <= 120
+    assert json.loads((tmp_path / "evaluation.json").read_text())["against"]["by"] == "service"
+
+    # A random checkpoint that is narrower: only sizes that both have are compared.
+    other = write_original(tmp_path / "random", Shape())
+    assert main(["--data", str(folder), "--model", str(other), "--against", "quintet-mini"]) == 1
+    shown = capsys.readouterr().out
+    assert "classification labels probe at 64: " in shown
+    assert "at 256" not in shown.partition("are worse")[2]
+
+
+def test_a_service_alone_is_measured_without_torch(folder: Path, service: Service) -> None:
+    code = (
+        "import sys; from model.evaluate.__main__ import main;"
+        f"main(['--data', {str(folder)!r}, '--url', {service.url!r}, '--limit', '4']);"
+        "sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_a_model_without_an_adapter_leaves_its_kinds_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    data.write(folder / "labels.jsonl", data.labels())
+    shape = Shape(tasks=("classification",))
+    model = write_original(tmp_path / "model", shape, random_tensors(shape))
+    assert main(["--data", str(folder), "--model", str(model)]) == 0
+    shown = capsys.readouterr().out
+    assert "no clustering, it has no adapter separation" in shown
+    assert "CLASSIFICATION" in shown
+    assert "CLUSTERING" not in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--data", "nowhere"], "error: nowhere is not a folder."),
+        (["--model", "nowhere"], "error: nowhere is neither a folder nor a hub id"),
+        (["--against", "http://127.0.0.1:9"], "error: cannot ask http://127.0.0.1:9"),
+        (["--dimensions", "512"], "error: --dimensions 512: this model's vectors have 1 to 256"),
+        (["--dtype", "float8"], "error: unknown dtype 'float8'"),
+        (["--languages", "xx", "--out", "{folder}/pairs.jsonl"], "error: cannot write"),
+    ],
+)
+def test_wrong_input_is_a_sentence_and_exit_status_2(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
+) -> None:
+    given = [each.format(folder=folder) for each in arguments]
+    assert main(["--data", str(folder), "--limit", "4", *given]) == 2
+    assert sentence in capsys.readouterr().err
