@@ -10,7 +10,7 @@ import pytest
 from model.training.batches import Schedule, apart, epoch_of, split
 from model.training.data import LABELLED, PAIRS, SCORED, TRIPLES, read_examples
 from model.training.errors import DataError
-from tests.training.records import TOPICS, labelled, pairs, scored, write
+from tests.model.training.records import TOPICS, labelled, pairs, scored, write
 
 
 @pytest.mark.parametrize(
