@@ -114,7 +114,7 @@ def read(folder: Path) -> Weights:
     layout.refuse_leftovers()
     # An -hf checkpoint may leave rank and alpha to its adapters; from here on config.json says it.
     said = {"lora_rank": layout.rank, "lora_alpha": layout.scale * layout.rank}
-    return Weights({**fields, **said}, base, adapters)
+    return Weights({**said, **fields}, base, adapters)
 
 
 def _corrections(layout: Layout, module: Module) -> Iterator[Correction]:

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file
 
 from model import embedder
+from tests.model.training.records import labelled, log_of, pairs, scored, teach, write
 from tests.reference import Reference
 from tests.server import running
-from tests.training.records import labelled, log_of, pairs, scored, teach, write
 
 SMALL = ("--batch-size", 24, "--learning-rate", 0.02, "--validate-every", 5, "--max-steps", 15)
 

@@ -10,7 +10,7 @@ import pytest
 from model.training.batches import Schedule, apart, epoch_of, split
 from model.training.data import LABELLED, PAIRS, SCORED, TRIPLES, read_examples
 from model.training.errors import DataError
-from tests.training.records import TOPICS, labelled, pairs, scored, write
+from tests.model.training.records import TOPICS, labelled, pairs, scored, write
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_records_of_other_splits_are_left_out_and_archives_are_read(tmp_path: Pa
 
 @pytest.mark.parametrize("records", [labelled(), pairs(), scored()])
 def test_no_text_is_both_learned_from_and_validated_with(tmp_path: Path, records: list) -> None:
-    """Some questions share an answer, and some answers a question."""
+    """Some first texts have two second ones here, and the other way round."""
     extra = [{**records[0], name: records[-1][name]} for name in records[0] if name != "score"]
     examples = read_examples(write(tmp_path / "data.jsonl", [*records, *records[:9], *extra]))
     for seed in range(20):
@@ -94,6 +94,12 @@ def test_no_text_is_both_learned_from_and_validated_with(tmp_path: Path, records
     held = split(shuffled, 0.3, 1).validation
     assert sorted(held.columns[0]) == sorted(split(examples, 0.3, 1).validation.columns[0])
     assert len(apart(examples, held).validation) == len(held)
+
+
+def test_a_negative_may_be_another_record_s_positive(tmp_path: Path) -> None:
+    records = [{**each, "negative": pairs()[0]["positive"]} for each in pairs()]
+    examples = read_examples(write(tmp_path / "data.jsonl", records))
+    assert split(examples, 0.3, 0).dropped == 0
 
 
 def test_an_epoch_has_every_record_once_and_another_order_each_time(tmp_path: Path) -> None:

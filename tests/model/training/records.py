@@ -36,14 +36,14 @@ def pairs(count: int = 20) -> list[dict[str, Any]]:
     ]
 
 
-def scored(count: int = 12) -> list[dict[str, Any]]:
+def scored(count: int = 30) -> list[dict[str, Any]]:
     draw = random.Random(5)
-    topics = [(draw.choice(TOPICS), draw.choice(TOPICS)) for _ in range(count * len(TOPICS))]
+    topics = [draw.choices(TOPICS[:3], k=2) for _ in range(count * len(TOPICS))]
     return [
         {
             "a": texts_about(first, 1, number)[0],
             "b": texts_about(second, 1, -number - 1)[0],
-            "score": 5 if first == second else draw.randrange(3),
+            "score": 5 if first == second else 0.5,
         }
         for number, (first, second) in enumerate(topics)
     ]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.records import labelled, log_of, teach, write
+from tests.model.training.records import labelled, log_of, teach, write
 
 KILLS = 3
 
@@ -42,7 +42,7 @@ def run() -> Callable[..., tuple[int | None, int]]:
     """Runs the command in a process of its own: exit status (negative: the signal), touches."""
     context = multiprocessing.get_context("forkserver")
     # Imports take seconds; the server has them, and each run is a fork of it.
-    context.set_forkserver_preload(["tests.training.test_resume"])
+    context.set_forkserver_preload(["tests.model.training.test_resume"])
 
     def run(out: Path, options: list[object], last: float = float("inf")) -> tuple[int | None, int]:
         receiver, sender = context.Pipe(duplex=False)
