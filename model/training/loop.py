@@ -83,10 +83,9 @@ class Loop:
 
     def run(self, schedule: Batches, validation: Sequence[Any]) -> Progress:
         """Go on to the end, and leave the best parameters in the objective."""
-        self._resume()
-        progress = self._progress
-        if progress.step == 0:
+        if not self._resumed():
             self._judge(validation)
+        progress = self._progress
         with self._bar() as bar:
             while progress.step < self._plan.steps and progress.waited < self._plan.patience:
                 loss = self._step(schedule)
@@ -142,7 +141,8 @@ class Loop:
             "optimizer": self._optimizer.state_dict(),
         }
 
-    def _resume(self) -> None:
+    def _resumed(self) -> bool:
+        """Go to where the run was; False where it begins."""
         state = self._run.load()
         self._accelerator.wait_for_everyone()
         if state is not None:
@@ -154,6 +154,7 @@ class Loop:
                     parameter.copy_(state["now"][name])
         if self._accelerator.is_main_process:
             self._run.rewind(self._progress.step if state else -1)
+        return state is not None
 
     def _copy(self) -> dict[str, Tensor]:
         return {name: each.detach().cpu().clone() for name, each in self._own.items()}

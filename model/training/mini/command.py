@@ -42,7 +42,7 @@ from model.training.run import Run
 from model.training.student import Student
 
 _SIZES = (32, 64, 128, 256)
-_TASKS = {
+TASKS = {
     "lora_adaptations": [
         *("retrieval.query", "retrieval.passage", "separation", "classification", "text-matching")
     ],
@@ -57,7 +57,7 @@ _TASKS = {
     "lora_alpha": 1,
     "matryoshka_dimensions": list(_SIZES),
 }
-_SHAPE = {
+SHAPE = {
     "hidden_size": _SIZES[-1],
     "num_hidden_layers": 6,
     "num_attention_heads": 4,
@@ -110,22 +110,25 @@ class _Making:
         self._seed: int = options.seed
 
     def run(self) -> None:
+        corpora = read_corpora(self._options.corpora)
+        teacher = Teacher(self._options.teacher, self._accelerator.device)
         own = Run(self._out)
         if self._accelerator.is_main_process:
             own.claim(self._settings())
-        corpora = read_corpora(self._options.corpora)
+        self._accelerator.wait_for_everyone()
         pieces = self._vocabulary(corpora)
         corpora.passages += cloze_passages(corpora, self._seed)
         for phrase in make_phrases(corpora, self._options.phrases, self._seed):
             corpora.items.append(Item("phrase", ENGLISH, phrase, phrase))
         english = english_texts(corpora.items)
-        teacher = self._teacher_vectors(list(english))
-        targets = principal(teacher, _SIZES[-1] - CONSTANTS)
-        table = self._table(Material(corpora, pieces, english, (targets, teacher), _TABLE_BATCH))
-        fields = fields_of({**_SHAPE, "vocab_size": self._options.vocabulary}, _TASKS)
+        with self._accelerator.main_process_first():
+            vectors = teacher.vectors(list(english), self._work / "teacher")
+        targets = principal(vectors, _SIZES[-1] - CONSTANTS)
+        table = self._table(Material(corpora, pieces, english, (targets, vectors), _TABLE_BATCH))
+        fields = fields_of({**SHAPE, "vocab_size": self._options.vocabulary}, TASKS)
         whole = encoder_of(table, fields, self._seed)
         for number, (name, lesson) in enumerate(
-            lessons_of(corpora, english, teacher, self._seed).items()
+            lessons_of(corpora, english, vectors, self._seed).items()
         ):
             whole = self._taught(whole, name, lesson, self._seed + number)
         if self._accelerator.is_main_process:
@@ -135,7 +138,8 @@ class _Making:
         self._accelerator.wait_for_everyone()
 
     def _settings(self) -> dict[str, Any]:
-        said = {name: str(value) for name, value in vars(self._options).items()}
+        options = vars(self._options).items()
+        said = {name: str(value) for name, value in options if name not in ("out", "command")}
         return {**said, "processes": str(self._accelerator.num_processes)}
 
     def _vocabulary(self, corpora: Corpora) -> Pieces:
@@ -145,11 +149,6 @@ class _Making:
                 learn_vocabulary(corpora, self._options.vocabulary, new, self._seed)
                 new.replace(self._tokenizer)
         return Pieces.from_file(str(self._tokenizer))
-
-    def _teacher_vectors(self, texts: list[str]) -> Any:
-        with self._accelerator.main_process_first():
-            teacher = Teacher(self._options.teacher, self._accelerator.device)
-            return teacher.vectors(texts, self._work / "teacher")
 
     def _table(self, material: Material) -> Tensor:
         steps = self._options.table_steps
@@ -167,6 +166,7 @@ class _Making:
         if not made.is_file():
             Loop(table, plan, self._claimed("table"), self._accelerator).run(batches, judged)
             self._save({"words": table.words.detach().cpu()}, made)
+        self._forget("table")
         return load_file(made)["words"]
 
     def _taught(self, whole: weights.Weights, name: str, lesson: Lesson, seed: int) -> Any:
@@ -194,6 +194,7 @@ class _Making:
                 schedule, [parts.validation.only(batch) for batch in judged]
             )
             self._save(_flat({task: student.adapter(task) for task in lesson.taught}), made)
+        self._forget(name)
         return weights.Weights(
             whole.fields, whole.base, {**whole.adapters, **_nested(load_file(made))}
         )
@@ -210,6 +211,11 @@ class _Making:
             own.claim({"seed": self._seed})
         self._accelerator.wait_for_everyone()
         return own
+
+    def _forget(self, name: str) -> None:
+        """What a training went on with is not needed once its outcome is there."""
+        if self._accelerator.is_main_process:
+            Run(self._work / name).finish()
 
     def _save(self, tensors: dict[str, Tensor], path: Path) -> None:
         """Put what a stage has made there, at once or not at all."""

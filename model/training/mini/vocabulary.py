@@ -19,6 +19,7 @@ import torch
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 from tokenizers.decoders import Metaspace
 
+from model.training.errors import TrainingError
 from model.training.mini.corpora import ENGLISH, Corpora
 
 _FIRST = ("<s>", "<pad>", "</s>", "<unk>")
@@ -41,7 +42,11 @@ Scored = list[tuple[str, float]]
 
 
 def learn_vocabulary(corpora: Corpora, size: int, path: Path, seed: int) -> None:
-    """Learn `size` tokens and write tokenizer.json. Case and width of letters are folded."""
+    """Learn `size` tokens and write tokenizer.json. Case and width of letters are folded.
+
+    Raises:
+        TrainingError: the text has more different characters than fit, or too few for `size`.
+    """
     normalizer = normalizers.Sequence(
         [normalizers.Nmt(), normalizers.NFKC(), normalizers.Lowercase()]
     )
@@ -83,6 +88,17 @@ def _some(texts: Sequence[str], most: int, random: Random) -> Sequence[str]:
 def _pieces(sentences: Sequence[str], count: int) -> Scored:
     """Pieces with their log probabilities, the special tokens first."""
     model = io.BytesIO()
+    try:
+        _train(sentences, count, model)
+    except RuntimeError as error:
+        raise TrainingError(
+            f"{count} pieces (half of the vocabulary) cannot be learned from this text: {error}"
+        ) from None
+    learned = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    return [(learned.id_to_piece(index), learned.get_score(index)) for index in range(len(learned))]
+
+
+def _train(sentences: Sequence[str], count: int, model: io.BytesIO) -> None:
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(sentences),
         model_writer=model,
@@ -100,8 +116,6 @@ def _pieces(sentences: Sequence[str], count: int) -> Scored:
         num_threads=torch.get_num_threads(),
         minloglevel=2,
     )
-    learned = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
-    return [(learned.id_to_piece(index), learned.get_score(index)) for index in range(len(learned))]
 
 
 def _characters(sentences: Sequence[str], known: set[str], most: int) -> Scored:
