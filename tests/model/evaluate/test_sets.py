@@ -121,6 +121,9 @@ def test_fitting_is_bounded_evenly_over_the_labels(
     (found,) = _read(tmp_path)
     assert isinstance(found, Labels)
     assert [found.fit_labels.count(label) for label in "ab"] == [5, 5]
+    (found,) = _read(tmp_path, Bounds(limit=2))
+    assert isinstance(found, Labels)
+    assert (len(found.texts), len(found.fit_texts)) == (2, 8)
 
 
 @pytest.mark.parametrize(
