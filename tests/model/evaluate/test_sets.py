@@ -121,9 +121,19 @@ def test_fitting_is_bounded_evenly_over_the_labels(
     (found,) = _read(tmp_path)
     assert isinstance(found, Labels)
     assert [found.fit_labels.count(label) for label in "ab"] == [5, 5]
-    (found,) = _read(tmp_path, Bounds(limit=2))
+
+
+def test_a_limit_also_bounds_what_is_fitted_on(tmp_path: Path) -> None:
+    records = [
+        {"text": f"{label} {n}", "label": label, "split": split}
+        for split in ("train", "test")
+        for label in "ab"
+        for n in range(50)
+    ]
+    data.write(tmp_path / "a.jsonl", records)
+    (found,) = _read(tmp_path, Bounds(limit=5))
     assert isinstance(found, Labels)
-    assert (len(found.texts), len(found.fit_texts)) == (2, 8)
+    assert (len(found.texts), len(found.fit_texts)) == (5, 20)
 
 
 @pytest.mark.parametrize(
