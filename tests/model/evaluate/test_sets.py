@@ -73,7 +73,11 @@ def test_without_splits_half_of_the_labels_fit_and_half_are_measured(tmp_path: P
 
 def test_bounding_draws_the_same_by_the_seed_and_keeps_answers_right(tmp_path: Path) -> None:
     records = [
-        {"passage": f"passage {n}", "question": f"question {n}", "title": f"{n // 3}"}
+        {
+            "passage": f"passage {n}",
+            "questions": [f"question {n}", f"again {n}"],
+            "title": f"{n // 3}",
+        }
         for n in range(30)
     ]
     data.write(tmp_path / "a.jsonl", records)
