@@ -29,6 +29,8 @@ DEFAULT_PASSAGES, DEFAULT_QUESTIONS = 300, 1000
 # Records that a probe is fitted on, evenly over the labels: more change its accuracy little and its
 # time much.
 FITTED = 2400
+# And with --limit at most so many for each measured one.
+FITTED_A_RECORD = 4
 # Different labels or scores, below which nothing can be told apart.
 FEWEST = 2
 
@@ -158,11 +160,12 @@ def _labelled(labels: Labels) -> list[Set]:
 
 
 def _evenly(name: str, records: Sequence[Record], bounds: Bounds) -> list[Record]:
-    """At most FITTED records, as many of each label."""
+    """At most FITTED records, as many of each label and at least one."""
     by_label: dict[str, list[Record]] = defaultdict(list)
     for record, label in zip(records, _labels_of(records), strict=True):
         by_label[label].append(record)
-    each = max(1, FITTED // max(1, len(by_label)))
+    most = FITTED if bounds.limit is None else min(FITTED, FITTED_A_RECORD * bounds.limit)
+    each = max(1, most // max(1, len(by_label)))
     return [
         group[index]
         for label, group in sorted(by_label.items())

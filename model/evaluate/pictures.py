@@ -48,6 +48,9 @@ def draw(folder: Path, subjects: Sequence[Named]) -> None:
 
     A picture without any line to draw is not written.
     """
+    short = [name.rstrip("/").rpartition("/")[2] for name, _ in subjects]
+    if len(set(short)) == len(subjects):
+        subjects = [(name, lines) for name, (_, lines) in zip(short, subjects, strict=True)]
     with mpl.rc_context(_STYLE):
         for name, figure in (
             ("quality-by-dimensions", quality_by_dimensions(subjects)),
@@ -76,8 +79,8 @@ def quality_by_dimensions(subjects: Sequence[Named]) -> Figure | None:
     for axes, (words, kind, measure) in zip(grid, panels, strict=False):
         for (name, lines), colour in zip(subjects, COLOURS, strict=False):
             of_kind = _of(lines, kind, measure)
-            _curve(axes, of_kind, True, (colour, f"{short(name)}, the task's adapter"))
-            _curve(axes, of_kind, False, (colour, f"{short(name)}, no adapter"))
+            _curve(axes, of_kind, True, (colour, f"{name}, the task's adapter"))
+            _curve(axes, of_kind, False, (colour, f"{name}, no adapter"))
         axes.set_title(words)
         axes.grid(axis="y", color="#dddddd", linewidth=0.6)
     _share_span(list(grid[: len(panels)]))
@@ -129,7 +132,7 @@ def _bars(subjects: Sequence[Named]) -> list[_Bar]:
                     for line in here
                     if adapted or line.none
                 }
-                of = f", {short(name)}" if len(subjects) > 1 else ""
+                of = f", {name}" if len(subjects) > 1 else ""
                 label = f"{' '.join(place)}{of}{'' if adapted else ', no adapter'}"
                 bars += [_Bar(label, colour if adapted else GREY, values)] if values else []
     return bars
@@ -182,11 +185,6 @@ def _legend(figure: Figure, axes: Axes) -> None:
     figure.legend(
         each.values(), each.keys(), loc="outside upper left", ncols=2, frameon=False, fontsize=9
     )
-
-
-def short(name: str) -> str:
-    """The last part of a folder's or service's name."""
-    return name.rstrip("/").rpartition("/")[2]
 
 
 def _of(lines: Sequence[Line], kind: str, measure: str) -> list[Line]:

@@ -34,9 +34,10 @@ def test_it_prints_a_table_and_writes_json_and_pictures(
         assert "<svg" in (tmp_path / f"{picture}.svg").read_text()
 
 
-def test_the_same_run_writes_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+def test_the_same_run_writes_the_same_bytes(folder: Path, tmp_path: Path, original: Path) -> None:
+    asked = ["--data", str(folder), "--model", str(original), "--limit", "8"]
     for name in "ab":
-        main(["--data", str(folder), "--out", str(tmp_path / name), "--limit", "8"])
+        main([*asked, "--out", str(tmp_path / name)])
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
 
@@ -44,7 +45,7 @@ def test_the_same_run_writes_the_same_bytes(folder: Path, tmp_path: Path) -> Non
 def test_against_itself_nothing_is_worse_and_against_another_it_says_what(
     folder: Path, tmp_path: Path, service: Service, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = ["--data", str(folder), "--dtype", "float32", "--out", str(tmp_path)]
+    asked = ["--data", str(folder), "--dtype", "float32", "--out", str(tmp_path), "--limit", "8"]
     assert main([*asked, "--against", service.url]) == 0
     shown = capsys.readouterr().out
     assert "0 values are worse by more than 0.01" in shown

@@ -73,7 +73,11 @@ def test_without_splits_half_of_the_labels_fit_and_half_are_measured(tmp_path: P
 
 def test_bounding_draws_the_same_by_the_seed_and_keeps_answers_right(tmp_path: Path) -> None:
     records = [
-        {"passage": f"passage {n}", "question": f"question {n}", "title": f"{n // 3}"}
+        {
+            "passage": f"passage {n}",
+            "questions": [f"question {n}", f"again {n}"],
+            "title": f"{n // 3}",
+        }
         for n in range(30)
     ]
     data.write(tmp_path / "a.jsonl", records)
@@ -121,6 +125,19 @@ def test_fitting_is_bounded_evenly_over_the_labels(
     (found,) = _read(tmp_path)
     assert isinstance(found, Labels)
     assert [found.fit_labels.count(label) for label in "ab"] == [5, 5]
+
+
+def test_a_limit_also_bounds_what_is_fitted_on(tmp_path: Path) -> None:
+    records = [
+        {"text": f"{label} {n}", "label": label, "split": split}
+        for split in ("train", "test")
+        for label in "ab"
+        for n in range(50)
+    ]
+    data.write(tmp_path / "a.jsonl", records)
+    (found,) = _read(tmp_path, Bounds(limit=5))
+    assert isinstance(found, Labels)
+    assert (len(found.texts), len(found.fit_texts)) == (5, 20)
 
 
 @pytest.mark.parametrize(
