@@ -5,6 +5,7 @@
 # make soak    ten minutes of mixed load, or SOAK_SECONDS=...: nothing leaks, no vector is wrong
 # make test-clients    other projects' clients, in an environment of their own (needs node and npm)
 # make test-operations  image, compose, Kubernetes, balancer, alerts, limits in Redis (needs their tools)
+# make test-training  teaching, making the embedded model, and evaluating
 # make alerts    write docker/prometheus/alerts.yml anew as the operator's PrometheusRule
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ BIN     = $(VENV)/bin
 
 CLIENTS = $(VENV)-clients
 
-.PHONY: serve bench test test-browser test-clients test-operations soak lint openapi alerts clean
+.PHONY: serve bench test test-browser test-clients test-operations test-training soak lint openapi alerts clean
 
 serve: $(VENV)/.serve
 	@$(BIN)/python -m app serve
@@ -34,6 +35,9 @@ test-clients: $(VENV)/.dev $(CLIENTS)/.installed
 
 test-operations: $(VENV)/.operations
 	$(BIN)/pytest -m operations tests
+
+test-training: $(VENV)/.dev
+	$(BIN)/pytest -m 'training and not operations' tests/model
 
 soak: $(VENV)/.dev
 	SOAK_SECONDS=$(or $(SOAK_SECONDS),600) $(BIN)/pytest -s -m operations tests/operations/test_soak.py

@@ -10,7 +10,14 @@ from model.rows import Row
 from tests.checkpoints import Shape, random_tensors, write_hf, write_original
 
 
+APART = Path(__file__).parent / "model"
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if {APART / "training", APART / "evaluate"} & {*item.path.parents}:
+            item.add_marker(pytest.mark.training)
     if torch.cuda.is_available():
         return
     gpu = [item for item in items if item.get_closest_marker("gpu")]
