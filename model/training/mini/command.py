@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", required=True, type=Path, help="folder to write; an interrupted run goes on")
     add("--vocabulary", type=int, default=48_000, help="tokens (default: %(default)s)")
     add("--phrases", type=int, default=170_000, help="made-up sentences (default: %(default)s)")
-    add("--table-steps", type=int, default=2500, help="default: %(default)s")
+    add("--table-steps", type=int, default=2000, help="default: %(default)s")
     add("--adapter-steps", type=int, default=250, help="of each lesson (default: %(default)s)")
     add("--seed", type=int, default=0, help="default: %(default)s")
 
@@ -117,7 +117,6 @@ class _Making:
             own.claim(self._settings())
         self._accelerator.wait_for_everyone()
         pieces = self._vocabulary(corpora)
-        corpora.passages += cloze_passages(corpora, self._seed)
         for phrase in make_phrases(corpora, self._options.phrases, self._seed):
             corpora.items.append(Item("phrase", ENGLISH, phrase, phrase))
         english = english_texts(corpora.items)
@@ -125,6 +124,7 @@ class _Making:
             vectors = teacher.vectors(list(english), self._work / "teacher")
         targets = principal(vectors, _SIZES[-1] - CONSTANTS)
         table = self._table(Material(corpora, pieces, english, (targets, vectors), _TABLE_BATCH))
+        corpora.passages += cloze_passages(corpora, self._seed)
         fields = fields_of({**SHAPE, "vocab_size": self._options.vocabulary}, TASKS)
         whole = encoder_of(table, fields, self._seed)
         for number, (name, lesson) in enumerate(

@@ -32,10 +32,10 @@ _SOURCES: Mapping[str, float] = {
     "phrase": 1.0,
 }
 # The same for the passages' languages.
-_LANGUAGES: Mapping[str, float] = {"ar": 4.0, "fr": 2.0, "zh": 2.0}
-# Pieces that are left out at random (word dropout); a passage has more than its vector needs.
-_DROPPED, _DROPPED_OF_PASSAGES = 0.1, 0.5
-_LONGEST = 160
+_LANGUAGES: Mapping[str, float] = {"ar": 6.0, "fr": 2.0}
+# Pieces that are left out at random (word dropout).
+_DROPPED = 0.15
+_LONGEST = 320
 
 Random = np.random.Generator
 
@@ -118,7 +118,7 @@ class Material:
             torch.from_numpy(self._targets[places]),
             torch.from_numpy(self._teacher[places].astype(np.float32)),
             self._questions.bags(asked, _DROPPED, random),
-            self._passages.bags(answers, _DROPPED_OF_PASSAGES, random),
+            self._passages.bags(answers, _DROPPED, random),
             torch.from_numpy(answers),
         )
 

@@ -24,8 +24,9 @@ from model.training.mini.corpora import ENGLISH, Corpora
 
 _FIRST = ("<s>", "<pad>", "</s>", "<unk>")
 _LAST = "<mask>"
-# What the vocabulary is made of, as shares; words of other languages take the rest.
-_PIECES, _CHARACTERS, _ENGLISH_WORDS = 0.5, 0.05, 0.24
+# What the vocabulary is made of, as shares; words of other languages take the rest. They have too
+# little text to learn many words from, and share pieces.
+_PIECES, _CHARACTERS, _ENGLISH_WORDS = 0.67, 0.05, 0.24
 # Sentences of each language that pieces are learned from: a language's share of the vocabulary
 # shall not be its share of the text.
 _MOST_ENGLISH, _MOST_OF_MUCH, _MOST_OF_LITTLE = 30_000, 8_000, 3_000
@@ -92,7 +93,7 @@ def _pieces(sentences: Sequence[str], count: int) -> Scored:
         _train(sentences, count, model)
     except RuntimeError as error:
         raise TrainingError(
-            f"{count} pieces (half of the vocabulary) cannot be learned from this text: {error}"
+            f"{count} pieces ({_PIECES:.0%} of the vocabulary) cannot be learned from this text: {error}"
         ) from None
     learned = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
     return [(learned.id_to_piece(index), learned.get_score(index)) for index in range(len(learned))]

@@ -91,4 +91,4 @@ def test_what_goes_wrong_is_a_sentence(
 
     assert "has no *.jsonl.xz files" in refusal(corpora=tmp_path)
     assert "is no sentence encoder" in refusal(teacher=tmp_path)
-    assert "20 pieces (half of the vocabulary) cannot be learned" in refusal(vocabulary=40)
+    assert "27 pieces (67% of the vocabulary) cannot be learned" in refusal(vocabulary=40)
