@@ -24,6 +24,10 @@ _PEFT_TARGETS = [
 ]
 
 
+# safetensors writes for the owner alone; a service often is another user.
+_READABLE = 0o644
+
+
 def write_hf(folder: Path, weights: Weights, tokenizer: Path) -> None:
     """Write the -hf layout: the base, and a PEFT folder for each task.
 
@@ -149,6 +153,7 @@ def _save(path: Path, tensors: dict[str, Tensor]) -> None:
     """Tensors that share memory are written one by one, as safetensors wants it."""
     own = {name: tensor.clone().contiguous() for name, tensor in tensors.items()}
     save_file(own, path, metadata={"format": "pt"})
+    path.chmod(_READABLE)
 
 
 def _write_json(path: Path, fields: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ Exit status: 0 done, 2 wrong input (a sentence says what), 130 interrupted.
 
 import argparse
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -78,8 +78,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", required=True, type=Path, help="folder to write; an interrupted run goes on")
     add("--vocabulary", type=int, default=48_000, help="tokens (default: %(default)s)")
     add("--phrases", type=int, default=170_000, help="made-up sentences (default: %(default)s)")
-    add("--table-steps", type=int, default=2000, help="default: %(default)s")
-    add("--adapter-steps", type=int, default=250, help="of each lesson (default: %(default)s)")
+    add("--table-steps", type=int, default=1500, help="default: %(default)s")
+    add("--adapter-steps", type=int, default=160, help="of each lesson (default: %(default)s)")
     add("--seed", type=int, default=0, help="default: %(default)s")
 
 
@@ -123,7 +123,9 @@ class _Making:
         with self._accelerator.main_process_first():
             vectors = teacher.vectors(list(english), self._work / "teacher")
         targets = principal(vectors, _SIZES[-1] - CONSTANTS)
-        table = self._table(Material(corpora, pieces, english, (targets, vectors), _TABLE_BATCH))
+        table = self._table(
+            lambda: Material(corpora, pieces, english, (targets, vectors), _TABLE_BATCH)
+        )
         corpora.passages += cloze_passages(corpora, self._seed)
         fields = fields_of({**SHAPE, "vocab_size": self._options.vocabulary}, TASKS)
         whole = encoder_of(table, fields, self._seed)
@@ -150,21 +152,21 @@ class _Making:
                 new.replace(self._tokenizer)
         return Pieces.from_file(str(self._tokenizer))
 
-    def _table(self, material: Material) -> Tensor:
-        steps = self._options.table_steps
-        plan = Plan(
-            steps=steps,
-            learning_rate=_TABLE_RATE,
-            warm_up=0.02,
-            validate_every=max(1, steps // _VALIDATIONS),
-            patience=_VALIDATIONS,
-        )
-        table = Table(self._options.vocabulary, _SIZES, self._seed)
-        batches = _Drawn(material, self._seed, 0)
-        judged = [_Drawn(material, self._seed, 1).batch(at) for at in range(_VALIDATION_BATCHES)]
+    def _table(self, material: Callable[[], Material]) -> Tensor:
         made = self._work / "table.safetensors"
         if not made.is_file():
-            Loop(table, plan, self._claimed("table"), self._accelerator).run(batches, judged)
+            drawn, steps = material(), self._options.table_steps
+            plan = Plan(
+                steps=steps,
+                learning_rate=_TABLE_RATE,
+                warm_up=0.02,
+                validate_every=max(1, steps // _VALIDATIONS),
+                patience=_VALIDATIONS,
+            )
+            table = Table(self._options.vocabulary, _SIZES, self._seed)
+            judged = [_Drawn(drawn, self._seed, 1).batch(at) for at in range(_VALIDATION_BATCHES)]
+            loop = Loop(table, plan, self._claimed("table"), self._accelerator)
+            loop.run(_Drawn(drawn, self._seed, 0), judged)
             self._save({"words": table.words.detach().cpu()}, made)
         self._forget("table")
         return load_file(made)["words"]

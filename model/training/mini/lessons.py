@@ -46,7 +46,7 @@ def lessons_of(
     asked = _asked(corpora, Random(seed))
     labelled = _labelled(corpora, Random(seed))
     lessons = {
-        "retrieval": Lesson((QUERY, PASSAGE), Sides(QUERY, PASSAGE), asked, 48, 160),
+        "retrieval": Lesson((QUERY, PASSAGE), Sides(QUERY, PASSAGE), asked, 40, 96),
         "text-matching": _alone("text-matching", scored),
         "classification": _alone("classification", labelled),
         "separation": _alone("separation", labelled),
@@ -55,7 +55,7 @@ def lessons_of(
 
 
 def _alone(task: str, examples: Examples) -> Lesson:
-    return Lesson((task,), Sides(task, task), examples, 96, 64)
+    return Lesson((task,), Sides(task, task), examples, 64, 48)
 
 
 def _asked(corpora: Corpora, random: Random) -> Examples:

@@ -34,7 +34,7 @@ _SOURCES: Mapping[str, float] = {
 # The same for the passages' languages.
 _LANGUAGES: Mapping[str, float] = {"ar": 6.0, "fr": 2.0}
 # Pieces that are left out at random (word dropout).
-_DROPPED = 0.15
+_DROPPED = 0.2
 _LONGEST = 320
 
 Random = np.random.Generator

@@ -26,7 +26,7 @@ from model.training.losses import info_nce
 from model.training.mini.architecture import CONSTANTS, normed
 
 _TEMPERATURE = 0.05
-_OF_COSINES, _OF_DISTRIBUTIONS, _OF_QUESTIONS = 4.0, 0.5, 0.3
+_OF_COSINES, _OF_DISTRIBUTIONS, _OF_QUESTIONS = 4.0, 0.5, 1.0
 # Short prefixes count less: they cannot hold as much.
 _SHORT_WEIGHTS = {32: 0.5, 64: 0.8, 128: 0.8}
 

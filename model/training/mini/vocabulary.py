@@ -93,7 +93,8 @@ def _pieces(sentences: Sequence[str], count: int) -> Scored:
         _train(sentences, count, model)
     except RuntimeError as error:
         raise TrainingError(
-            f"{count} pieces ({_PIECES:.0%} of the vocabulary) cannot be learned from this text: {error}"
+            f"{count} pieces ({_PIECES:.0%} of the vocabulary) cannot be learned from this text: "
+            f"{error}"
         ) from None
     learned = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
     return [(learned.id_to_piece(index), learned.get_score(index)) for index in range(len(learned))]

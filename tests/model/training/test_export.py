@@ -121,3 +121,10 @@ def test_the_original_layout_has_no_place_for_three_a(tmp_path: Path, shape: Sha
     assert_same_tensors(tmp_path / "again", tmp_path / "hf")
     with pytest.raises(CheckpointError, match="q, k and v have an A each"):
         write_original(tmp_path / "original", read, TOKENIZER)
+
+
+def test_another_user_can_read_what_is_written(tmp_path: Path, original: Path) -> None:
+    """The service's user is often not the one who taught."""
+    write_hf(tmp_path, weights.read(original), TOKENIZER)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert all(path.stat().st_mode & 0o004 for path in files)

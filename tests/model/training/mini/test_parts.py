@@ -111,7 +111,7 @@ def test_the_tables_loss_is_what_it_says(material: Material) -> None:
         for one, answer in enumerate(batch.answers):
             others = [at for at, each in enumerate(batch.answers) if at == one or each != answer]
             for row in (cosines[one], cosines[:, one]):
-                expected -= weight * 0.3 * row[one].sub(row[others].logsumexp(0)) / (2 * len(asked))
+                expected -= weight * row[one].sub(row[others].logsumexp(0)) / (2 * len(asked))
     assert table(batch).item() == pytest.approx(float(expected), rel=1e-4)
 
 
