@@ -9,7 +9,6 @@ import torch
 from model.rows import Row
 from tests.checkpoints import Shape, random_tensors, write_hf, write_original
 
-
 APART = Path(__file__).parent / "model"
 
 

@@ -71,6 +71,15 @@ def cosent(first: Tensor, second: Tensor, *, scores: Tensor, temperature: float)
     return torch.logsumexp(F.pad(wrong.flatten(), (1, 0)), dim=0)
 
 
+def cosine_regression(first: Tensor, second: Tensor, *, scores: Tensor) -> Tensor:
+    """A pair's cosine shall be its score: mean over i of (cos(first i, second i) - scores[i])^2.
+
+    first, second (B, D), scores (B,) from -1 to 1. Unlike CoSENT it keeps cosines where they are
+    right. The regression objective of https://arxiv.org/abs/1908.10084 (Sentence-BERT), section 3.
+    """
+    return F.mse_loss(F.cosine_similarity(first, second), scores)
+
+
 def sup_con(vectors: Tensor, *, labels: Tensor, temperature: float) -> Tensor:
     """Supervised contrastive loss: texts with one label shall be near each other.
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from model.tasks import Tasks
 from model.tokenizer import Reading, Tokenizer
 from model.training.data import LABELLED, SCORED, Examples
-from model.training.losses import Loss, cosent, info_nce, matryoshka, sup_con
+from model.training.losses import Loss, cosent, cosine_regression, info_nce, matryoshka, sup_con
 from model.training.student import Student
 
 
@@ -27,17 +27,25 @@ class Sides:
 class Objective(nn.Module):
     """The Matryoshka loss of a batch, as a module whose one forward pass is the whole step.
 
-    InfoNCE for pairs and triples, CoSENT for scored pairs, supervised contrastive for labels.
+    InfoNCE for pairs and triples, supervised contrastive for labels, and for scored pairs CoSENT,
+    or with `exact` scores, which are cosines, their regression.
     """
 
     def __init__(
-        self, student: Student, reader: tuple[Tokenizer, Tasks], sides: Sides, temperature: float
+        self,
+        student: Student,
+        reader: tuple[Tokenizer, Tasks],
+        sides: Sides,
+        temperature: float,
+        *,
+        exact: bool = False,
     ) -> None:
         super().__init__()
         self.student = student
         self._tokenizer, self._tasks = reader
         self._sides = sides
         self._temperature = temperature
+        self._exact = exact
         config = student.config
         self._sizes = config.matryoshka_dimensions or (config.hidden_size,)
 
@@ -58,6 +66,8 @@ class Objective(nn.Module):
             return self._each(sup_con)(*vectors, labels=labels, temperature=self._temperature)
         if batch.kind == SCORED:
             scores = torch.tensor(batch.values, device=device)
+            if self._exact:
+                return self._each(cosine_regression)(*vectors, scores=scores)
             return self._each(cosent)(*vectors, scores=scores, temperature=self._temperature)
         same = _same(batch).to(device)
         return self._each(info_nce)(*vectors, same=same, temperature=self._temperature)

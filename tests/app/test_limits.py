@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import httpx
 import openai
 import pytest
+import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +18,7 @@ from app.limits import Window
 from app.settings import Settings, SettingsError, check_servable
 from app.store import MemoryLeases, store_of
 from tests.app.test_embeddings import assert_error
+from tests.checkpoints import MINI
 from tests.server import Service, running
 
 counts = st.integers(0, 1000)
@@ -87,8 +89,16 @@ def embed(service: Service, address: str, text: str = "x") -> httpx.Response:
     return httpx.post(url, json={"input": text}, headers=headers, timeout=120)
 
 
+def text_of(tokens: int) -> str:
+    """A text of so many tokens of the embedded model's, special ones included."""
+    tokenizer = tokenizers.Tokenizer.from_file(str(MINI / "tokenizer.json"))
+    (word,) = tokenizer.encode("x", add_special_tokens=False).tokens
+    assert word == "▁x"
+    return "x " * (tokens - 2)
+
+
 def test_what_is_left_is_said_and_over_it_a_request_costs_nothing(limited: Service) -> None:
-    first = embed(limited, "192.0.2.1", "hello " * 100)
+    first = embed(limited, "192.0.2.1", text_of(200))
     assert first.status_code == 200
     tokens = first.json()["usage"]["total_tokens"]
     assert left(first, "tokens") == 400 - tokens
@@ -98,7 +108,7 @@ def test_what_is_left_is_said_and_over_it_a_request_costs_nothing(limited: Servi
     for what in ("tokens", "requests"):
         assert first.headers[f"x-ratelimit-reset-{what}"].endswith("s")
     before = limited.metric("refused_total")
-    refused = embed(limited, "192.0.2.1", "hello " * 140)
+    refused = embed(limited, "192.0.2.1", text_of(280))
     said = "over the limit of 400 tokens per minute"
     assert_error(refused, 429, "RATE_TOKEN_LIMIT_EXCEEDED", said)
     assert refused.json()["error"]["code"] == "rate_limit_exceeded"
@@ -117,11 +127,11 @@ def test_what_is_left_is_said_and_over_it_a_request_costs_nothing(limited: Servi
 def test_a_request_that_is_over_a_limit_by_itself_is_told_never_to_come_again(
     limited: Service,
 ) -> None:
-    refused = embed(limited, "192.0.2.2", "hello " * 250)  # over both
+    refused = embed(limited, "192.0.2.2", text_of(500))  # over both
     said = "may use at most 400 a minute here. Send it in parts."
     assert_error(refused, 400, "INPUT_TOKEN_LIMIT_EXCEEDED", said)
     assert "retry-after" not in refused.headers
-    refused = embed(limited, "192.0.2.2", "hello " * 160)
+    refused = embed(limited, "192.0.2.2", text_of(320))
     assert_error(refused, 400, "INPUT_TOKEN_LIMIT_EXCEEDED", "at most 300 at once here")
     assert "retry-after" not in refused.headers
     assert (left(refused, "tokens"), left(refused, "requests")) == (400, 12)

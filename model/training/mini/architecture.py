@@ -32,11 +32,10 @@ _K = 22.0
 # The share of the document's mean in each of its tokens.
 _OF_DOCUMENT = 0.35
 
+_SPECIAL = {"bos": 0, "pad": 1, "eos": 2}
 _SHAPE = {
+    **{f"{name}_token_id": number for name, number in _SPECIAL.items()},
     "attention_probs_dropout_prob": 0.1,
-    "bos_token_id": 0,
-    "eos_token_id": 2,
-    "pad_token_id": 1,
     "hidden_act": "gelu",
     "hidden_dropout_prob": 0.1,
     "initializer_range": 0.02,

@@ -204,7 +204,7 @@ class _Making:
     def _objective(self, student: Student, lesson: Lesson) -> Objective:
         config = replace(student.config, max_tokens=lesson.max_tokens)
         reader = Tokenizer(self._work, config), Tasks(config)
-        return Objective(student, reader, lesson.sides, _TEMPERATURE)
+        return Objective(student, reader, lesson.sides, _TEMPERATURE, exact=True)
 
     def _claimed(self, name: str) -> Run:
         """The folder of one training inside this one."""

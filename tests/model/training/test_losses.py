@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.training.losses import cosent, info_nce, matryoshka, sup_con
+from model.training.losses import cosent, cosine_regression, info_nce, matryoshka, sup_con
 
 TEMPERATURE = 0.3
 
@@ -101,3 +101,13 @@ def test_gradients_are_finite_where_nothing_can_be_learned() -> None:
         assert loss.item() == 0.0
         assert a.grad is not None
         assert torch.isfinite(a.grad).all()
+
+
+def test_cosine_regression_is_the_mean_squared_difference() -> None:
+    first, second, scores = torch.randn(7, 5), torch.randn(7, 5), torch.rand(7) * 2 - 1
+    wrong = [
+        (float(a @ b / (a.norm() * b.norm())) - float(score)) ** 2
+        for a, b, score in zip(first, second, scores, strict=True)
+    ]
+    found = cosine_regression(first, second, scores=scores).item()
+    assert found == pytest.approx(sum(wrong) / 7, rel=1e-5)
