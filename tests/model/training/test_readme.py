@@ -19,7 +19,7 @@ README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_worked_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    example = README.partition("### Example: intents")[2].partition("\n## ")[0]
+    example = README.partition("### Example: intents")[2].partition("\n##")[0]
     prepare, commands = re.findall(r"^```\n(.*?)^```", example, re.MULTILINE | re.DOTALL)
     records = [
         {"set": name, "split": split, **each}
