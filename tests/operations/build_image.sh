@@ -39,9 +39,10 @@ if "cert" in options:
     options["cert"] = "/run/pip/certificates.pem"
 words = " ".join(options.values()).split()
 # An index of files has them beside it.
-named = {pathlib.Path(word[7:]).parent if word.startswith("file://") else pathlib.Path(word)
-         for word in words}
-for path in sorted(path for path in named if path.is_absolute() and path.is_dir()):
+named = [pathlib.Path(word[7:]).parent if word.startswith("file://") else pathlib.Path(word)
+         for word in words]
+folders = {path.parent if path.is_file() else path for path in named if path.is_absolute()}
+for path in sorted(filter(pathlib.Path.is_dir, folders)):
     print(f"-v {path}:{path}:ro")
 lines = (f"{name} = {value}" for name, value in options.items())
 (folder / "pip.conf").write_text("\n".join(["[global]", *lines, ""]))

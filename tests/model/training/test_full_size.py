@@ -27,7 +27,8 @@ def test_a_step_on_a_full_size_checkpoint_fits(tmp_path: Path) -> None:
     except BaseException:
         process.kill()
         raise
-    assert os.waitstatus_to_exitcode(status) == 0
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
     print(f"peak {used.ru_maxrss / 1e6:.2f} GB, {used.ru_utime:.0f} s of one core")
     assert used.ru_maxrss * 1024 < LIMIT_BYTES
     assert [line["step"] for line in log_of(out) if "validation" in line] == [0, 1]
