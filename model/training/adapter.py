@@ -24,7 +24,7 @@ from model.training.batches import Schedule, Split, apart, epoch_of, split
 from model.training.data import Examples, read_examples
 from model.training.export import write_hf
 from model.training.loop import Loop, Plan, Progress
-from model.training.objective import Objective
+from model.training.objective import Objective, Wanted
 from model.training.run import Run
 from model.training.student import Student
 from model.training.teaching import Teaching, Wish, teaching_of
@@ -148,7 +148,7 @@ def _objective(options: argparse.Namespace, folder: Path, teaching: Teaching) ->
     shape = replace(base.config, max_tokens=min(options.max_tokens, base.config.max_tokens))
     named = checked_config({**base.fields, **teaching.fields})
     reader = Tokenizer(folder, shape), Tasks(named)
-    return Objective(student, reader, teaching.sides, options.temperature)
+    return Objective(student, reader, teaching.sides, Wanted(options.temperature))
 
 
 def _write(out: Path, folder: Path, teaching: Teaching, student: Student) -> None:

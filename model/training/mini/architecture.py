@@ -24,6 +24,32 @@ from model.config import checked_config
 from model.training.base import new_base, tensors_of
 from model.training.weights import Weights
 
+SIZES = (32, 64, 128, 256)
+INSTRUCTIONS = (
+    "Represent the query for retrieving evidence documents: ",
+    "Represent the document for retrieval: ",
+)
+TASKS = {
+    "lora_adaptations": [
+        *("retrieval.query", "retrieval.passage", "separation", "classification", "text-matching")
+    ],
+    "task_instructions": {
+        "retrieval.query": INSTRUCTIONS[0],
+        "retrieval.passage": INSTRUCTIONS[1],
+        "separation": "",
+        "classification": "",
+        "text-matching": "",
+    },
+    "lora_rank": 4,
+    "lora_alpha": 1,
+    "matryoshka_dimensions": list(SIZES),
+}
+SHAPE = {
+    "hidden_size": SIZES[-1],
+    "num_hidden_layers": 6,
+    "num_attention_heads": 4,
+    "intermediate_size": 1024,
+}
 # Channels that hold a constant.
 CONSTANTS = 2
 # Its size. A word vector of a trained table is about 4 long and the pair 31; the norm is within a

@@ -28,11 +28,19 @@ from model.training.base import base_of
 from model.training.batches import Schedule, epoch_of, split
 from model.training.export import cast, write_original
 from model.training.loop import Loop, Plan
-from model.training.mini.architecture import CONSTANTS, encoder_of, fields_of
+from model.training.mini.architecture import (
+    CONSTANTS,
+    INSTRUCTIONS,
+    SHAPE,
+    SIZES,
+    TASKS,
+    encoder_of,
+    fields_of,
+)
 from model.training.mini.cloze import cloze_passages
 from model.training.mini.corpora import ENGLISH, Corpora, Item, read_corpora
 from model.training.mini.lessons import Lesson, lessons_of
-from model.training.mini.material import Material, Sizes, english_texts
+from model.training.mini.material import Draw, Material, english_texts
 from model.training.mini.phrases import make_phrases
 from model.training.mini.table import Table, TableBatch, principal
 from model.training.mini.teacher import Teacher
@@ -41,32 +49,9 @@ from model.training.objective import Objective
 from model.training.run import Run
 from model.training.student import Student
 
-_SIZES = (32, 64, 128, 256)
-TASKS = {
-    "lora_adaptations": [
-        *("retrieval.query", "retrieval.passage", "separation", "classification", "text-matching")
-    ],
-    "task_instructions": {
-        "retrieval.query": "Represent the query for retrieving evidence documents: ",
-        "retrieval.passage": "Represent the document for retrieval: ",
-        "separation": "",
-        "classification": "",
-        "text-matching": "",
-    },
-    "lora_rank": 4,
-    "lora_alpha": 1,
-    "matryoshka_dimensions": list(_SIZES),
-}
-SHAPE = {
-    "hidden_size": _SIZES[-1],
-    "num_hidden_layers": 6,
-    "num_attention_heads": 4,
-    "intermediate_size": 1024,
-}
 _TABLE_RATE, _ADAPTER_RATE = 0.01, 2e-3
-_TABLE_BATCH = Sizes(texts=1024, questions=128)
+_TABLE_BATCH = Draw(texts=1024, questions=128, instructions=INSTRUCTIONS)
 _VALIDATION_BATCHES, _VALIDATIONS = 4, 10
-_TEMPERATURE = 0.05
 _HELD_OUT = 0.05
 
 
@@ -119,14 +104,14 @@ class _Making:
         pieces = self._vocabulary(corpora)
         for phrase in make_phrases(corpora, self._options.phrases, self._seed):
             corpora.items.append(Item("phrase", ENGLISH, phrase, phrase))
+        corpora.passages += cloze_passages(corpora, self._seed)
         english = english_texts(corpora.items)
         with self._accelerator.main_process_first():
             vectors = teacher.vectors(list(english), self._work / "teacher")
-        targets = principal(vectors, _SIZES[-1] - CONSTANTS)
+        targets = principal(vectors, SIZES[-1] - CONSTANTS)
         table = self._table(
             lambda: Material(corpora, pieces, english, (targets, vectors), _TABLE_BATCH)
         )
-        corpora.passages += cloze_passages(corpora, self._seed)
         fields = fields_of({**SHAPE, "vocab_size": self._options.vocabulary}, TASKS)
         whole = encoder_of(table, fields, self._seed)
         for number, (name, lesson) in enumerate(
@@ -163,7 +148,7 @@ class _Making:
                 validate_every=max(1, steps // _VALIDATIONS),
                 patience=_VALIDATIONS,
             )
-            table = Table(self._options.vocabulary, _SIZES, self._seed)
+            table = Table(self._options.vocabulary, SIZES, self._seed)
             judged = [_Drawn(drawn, self._seed, 1).batch(at) for at in range(_VALIDATION_BATCHES)]
             loop = Loop(table, plan, self._claimed("table"), self._accelerator)
             loop.run(_Drawn(drawn, self._seed, 0), judged)
@@ -204,7 +189,7 @@ class _Making:
     def _objective(self, student: Student, lesson: Lesson) -> Objective:
         config = replace(student.config, max_tokens=lesson.max_tokens)
         reader = Tokenizer(self._work, config), Tasks(config)
-        return Objective(student, reader, lesson.sides, _TEMPERATURE, exact=True)
+        return Objective(student, reader, lesson.sides, lesson.wanted)
 
     def _claimed(self, name: str) -> Run:
         """The folder of one training inside this one."""

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from model.training.data import LABELLED, PAIRS, SCORED, Examples
 from model.training.mini.corpora import Corpora, Item
-from model.training.objective import Sides
+from model.training.objective import Sides, Wanted
 from model.training.teaching import PASSAGE, QUERY
 
 # Sources of plain sentences, for pairs whose likeness the teacher judges.
@@ -21,6 +21,9 @@ _RANKS = (0, 0, 2, 8, 32, None)
 _TRANSLATED = 0.5
 # Languages of few questions come more often.
 _TIMES: Mapping[str, int] = {"ar": 4, "fr": 2, "zh": 2}
+_TEMPERATURE = 0.05
+# Labels are of few kinds and of few texts.
+_NEAR = 8.0
 _DEFINITIONS, _LABELLED_PER_SET = 12_000, 12_000
 
 
@@ -34,6 +37,7 @@ class Lesson:
     taught: tuple[str, ...]
     sides: Sides
     examples: Examples
+    wanted: Wanted
     batch_size: int
     max_tokens: int
 
@@ -46,16 +50,18 @@ def lessons_of(
     asked = _asked(corpora, Random(seed))
     labelled = _labelled(corpora, Random(seed))
     lessons = {
-        "retrieval": Lesson((QUERY, PASSAGE), Sides(QUERY, PASSAGE), asked, 40, 96),
-        "text-matching": _alone("text-matching", scored),
-        "classification": _alone("classification", labelled),
-        "separation": _alone("separation", labelled),
+        "retrieval": Lesson(
+            (QUERY, PASSAGE), Sides(QUERY, PASSAGE), asked, Wanted(_TEMPERATURE), 40, 96
+        ),
+        "text-matching": _alone("text-matching", scored, Wanted(_TEMPERATURE, exact=True)),
+        "classification": _alone("classification", labelled, Wanted(_TEMPERATURE, near=_NEAR)),
+        "separation": _alone("separation", labelled, Wanted(_TEMPERATURE, near=_NEAR)),
     }
     return {name: lesson for name, lesson in lessons.items() if len(lesson.examples)}
 
 
-def _alone(task: str, examples: Examples) -> Lesson:
-    return Lesson((task,), Sides(task, task), examples, 64, 48)
+def _alone(task: str, examples: Examples, wanted: Wanted) -> Lesson:
+    return Lesson((task,), Sides(task, task), examples, wanted, 64, 48)
 
 
 def _asked(corpora: Corpora, random: Random) -> Examples:

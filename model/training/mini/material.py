@@ -6,7 +6,7 @@ N texts, B texts of a batch, D hidden, E the teacher's width.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -31,8 +31,12 @@ _SOURCES: Mapping[str, float] = {
     "labelled": 2.0,
     "phrase": 1.0,
 }
-# The same for the passages' languages.
-_LANGUAGES: Mapping[str, float] = {"ar": 6.0, "fr": 2.0}
+# And those of a language, where questions pull its pieces away from what they mean elsewhere.
+_LANGUAGES: Mapping[str, float] = {"ja": 2.0, "ar": 2.0}
+# The share of batches whose questions are in a language; the others share the rest. All questions
+# of a batch are in one: a passage in another is no answer, and telling languages apart is the
+# opposite of what translations teach.
+_ASKED: Mapping[str, float] = {"ja": 0.35, "ar": 0.2, "fr": 0.1}
 # Pieces that are left out at random (word dropout).
 _DROPPED = 0.2
 _LONGEST = 320
@@ -67,18 +71,21 @@ class Pieces:
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
-    """Texts and questions of a batch."""
+class Draw:
+    """How many texts and questions a batch has, and what stands in front of each of its questions
+    and passages."""
 
     texts: int
     questions: int
+    instructions: tuple[str, str]
 
 
 class Material:
     """Items and questions to draw batches from.
 
     `targets` (N, D - 2) and `teacher` (N, E) are of the different English texts, `english` has
-    their places.
+    their places. Questions and passages begin with their instructions, as the retrieval adapters
+    read them, so that the table learns to give those words little weight.
     """
 
     def __init__(
@@ -87,31 +94,35 @@ class Material:
         tokenizer: Tokenizer,
         english: Mapping[str, int],
         vectors: tuple[npt.NDArray[np.float32], npt.NDArray[np.float16]],
-        sizes: Sizes,
+        draw: Draw,
     ) -> None:
         items = corpora.items
         self._targets, self._teacher = vectors
         self._texts = Pieces(tokenizer, [item.text for item in items])
         self._english = np.array([english[item.english] for item in items], np.int64)
-        self._drawn = _cumulated([_SOURCES.get(item.source, 1.0) for item in items])
+        self._drawn = _cumulated(
+            [_SOURCES.get(item.source, 1.0) * _LANGUAGES.get(item.lang, 1.0) for item in items]
+        )
         asked = [
             (question, at)
             for at, passage in enumerate(corpora.passages)
             for question in passage.questions
         ]
-        self._questions = Pieces(tokenizer, [question for question, _ in asked])
-        self._passages = Pieces(tokenizer, [passage.text for passage in corpora.passages])
+        asking, answering = draw.instructions
+        self._questions = Pieces(tokenizer, [asking + question for question, _ in asked])
+        self._passages = Pieces(tokenizer, [answering + each.text for each in corpora.passages])
         self._answers = np.array([at for _, at in asked], np.int64)
-        self._asked = _cumulated(
-            [_LANGUAGES.get(corpora.passages[at].lang, 1.0) for _, at in asked]
-        )
-        self._sizes = sizes if asked else Sizes(sizes.texts, 0)
+        langs = [corpora.passages[at].lang for _, at in asked]
+        self._asked = _by_language(langs)
+        rest = (1 - sum(_ASKED.values())) / max(1, len(set(langs) - set(_ASKED)))
+        self._langs = _cumulated([_ASKED.get(lang, rest) for lang in self._asked])
+        self._draw = draw if asked else replace(draw, questions=0)
 
     def batch(self, seed: Sequence[int]) -> TableBatch:
         """A batch, which is a function of the seed alone."""
         random = np.random.default_rng(seed)
-        texts = np.searchsorted(self._drawn, random.random(self._sizes.texts))
-        asked = np.searchsorted(self._asked, random.random(self._sizes.questions))
+        texts = np.searchsorted(self._drawn, random.random(self._draw.texts))
+        asked = self._questions_of_one_language(random)
         places, answers = self._english[texts], self._answers[asked]
         return TableBatch(
             self._texts.bags(texts, _DROPPED, random),
@@ -122,10 +133,22 @@ class Material:
             torch.from_numpy(answers),
         )
 
+    def _questions_of_one_language(self, random: Random) -> npt.NDArray[np.int64]:
+        if not self._draw.questions:
+            return np.empty(0, np.int64)
+        lang = [*self._asked][int(np.searchsorted(self._langs, random.random()))]
+        return random.choice(self._asked[lang], self._draw.questions)
+
 
 def english_texts(items: Sequence[Item]) -> dict[str, int]:
     """The different English texts, each with its place."""
     return {text: place for place, text in enumerate(dict.fromkeys(each.english for each in items))}
+
+
+def _by_language(langs: Sequence[str]) -> dict[str, npt.NDArray[np.int64]]:
+    """The places of each language."""
+    places = np.array(langs)
+    return {lang: np.flatnonzero(places == lang) for lang in dict.fromkeys(langs)}
 
 
 def _cumulated(weights: Sequence[float]) -> npt.NDArray[np.float64]:

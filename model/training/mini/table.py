@@ -6,7 +6,8 @@ every Matryoshka size:
 - of texts in any language: 4 * (1 - cos(own, target)), target being the teacher's vector of the
   English text of the same meaning, and half the cross-entropy between the teacher's distribution
   over the batch's texts and one's own (https://arxiv.org/abs/2010.08240 distils the same way);
-- of questions: InfoNCE both ways with the passages that answer them.
+- of questions, a little: InfoNCE both ways with the passages that answer them. They are in few
+  languages, and what they pull together there they pull away from the same words elsewhere.
 
 Pieces are left out at random (word dropout), so that no text hangs on one of them.
 
@@ -26,7 +27,7 @@ from model.training.losses import info_nce
 from model.training.mini.architecture import CONSTANTS, normed
 
 _TEMPERATURE = 0.05
-_OF_COSINES, _OF_DISTRIBUTIONS, _OF_QUESTIONS = 4.0, 0.5, 1.0
+_OF_COSINES, _OF_DISTRIBUTIONS, OF_QUESTIONS = 4.0, 0.5, 0.03
 # Short prefixes count less: they cannot hold as much.
 _SHORT_WEIGHTS = {32: 0.5, 64: 0.8, 128: 0.8}
 
@@ -96,7 +97,7 @@ class Table(nn.Module):
         texts, questions, passages = vectors.split([len(part.starts) for part in parts])
         loss = self._from_teacher(texts, batch)
         if len(batch.answers):
-            loss = loss + _OF_QUESTIONS * self._from_questions(questions, passages, batch.answers)
+            loss = loss + OF_QUESTIONS * self._from_questions(questions, passages, batch.answers)
         return loss
 
     def _from_teacher(self, own: Tensor, batch: TableBatch) -> Tensor:

@@ -56,7 +56,7 @@ def write_corpora(folder: Path) -> Path:
         "questions",
         (
             {
-                "lang": "en",
+                "lang": ("en", "de")[at % 2],
                 "split": "train",
                 "title": "",
                 "passage": f"{text} and no other",

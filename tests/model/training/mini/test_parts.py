@@ -15,13 +15,19 @@ from model.training import weights
 from model.training.base import base_of
 from model.training.errors import TrainingError
 from model.training.export import write_original
-from model.training.mini.architecture import CONSTANTS, encoder_of, fields_of, normed
+from model.training.mini.architecture import (
+    CONSTANTS,
+    SHAPE,
+    TASKS,
+    encoder_of,
+    fields_of,
+    normed,
+)
 from model.training.mini.cloze import cloze_passages
-from model.training.mini.command import SHAPE, TASKS
 from model.training.mini.corpora import Corpora, read_corpora
-from model.training.mini.material import Material, Sizes, english_texts
+from model.training.mini.material import Draw, Material, english_texts
 from model.training.mini.phrases import make_phrases
-from model.training.mini.table import Table, principal
+from model.training.mini.table import OF_QUESTIONS, Table, principal
 from model.training.mini.vocabulary import learn_vocabulary
 from model.training.student import Student
 from tests.model.training.mini.corpus import HELD_OUT, german, write_corpora
@@ -48,7 +54,9 @@ def material(corpora: Corpora, pieces: Path) -> Material:
     teacher = random.standard_normal((len(english), 300)).astype(np.float16)
     targets = principal(teacher, 256 - CONSTANTS)
     tokenizer = Tokenizer.from_file(str(pieces))
-    return Material(corpora, tokenizer, english, (targets, teacher), Sizes(12, 5))
+    return Material(
+        corpora, tokenizer, english, (targets, teacher), Draw(12, 5, ("find: ", "say: "))
+    )
 
 
 @pytest.mark.parametrize(("dtype", "cosine"), [("float32", 0.99999), ("bfloat16", 0.9995)])
@@ -111,7 +119,8 @@ def test_the_tables_loss_is_what_it_says(material: Material) -> None:
         for one, answer in enumerate(batch.answers):
             others = [at for at, each in enumerate(batch.answers) if at == one or each != answer]
             for row in (cosines[one], cosines[:, one]):
-                expected -= weight * row[one].sub(row[others].logsumexp(0)) / (2 * len(asked))
+                found = row[one].sub(row[others].logsumexp(0)) / (2 * len(asked))
+                expected -= OF_QUESTIONS * weight * found
     assert table(batch).item() == pytest.approx(float(expected), rel=1e-4)
 
 
@@ -124,6 +133,21 @@ def test_batches_are_a_function_of_their_seed(material: Material) -> None:
         ends = [*(bags.starts[1:] - 1).tolist(), len(bags.ids) - 1]
         assert {int(bags.ids[start]) for start in bags.starts} == {0}
         assert {int(bags.ids[end]) for end in ends} == {2}
+
+
+def test_questions_of_a_batch_are_in_one_language_and_behind_their_instruction(
+    corpora: Corpora, material: Material, pieces: Path
+) -> None:
+    (said,) = Tokenizer.from_file(str(pieces)).encode("find:", add_special_tokens=False).ids[:1]
+    langs, instructed = set(), []
+    for number in range(40):
+        batch = material.batch([7, number])
+        (lang,) = {corpora.passages[answer].lang for answer in batch.answers}
+        langs.add(lang)
+        bags = batch.questions.ids.tensor_split(batch.questions.starts[1:])
+        instructed += [said in bag for bag in bags]
+    assert langs == {passage.lang for passage in corpora.passages}
+    assert np.mean(instructed) > 0.7  # a fifth of all pieces is left out
 
 
 def test_what_is_held_out_is_never_trained_on(corpora: Corpora) -> None:
