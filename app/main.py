@@ -56,7 +56,7 @@ def create_app(settings: Settings, place: Place = FIRST_AND_ONLY) -> FastAPI:
     metrics = Metrics(__version__, names[0], config.tasks)
     metrics.queue_tokens_limit.set(settings.max_queue_tokens * len(settings.devices))
     queues = place.queues(len(settings.devices))
-    limits = Limits(settings.max_queue_tokens, settings.request_timeout_s)
+    limits = Limits(settings.max_queue_tokens, settings.request_timeout_s, settings.batch_timeout_s)
     engine = EngineClient(limits, config.hidden_size, queues, metrics, first=place.first)
     app = FastAPI(
         title="Quintet",

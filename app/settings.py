@@ -143,6 +143,13 @@ class Settings(BaseSettings):
     request_timeout_s: float = Field(
         600.0, gt=0, description="Seconds until a request that still waits is answered 504."
     )
+    batch_timeout_s: float = Field(
+        300.0,
+        gt=0,
+        description="Seconds that a worker which holds requests may say nothing; then it hangs: it "
+        "is killed and started again, and what it held is answered 503. Keep it above the longest "
+        "batch: a text of 8,192 tokens takes a slow CPU minutes. Lower it on a GPU, to 30.",
+    )
     drain_delay_s: float = Field(
         5.0,
         ge=0,
