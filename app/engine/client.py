@@ -6,7 +6,8 @@ Promises (house numbers; 2 and 3 are kept by worker.py and schedule.py):
 4. Whoever awaits `embed` may be cancelled; the worker is told at once.
 5. The queue of each worker is bounded in tokens, from all HTTP processes together. A job that does
    not fit is refused at once and whole, with the time after which it might.
-6. A worker that holds jobs of this process and says nothing for `batch_timeout_s` is killed.
+6. A worker that holds jobs of this process, or should end, and says nothing for `batch_timeout_s`
+   is killed.
 """
 
 import asyncio
@@ -83,6 +84,7 @@ class Link:
         self._numbers = itertools.count()
         self._tokens_per_s = 0.0
         self._silence = Silence(engine.limits.batch_timeout_s, self._kill)
+        self._finishing = False
 
     async def embed(self, rows: Sequence[Row], tokens: int) -> Vectors:
         """Hand rows to the worker and await their vectors; cancelling takes them back."""
@@ -107,6 +109,7 @@ class Link:
                 self._enter(message)
             elif isinstance(message, messages.Answer | messages.Failed):
                 self._settle(message)
+        self._silence.pause()
         for number in list(self._jobs):
             answer = self._remove(number)
             if not answer.done():
@@ -124,7 +127,9 @@ class Link:
         self._writer.transport.abort()
 
     def finish(self) -> None:
-        """Say that no more jobs will come."""
+        """Say that no more jobs will come. The end of the stream is awaited as an answer is."""
+        self._finishing = True
+        self._silence.begin()
         if self._writer.can_write_eof():
             self._writer.write_eof()
 
@@ -147,7 +152,7 @@ class Link:
 
     def _remove(self, number: int) -> asyncio.Future[Vectors]:
         job = self._jobs.pop(number)
-        if not self._jobs:
+        if not self._jobs and not self._finishing:
             self._silence.pause()
         self._count(-job.tokens, -job.rows)
         return job.answer

@@ -1,7 +1,8 @@
 """Silence: how long a worker that is owed an answer has said nothing.
 
 Promises:
-1. While jobs are held and no word comes for the longest time, `over` is called, once.
+1. When jobs are held (or the end is awaited) and no word comes for the longest time, `over` is
+   called, once.
 2. A word makes the whole time new. That nobody waits any more (callers hang up, deadlines pass)
    only stops the clock: else callers with little patience would hide a worker that hangs.
 3. There is a timer only while jobs are held: idle costs nothing.

@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import selectors
+import signal
 import socket
 import subprocess
 import time
@@ -184,6 +185,14 @@ def test_callers_with_little_patience_do_not_hide_a_worker_that_hangs() -> None:
         assert 2 <= statuses.count(504) <= 4
         service.log.wait_for("serving +http", count=2)
         assert service.embed(input="x").status_code == 200
+
+
+def test_a_worker_that_hangs_does_not_hold_back_the_end() -> None:
+    with running(batch_timeout_s=1) as service:
+        (worker,) = service.workers()
+        worker.suspend()
+        assert service.stop(signal.SIGTERM) == 0
+        assert not worker.is_running()
 
 
 def test_a_slow_worker_is_not_killed_and_neither_is_an_idle_one() -> None:
