@@ -51,7 +51,7 @@ class Budget:
                 await self._take(tokens)
             yield
         except (RequestError, UnavailableError):  # refused, here or by the engine
-            await self._give_back()
+            await self.give_back()
             raise
         finally:
             await self._end_lease()
@@ -70,7 +70,8 @@ class Budget:
         await limit.charge(self._caller, cost, self._headers)
         self._charged[what] += cost
 
-    async def _give_back(self) -> None:
+    async def give_back(self) -> None:
+        """The request is refused for want of room: it costs nothing."""
         for what, limit in (("requests", self._limits.requests), ("tokens", self._limits.tokens)):
             cost, self._charged[what] = self._charged[what], 0
             if limit and cost:

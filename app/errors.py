@@ -18,6 +18,7 @@ QuintetError
 │   └── HeadersTooLargeError       431
 ├── ClientGoneError                499, for the log only: nobody reads it
 ├── UnavailableError               503 with Retry-After
+│   ├── BodiesFullError
 │   ├── QueueFullError
 │   ├── NotReadyError
 │   ├── TooManyConnectionsError
@@ -254,6 +255,16 @@ class QueueFullError(UnavailableError):
             f"the queue is full: {waiting} of {limit} tokens wait, and this request has {tokens}; "
             f"retry in about {retry_after_s} s.",
             retry_after_s,
+        )
+
+
+class BodiesFullError(UnavailableError):
+    """The bodies of the requests under way leave no room for this one's."""
+
+    def __init__(self, size: int, held: int, limit: int) -> None:
+        super().__init__(
+            f"requests under way hold {held} of {limit} bytes, and this one has {size} more; "
+            "retry in about 1 s."
         )
 
 

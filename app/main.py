@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 from app import __version__
 from app.api import routes
 from app.api.answers import Model
+from app.api.bodies import Bodies
 from app.api.callers import Callers, callers_of
 from app.api.embeddings import Embeddings, Rules
 from app.api.frame import Frame, answer_error
@@ -56,7 +57,7 @@ def create_app(settings: Settings, place: Place = FIRST_AND_ONLY) -> FastAPI:
     metrics = Metrics(__version__, names[0], config.tasks)
     metrics.queue_tokens_limit.set(settings.max_queue_tokens * len(settings.devices))
     queues = place.queues(len(settings.devices))
-    limits = Limits(settings.max_queue_tokens, settings.request_timeout_s)
+    limits = Limits(settings.max_queue_tokens, settings.request_timeout_s, settings.batch_timeout_s)
     engine = EngineClient(limits, config.hidden_size, queues, metrics, first=place.first)
     app = FastAPI(
         title="Quintet",
@@ -69,6 +70,7 @@ def create_app(settings: Settings, place: Place = FIRST_AND_ONLY) -> FastAPI:
         _embeddings(settings, folder, config, engine, metrics),
         engine,
         metrics,
+        Bodies(settings.max_bodies_bytes, metrics),
         tuple(
             _model(name, folder, config, embedded=settings.model == EMBEDDED_MODEL)
             for name in names

@@ -32,6 +32,7 @@ _BATCH_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 REFUSALS = (
     "not ready",
     "queue full",
+    "bodies full",
     "no key",
     "wrong key",
     "requests per minute",
@@ -72,6 +73,9 @@ class Metrics:
         )
         self.queue_rows = self._gauge(
             "queue_rows", "Rows accepted and not answered yet.", mode="livesum"
+        )
+        self.body_bytes = self._gauge(
+            "body_bytes", "Bytes of bodies under way, past 64 KiB of each.", mode="livesum"
         )
         self.queue_tokens_limit = self._gauge(
             "queue_tokens_limit", "Tokens that may wait; past it requests are refused."

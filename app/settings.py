@@ -101,6 +101,14 @@ class Settings(BaseSettings):
     )
     max_inputs: int = Field(2048, ge=1, description="Inputs of one request.")
     max_body_bytes: int = Field(33_554_432, ge=1, description="Bytes of one request's body.")
+    max_bodies_bytes: int = Field(
+        268_435_456,
+        ge=1,
+        description="Bytes of all bodies that one process reads and answers at once, but for the "
+        "first 64 KiB of each, so that small requests pass; past it a request is answered 503 with "
+        "Retry-After. A process takes some three times as much memory: lower it where that is "
+        "scarce, raise it for many large requests at once.",
+    )
     body_timeout_s: float = Field(
         30.0, gt=0, description="Seconds within which a request's body must have arrived."
     )
@@ -143,6 +151,13 @@ class Settings(BaseSettings):
     request_timeout_s: float = Field(
         600.0, gt=0, description="Seconds until a request that still waits is answered 504."
     )
+    batch_timeout_s: float = Field(
+        300.0,
+        gt=0,
+        description="Seconds that a worker which holds requests may say nothing; then it hangs: it "
+        "is killed and started again, and what it held is answered 503. Keep it above the longest "
+        "batch: a text of 8,192 tokens takes a slow CPU minutes. Lower it on a GPU, to 30.",
+    )
     drain_delay_s: float = Field(
         5.0,
         ge=0,
@@ -173,13 +188,19 @@ def check_servable(settings: Settings) -> None:
 
     Raises:
         SettingsError: whoever reaches the port could use it without a key, and nobody said so;
-            or limits would be counted in each of several processes for itself.
+            limits would be counted in each of several processes for itself; or the largest body
+            would never pass.
     """
     if not (settings.keys_file or settings.open or _is_loopback(settings.host)):
         raise SettingsError(
             f"{PREFIX}HOST={settings.host} can be reached by others, and there are no keys. Set "
             f"{PREFIX}KEYS_FILE (make a key with `python -m app keys add NAME`), or say "
             f"{PREFIX}OPEN=true if everyone who reaches the port may use it."
+        )
+    if settings.max_bodies_bytes < settings.max_body_bytes:
+        raise SettingsError(
+            f"{PREFIX}MAX_BODIES_BYTES={settings.max_bodies_bytes} is less than one body may have: "
+            f"{PREFIX}MAX_BODY_BYTES={settings.max_body_bytes}."
         )
     limits = (
         settings.max_requests_per_minute,

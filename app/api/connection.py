@@ -6,22 +6,26 @@ from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
+from app.api.bodies import Share
 from app.errors import BodyTimeoutError, BodyTooLargeError, ClientGoneError
 
 T = TypeVar("T")
 
 
-async def read_body(request: Request, limit: int, timeout_s: float) -> bytes:
+async def read_body(request: Request, limit: int, timeout_s: float, share: Share) -> bytes:
     """The body, of at most `limit` bytes, counted by its header and again while it is read.
 
     Raises:
         BodyTooLargeError: it is longer.
+        BodiesFullError: it does not fit beside those of other requests.
         BodyTimeoutError: it is not there after `timeout_s` seconds.
         ClientGoneError: the caller hung up on the way.
     """
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
-        raise BodyTooLargeError(limit, int(declared))
+    if declared.isdigit():
+        if int(declared) > limit:
+            raise BodyTooLargeError(limit, int(declared))
+        share.expect(int(declared))
     body = bytearray()
     try:
         async with asyncio.timeout(timeout_s):
@@ -29,6 +33,7 @@ async def read_body(request: Request, limit: int, timeout_s: float) -> bytes:
                 body += part
                 if len(body) > limit:
                     raise BodyTooLargeError(limit)
+                share.grow(len(body))
     except TimeoutError:
         raise BodyTimeoutError(timeout_s) from None
     except ClientDisconnect:

@@ -1,5 +1,7 @@
 """Endpoints, of at most ten lines each."""
 
+import contextlib
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from app.api.answers import (
     TokenizeResponse,
     WorkerInfo,
 )
+from app.api.bodies import Bodies
 from app.api.callers import admitted, identified
 from app.api.connection import read_body, unless_gone
 from app.api.embeddings import Embeddings
@@ -27,7 +30,7 @@ from app.api.sagemaker import InvocationsRequest
 from app.api.schemas import EmbeddingsRequest, TokenizeRequest
 from app.api.vectors import to_json
 from app.engine.client import EngineClient
-from app.errors import UnknownModelError
+from app.errors import UnavailableError, UnknownModelError
 from app.metrics import Metrics
 from app.settings import Settings
 from app.tracing import Tracing
@@ -53,15 +56,24 @@ class Served:
     embeddings: Embeddings
     engine: EngineClient
     metrics: Metrics
+    bodies: Bodies
     models: tuple[Model, ...]
     settings: Settings
     facts: dict[str, Any]
     tracing: Tracing | None
     draining: bool = field(default=False)
 
-    async def body(self, request: Request) -> bytes:
-        """The request's body, bounded in bytes and seconds."""
-        return await read_body(request, self.settings.max_body_bytes, self.settings.body_timeout_s)
+    @contextlib.asynccontextmanager
+    async def body(self, request: Request) -> AsyncIterator[bytes]:
+        """The request's body, bounded in bytes and seconds, and held until the block ends."""
+        limits = self.settings.max_body_bytes, self.settings.body_timeout_s
+        with self.bodies.share() as share:
+            try:
+                body = await read_body(request, *limits, share)
+            except UnavailableError:
+                await request.state.budget.give_back()
+                raise
+            yield body
 
     def account(self, request: Request, facts: dict[str, Any]) -> None:
         """Enter what is known of an answered request into its log line and the metrics."""
@@ -112,8 +124,8 @@ def _body(name: str, **others: dict[str, Any]) -> dict[str, Any]:
 async def create_embeddings(request: Request) -> Response:
     """Texts -> vectors, read by the adapter of the task."""
     served: Served = request.app.state.served
-    body = await served.body(request)
-    embedded = await unless_gone(request, served.embeddings.answer(body, request.state.budget))
+    async with served.body(request) as body:
+        embedded = await unless_gone(request, served.embeddings.answer(body, request.state.budget))
     served.account(request, embedded.facts())
     ignored, cut = embedded.request.ignored_fields, embedded.tokenized.truncated
     named = {"x-ignored-fields": ignored, "x-truncated-inputs": cut}
@@ -139,8 +151,8 @@ def _listed(values: tuple[object, ...]) -> str:
 async def tokenize(request: Request) -> Response:
     """Texts -> token ids and counts, and whether they fit; nothing is embedded."""
     served: Served = request.app.state.served
-    body = await served.body(request)
-    return Response(await tokens.tokenize(served.embeddings, body), media_type=JSON)
+    async with served.body(request) as body:
+        return Response(await tokens.tokenize(served.embeddings, body), media_type=JSON)
 
 
 @router.post(
@@ -153,9 +165,10 @@ async def tokenize(request: Request) -> Response:
 async def invocations(request: Request) -> Response:
     """The contract of SageMaker's and Azure Marketplace's containers."""
     served: Served = request.app.state.served
-    body, kind = await served.body(request), request.headers.get("content-type", JSON)
-    invoked = sagemaker.invoke(served.embeddings, body, kind, request.state.budget)
-    answer, facts = await unless_gone(request, invoked)
+    kind = request.headers.get("content-type", JSON)
+    async with served.body(request) as body:
+        invoked = sagemaker.invoke(served.embeddings, body, kind, request.state.budget)
+        answer, facts = await unless_gone(request, invoked)
     served.account(request, facts)
     return Response(answer, media_type=JSON)
 

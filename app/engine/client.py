@@ -2,21 +2,27 @@
 
 Promises (house numbers; 2 and 3 are kept by worker.py and schedule.py):
 1. An accepted job is answered exactly once: with vectors, or with an error that says which. A
-   worker that ends fails all its jobs with WorkerLostError.
+   worker that ends fails all its jobs with WorkerLostError; so does one that hangs.
 4. Whoever awaits `embed` may be cancelled; the worker is told at once.
 5. The queue of each worker is bounded in tokens, from all HTTP processes together. A job that does
    not fit is refused at once and whole, with the time after which it might.
+6. A worker that holds jobs of this process, or should end, and says nothing for `batch_timeout_s`
+   is killed.
 """
 
 import asyncio
 import itertools
 import logging
 import math
+import os
+import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from app.engine import messages
 from app.engine.queues import Queues
+from app.engine.silence import Silence
 from app.errors import (
     LONGEST_RETRY_S,
     DeadlineError,
@@ -37,10 +43,12 @@ _RATE_WEIGHT = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the engine takes: tokens that may wait for a worker, and seconds a request may take."""
+    """What the engine takes: tokens that may wait for a worker, seconds that a request may take,
+    and seconds that a worker which holds jobs may say nothing."""
 
     max_queue_tokens: int
     request_timeout_s: float
+    batch_timeout_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +83,8 @@ class Link:
         self._jobs: dict[int, Waiting] = {}
         self._numbers = itertools.count()
         self._tokens_per_s = 0.0
+        self._silence = Silence(engine.limits.batch_timeout_s, self._kill)
+        self._finishing = False
 
     async def embed(self, rows: Sequence[Row], tokens: int) -> Vectors:
         """Hand rows to the worker and await their vectors; cancelling takes them back."""
@@ -82,6 +92,7 @@ class Link:
         answer: asyncio.Future[Vectors] = asyncio.get_running_loop().create_future()
         self._jobs[number] = Waiting(answer, tokens, len(rows))
         self._count(tokens, len(rows))
+        self._silence.begin()
         self._writer.write(messages.frame(messages.embed_message(number, rows)))
         try:
             return await answer
@@ -93,17 +104,32 @@ class Link:
     async def collect(self) -> None:
         """Give answers to those who wait for them, until the worker's stream ends."""
         while (message := await messages.read_from_worker(self._reader)) is not None:
+            self._silence.broken()
             if isinstance(message, messages.BatchDone):
                 self._enter(message)
             elif isinstance(message, messages.Answer | messages.Failed):
                 self._settle(message)
+        self._silence.pause()
         for number in list(self._jobs):
             answer = self._remove(number)
             if not answer.done():
                 answer.set_exception(WorkerLostError("the worker ended while it held the request."))
 
+    def _kill(self) -> None:
+        """End a worker that hangs; whoever has started it sees that and starts another one."""
+        log.error(
+            "the worker on %s holds %d requests and has said nothing for %g s: it is killed",
+            *(self.started.device, len(self._jobs), self._engine.limits.batch_timeout_s),
+        )
+        with suppress(ProcessLookupError):
+            os.kill(self.started.process, signal.SIGKILL)
+        # A process that a driver holds in the kernel does not go; its jobs are answered anyway.
+        self._writer.transport.abort()
+
     def finish(self) -> None:
-        """Say that no more jobs will come."""
+        """Say that no more jobs will come. The end of the stream is awaited as an answer is."""
+        self._finishing = True
+        self._silence.begin()
         if self._writer.can_write_eof():
             self._writer.write_eof()
 
@@ -126,6 +152,8 @@ class Link:
 
     def _remove(self, number: int) -> asyncio.Future[Vectors]:
         job = self._jobs.pop(number)
+        if not self._jobs and not self._finishing:
+            self._silence.pause()
         self._count(-job.tokens, -job.rows)
         return job.answer
 
@@ -158,7 +186,7 @@ class EngineClient:
         self.queues = queues
         self.metrics = metrics
         self.first = first
-        self._limits = limits
+        self.limits = limits
         self._links: list[Link] = []
 
     @property
@@ -197,13 +225,13 @@ class EngineClient:
         tokens = sum(map(len, rows))
         link = self._admit(tokens)
         try:
-            async with asyncio.timeout(self._limits.request_timeout_s):
+            async with asyncio.timeout(self.limits.request_timeout_s):
                 return await link.embed(rows, tokens)
         except TimeoutError:
-            raise DeadlineError(self._limits.request_timeout_s) from None
+            raise DeadlineError(self.limits.request_timeout_s) from None
 
     def _admit(self, tokens: int) -> Link:
-        limit = self._limits.max_queue_tokens
+        limit = self.limits.max_queue_tokens
         if tokens > limit:
             raise TokenLimitError(
                 f"the request has {tokens} tokens in all; at most {limit} can wait here at once. "

@@ -67,7 +67,8 @@ class Cancel(msgspec.Struct, frozen=True, tag=True):
 
 
 class Started(msgspec.Struct, frozen=True, tag=True):
-    """The model is loaded. `parameters` counts base and adapters; `seconds` is the loading time."""
+    """The model is loaded. `parameters` counts base and adapters; `seconds` is the loading time;
+    `process` is the worker's id, for whoever must kill it."""
 
     device: str
     dtype: str
@@ -75,6 +76,7 @@ class Started(msgspec.Struct, frozen=True, tag=True):
     parameters: int
     max_batch_tokens: int
     seconds: float
+    process: int
 
 
 class StartFailed(msgspec.Struct, frozen=True, tag=True):

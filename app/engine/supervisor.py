@@ -2,7 +2,8 @@
 
 Promises (house numbers):
 6. A worker that dies is started again, after a pause that grows while it keeps dying; what it
-   held is answered (client.py). Not ready while no worker is.
+   held is answered (client.py). Not ready while no worker is. One that hangs is killed by whichever
+   HTTP process waits for it (silence.py), since the first one may hold none of its jobs.
 7. At the end workers finish what they hold and exit; none outlives the HTTP process, since the end
    of its stream is a worker's sign to go.
 

@@ -227,6 +227,7 @@ def main() -> None:
         parameters=loaded.parameters,
         max_batch_tokens=start.max_batch_tokens or default,
         seconds=time.perf_counter() - began,
+        process=os.getpid(),
     )
     Worker(loaded, connection, started).run(listener)
 

@@ -157,7 +157,7 @@ def test_the_next_batch_is_ready_before_the_running_one_ends_and_has_all_that_ga
 ) -> None:
     ours, theirs = socket.socketpair()
     device = Device()
-    started = messages.Started("a device", "float32", "none", 0, 100, 0.0)
+    started = messages.Started("a device", "float32", "none", 0, 100, 0.0, 0)
     worker = Worker(device, theirs, started)  # type: ignore[arg-type]
     thread = threading.Thread(target=worker.run)
     with ours, theirs:

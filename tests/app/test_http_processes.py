@@ -93,6 +93,24 @@ def test_a_worker_that_is_killed_comes_back_for_all_of_them(service: Service) ->
             assert service.embed(input="back").status_code == 200
 
 
+def test_a_worker_that_hangs_is_noticed_by_the_process_that_waits_for_it() -> None:
+    """The first one, whose child the worker is, has no job there."""
+    with running(http_processes=2, batch_timeout_s=1) as service:
+        service.log.wait_for("HTTP process 1 serves")
+        answers: list[httpx.Response] = []
+        (worker,) = service.workers()
+        worker.suspend()
+        with only(http_processes(service)[1], service):
+            asking = ask_bulk(service, ["a", "b"], answers)
+        asking.join()
+        assert (answers[0].status_code, answers[0].headers["retry-after"]) == (503, "1")
+        service.log.wait_for("a worker exited with -9")
+        service.log.wait_for("linked to worker 0", count=2)
+        for process in http_processes(service):
+            with only(process, service):
+                assert service.embed(input="back").status_code == 200
+
+
 def ask_bulk(service: Service, texts: list[str], answers: list[httpx.Response]) -> threading.Thread:
     """Send a request whose tokens are in the queue when this returns."""
 

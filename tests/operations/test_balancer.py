@@ -1,5 +1,6 @@
 """The balancer's own answers, and what it passes on. Restarts and crashes are tested elsewhere."""
 
+import concurrent.futures
 import os
 import signal
 import socket
@@ -139,6 +140,28 @@ def test_without_a_replica_a_caller_is_told_when_to_retry_as_the_service_would()
         assert int(answer.headers["retry-after"]) >= 1
         assert answer.json()["error"]["code"] == "service_unavailable"
         assert answer.json()["code"] == "SERVICE_UNAVAILABLE"
+
+
+def test_a_request_that_is_refused_everywhere_is_tried_twice_and_no_more() -> None:
+    """A balancer that multiplies an overload makes it last."""
+    with (
+        running(max_queue_tokens=9) as full,
+        concurrent.futures.ThreadPoolExecutor() as pool,
+        balancer(*[full.url.removeprefix("http://")] * 4) as url,
+    ):
+        wait_until_up(url)
+        (worker,) = full.workers()
+        worker.suspend()
+        try:
+            held = pool.submit(full.embed, input="one two three")
+            while full.metric("queue_rows") == 0:
+                pass
+            answer = httpx.post(f"{url}/v1/embeddings", json={"input": "one two three"})
+        finally:
+            worker.resume()
+        assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
+        assert full.metric("refused_total") == 2
+        assert held.result().status_code == 200
 
 
 def test_a_caller_who_sends_slowly_is_answered_408_and_costs_no_replica(service: Service) -> None:

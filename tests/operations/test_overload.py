@@ -22,14 +22,19 @@ OVERLOAD_S = 60.0
 # A single short text has no more.
 SHORT_TOKENS = 60
 LONGEST_S = 2 * WAIT_S
+# What a machine that others use too adds to a latency.
+SLACK_S = 0.05
+# A generator that is later than this in sending measures itself.
+LATE_S = 0.25
 # Clients that are enough to keep the worker busy and the queue short.
 CLIENTS = 8
 
 
 def most(url: str, mixture: Mixture) -> Outcome:
-    """The most the service does, after a warm-up."""
+    """The most it does, after a warm-up: what a neighbour takes from one run is not its fault."""
     asyncio.run(closed_loop(url, CLIENTS, 2, mixture))
-    return asyncio.run(closed_loop(url, CLIENTS, 10, mixture))
+    runs = [asyncio.run(closed_loop(url, CLIENTS, 6, mixture)) for _ in range(2)]
+    return max(runs, key=lambda run: run.tokens_per_s)
 
 
 def test_twice_the_capacity_costs_no_goodput_and_no_patience(
@@ -42,22 +47,26 @@ def test_twice_the_capacity_costs_no_goodput_and_no_patience(
     print("alone:   ", before.report())
     queue = int(WAIT_S * before.tokens_per_s)
     with running(max_queue_tokens=queue) as service:
+        quiet = asyncio.run(open_loop(service.url, before.goodput / 4, 10, mixture))
         rate = 2 * before.goodput
         outcome = asyncio.run(open_loop(service.url, rate, OVERLOAD_S, mixture))
         time.sleep(5)
         calm = asyncio.run(open_loop(service.url, before.goodput / 4, 10, mixture))
         after = most(service.url, mixture)
+    print("quiet:   ", quiet.report())
     print("overload:", outcome.report(), f"{outcome.tokens_per_s:.0f} tokens/s, queue {queue}")
     print("5 s on:  ", calm.report())
     print("alone:   ", after.report())
+    assert max(run.lag for run in (quiet, outcome, calm)) <= LATE_S, "the generator is the limit"
     # The machine may be busy otherwise: what it could do beside that, before and after.
-    best = min(before.tokens_per_s, after.tokens_per_s)
-    assert outcome.tokens_per_s >= 0.9 * best
+    able = min(before.tokens_per_s, after.tokens_per_s)
+    assert outcome.tokens_per_s >= 0.9 * able
+    assert after.tokens_per_s >= 0.8 * before.tokens_per_s, "overload has done lasting harm"
     assert set(outcome.kinds) == {OK, "503"}  # never without Retry-After, never a wrong vector
     short = [sample for sample in outcome.samples if sample.tokens <= SHORT_TOKENS]
     assert len(short) > 100
     assert Outcome(OVERLOAD_S, short).latency(0.99) <= WAIT_S
     assert outcome.latency(0.99) <= LONGEST_S
     assert outcome.latency(0.99, "503") <= WAIT_S
-    assert set(calm.kinds) == {OK}
-    assert calm.latency(0.95) <= WAIT_S
+    assert set(quiet.kinds) == set(calm.kinds) == {OK}
+    assert calm.latency(0.95) <= 2 * quiet.latency(0.95) + SLACK_S

@@ -1,18 +1,22 @@
 """Replicas come and go under load, and no caller notices: none waits in vain, none gets an error.
 
-Planned ends are covered by the drain, crashes by the balancer's retry; the controls take both away
-and lose requests, so these tests can fail.
+Planned ends are covered by the drain alone, crashes by the balancer's retry. Each has its control,
+which takes that one away and loses requests, so these tests can fail.
 """
 
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.load import Outcome, under_load
 from tests.mixture import WRONG, Mixture, bodies
 from tests.operations.fleet import BALANCER, Fleet, balanced, running_fleet
+from tests.server import Service
 
 pytestmark = [pytest.mark.operations, pytest.mark.timeout(400)]
 
@@ -41,6 +45,25 @@ def balancer(fleet: Fleet) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="module")
+def without_retry(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with balanced(fleet, plain(tmp_path_factory.mktemp("plain"))) as url:
+        yield url
+
+
+def plain(folder: Path) -> Path:
+    """The balancer's file without what sends a request again."""
+    kept = [
+        line
+        for line in BALANCER.read_text().splitlines()
+        if not line.strip().startswith(("retry-on", "option redispatch"))
+    ]
+    text = "\n".join(kept) + "\n"
+    assert text.count("retries 1\n") == 1
+    (folder / "haproxy.cfg").write_text(text.replace("retries 1\n", "retries 0\n"))
+    return folder / "haproxy.cfg"
+
+
 def assert_nothing_lost(outcome: Outcome) -> None:
     print(outcome.report())
     assert len(outcome.samples) > RATE
@@ -63,31 +86,85 @@ def test_a_killed_replica_loses_nothing(fleet: Fleet, balancer: str, mixture: Mi
     assert_nothing_lost(outcome)
 
 
+@pytest.mark.parametrize(("inputs", "status"), [(25, 200), (50, 502)])
+def test_a_killed_replica_loses_what_does_not_fit_into_the_balancers_buffer(
+    fleet: Fleet, balancer: str, inputs: int, status: int
+) -> None:
+    """Of 50 and 100 KB; the larger one's caller is told to send it again."""
+    body = {"input": ["tea " * 500] * inputs}
+    with ThreadPoolExecutor() as pool, ExitStack() as stack:
+        for worker in [worker for replica in fleet.replicas for worker in replica.workers()]:
+            worker.suspend()
+            stack.callback(worker.resume)
+        asked = pool.submit(httpx.post, f"{balancer}/v1/embeddings", json=body, timeout=60)
+        holders: list[int] = []
+        while not holders:
+            holders = [i for i, each in enumerate(fleet.replicas) if each.metric("queue_rows")]
+        fleet.replicas[holders[0]].stop(signal.SIGKILL)
+        stack.close()
+        answer = asked.result()
+    assert answer.status_code == status
+    assert status == 200 or int(answer.headers["retry-after"]) >= 1
+    fleet.replace(holders[0])
+
+
 def test_a_killed_worker_loses_nothing(fleet: Fleet, balancer: str, mixture: Mixture) -> None:
     with under_load(balancer, RATE, mixture) as outcome:
         for _ in range(2):
-            ready = fleet.replicas[2].log.text().count("serving  http")
-            (worker,) = fleet.replicas[2].workers()
-            worker.kill()
-            fleet.replicas[2].log.wait_for("serving +http", count=ready + 1)
+            kill_worker(fleet.replicas[2])
     assert_nothing_lost(outcome)
 
 
-def test_control_without_drain_and_retry_requests_are_lost(
-    fleet: Fleet, mixture: Mixture, tmp_path: Path
-) -> None:
+def kill_worker(replica: Service) -> None:
+    """Kill it and wait for the next one."""
+    ready = replica.log.text().count("serving  http")
+    (worker,) = replica.workers()
+    worker.kill()
+    replica.log.wait_for("serving +http", count=ready + 1)
+
+
+def assert_some_lost(outcome: Outcome) -> None:
     """The same load and the same measure, and it sees what is lost."""
-    plain = tmp_path / "haproxy.cfg"
-    kept = [
-        line
-        for line in BALANCER.read_text().splitlines()
-        if not line.strip().startswith(("retry-on", "option redispatch"))
-    ]
-    plain.write_text("\n".join(kept).replace("retries 3", "retries 0") + "\n")
-    with balanced(fleet, plain) as url, under_load(url, RATE, mixture) as outcome:
-        for index in range(len(fleet.replicas)):
-            fleet.replicas[index].stop(signal.SIGKILL)
-            fleet.replace(index)
     print(outcome.report())
     assert outcome.failed > 0
     assert outcome.kinds[WRONG] == 0
+
+
+def test_the_drain_alone_loses_nothing(fleet: Fleet, without_retry: str, mixture: Mixture) -> None:
+    with under_load(without_retry, RATE, mixture) as outcome:
+        for index in (0, 1):
+            assert fleet.replicas[index].stop(signal.SIGTERM) == 0
+            fleet.replace(index)
+    assert_nothing_lost(outcome)
+
+
+def test_control_without_a_drain_a_restart_loses_requests(
+    original: Path, mixture: Mixture, tmp_path: Path
+) -> None:
+    with (
+        running_fleet(original, replicas=2, drain_delay_s=0) as hasty,
+        balanced(hasty, plain(tmp_path)) as url,
+        under_load(url, RATE, mixture) as outcome,
+    ):
+        for index in (0, 1):
+            assert hasty.replicas[index].stop(signal.SIGTERM) == 0
+            hasty.replace(index)
+    assert_some_lost(outcome)
+
+
+def test_control_without_a_retry_a_killed_replica_loses_requests(
+    fleet: Fleet, without_retry: str, mixture: Mixture
+) -> None:
+    with under_load(without_retry, RATE, mixture) as outcome:
+        for index in (0, 1):
+            fleet.replicas[index].stop(signal.SIGKILL)
+            fleet.replace(index)
+    assert_some_lost(outcome)
+
+
+def test_control_without_a_retry_a_killed_worker_loses_requests(
+    fleet: Fleet, without_retry: str, mixture: Mixture
+) -> None:
+    with under_load(without_retry, RATE, mixture) as outcome:
+        kill_worker(fleet.replicas[2])
+    assert_some_lost(outcome)
