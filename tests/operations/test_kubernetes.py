@@ -111,6 +111,7 @@ def test_settings_are_settings_of_the_service(rendered: list[dict[str, Any]]) ->
     own = {name for name in names if name.startswith(PREFIX)}
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     assert own <= known
+    assert settings["FORWARDED_ALLOW_IPS"] == "*", "limits by address would see the balancers"
 
 
 def test_a_pod_is_given_the_time_that_its_drain_takes(rendered: list[dict[str, Any]]) -> None:
