@@ -66,7 +66,7 @@ def test_compose_lets_in_this_machine_alone_unless_told_otherwise() -> None:
             if "ports" in service
         }
 
-    loopback = dict.fromkeys(("balancer", "prometheus", "grafana"), {"127.0.0.1"})
+    loopback = {name: {"127.0.0.1"} for name in ("balancer", "prometheus", "grafana")}
     assert addresses() == loopback
     assert addresses(QUINTET_ADDRESS="192.0.2.7") == loopback | {"balancer": {"192.0.2.7"}}
 
