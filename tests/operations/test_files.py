@@ -1,6 +1,7 @@
 """Dockerfile, compose.yaml and the unit are what their own programs accept."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +102,18 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert here.name not in done.stderr, "an unknown line is only warned of"
+
+
+def test_the_unit_hides_no_gpu_and_its_user_makes_the_keys_that_it_reads() -> None:
+    text = (DOCKER / "systemd" / "quintet.service").read_text()
+    unit = dict(re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE))
+    hiding = {"PrivateDevices", "ProtectClock", "DevicePolicy", "DeviceAllow"}
+    assert not hiding & set(unit)
+    (line,) = re.findall(r"^#   (runuser .* keys add )NAME$", text, re.MULTILINE)
+    place = f"/var/lib/{unit['StateDirectory']}"
+    assert f"-u {unit['User']} " in line
+    assert f" EMBED_KEYS_FILE={place}/keys " in line
+    assert f"useradd --system --create-home --home-dir {place} {unit['User']}\n" in text
 
 
 def test_every_file_of_docker_is_used_or_told_of() -> None:

@@ -64,6 +64,9 @@ def test_every_object_fits_its_schema(
     file.write_text(yaml.safe_dump_all(known))
     told = run("kubernetes-validate", "--strict", "-k", version, file)
     assert told.count("passed for resource") == len(known)
+    page = (KUBERNETES / "README.md").read_text()
+    assert all(f"`{kind}`" in page for kind in CUSTOM), "the page says what is not checked"
+    assert version in page
 
 
 def test_each_component_renders_over_each_overlay_by_itself(tmp_path: Path) -> None:
