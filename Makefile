@@ -1,5 +1,5 @@
 # make serve    install what is missing and serve on 127.0.0.1:8080; EMBED_* variables are honoured
-# make test     every check: lint, types, import contracts, tests
+# make test     every check: lint, types, import contracts, what is installed, tests
 # make bench    the encoder beside the machine's matrix products, the service beside the encoder
 # make test-browser    the playground in Chromium (Debian: apt install chromium)
 # make soak    ten minutes of mixed load, or SOAK_SECONDS=...: nothing leaks, no vector is wrong
@@ -48,6 +48,7 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml app model
+	$(BIN)/pip check --disable-pip-version-check
 
 openapi: $(VENV)/.serve
 	$(BIN)/python -m app openapi > openapi.json

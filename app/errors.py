@@ -2,7 +2,7 @@
 
 QuintetError
 ├── RequestError                   the caller's mistake, 4xx: never reaches the queue
-│   ├── InvalidHttpError           400
+│   ├── InvalidHttpError           400 (refusals.py)
 │   ├── InvalidJsonError           400
 │   ├── TokenIdsError              400
 │   ├── TooManyInputsError         400
@@ -11,7 +11,7 @@ QuintetError
 │   ├── RouteError                 404, 405
 │   ├── UnknownModelError          404
 │   ├── BodyTimeoutError           408
-│   ├── HeaderTimeoutError         408
+│   ├── HeaderTimeoutError         408 (refusals.py)
 │   ├── BodyTooLargeError          413
 │   ├── InvalidFieldsError         422
 │   ├── LimitReachedError          429 with Retry-After (limits.py)
@@ -21,7 +21,7 @@ QuintetError
 │   ├── BodiesFullError
 │   ├── QueueFullError
 │   ├── NotReadyError
-│   ├── TooManyConnectionsError
+│   ├── TooManyConnectionsError    (refusals.py)
 │   └── WorkerLostError
 ├── DeadlineError                  504
 └── InternalError                  500
@@ -56,6 +56,7 @@ class QuintetError(Exception):
     code: ClassVar[str] = "INTERNAL_ERROR"
     openai_type: ClassVar[str] = "server_error"
     openai_code: ClassVar[str | None] = None
+    reason: ClassVar[str] = ""
     param: str | None = None
     errors: tuple[FieldError, ...] = ()
     retry_after_s: int | None = None
@@ -94,16 +95,6 @@ class RequestError(QuintetError):
     status = 400
     code = "INPUT_INVALID"
     openai_type = "invalid_request_error"
-
-
-class InvalidHttpError(RequestError):
-    """Bytes that are no HTTP, or HTTP that two readers could read in two ways."""
-
-    code = "INPUT_INVALID_HTTP"
-    openai_code = "invalid_http"
-
-    def __init__(self) -> None:
-        super().__init__("this is not valid HTTP/1.1.")
 
 
 class InvalidJsonError(RequestError):
@@ -181,17 +172,6 @@ class BodyTimeoutError(RequestError):
         super().__init__(f"the body was not there within {seconds:g} s.")
 
 
-class HeaderTimeoutError(RequestError):
-    """Headers that do not arrive."""
-
-    status = 408
-    code = "INPUT_HEADER_TIMEOUT"
-    openai_code = "header_timeout"
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"the headers were not there within {seconds:g} s.")
-
-
 class BodyTooLargeError(RequestError):
     """A body over the limit in bytes."""
 
@@ -210,6 +190,7 @@ class HeadersTooLargeError(RequestError):
     status = 431
     code = "INPUT_HEADERS_TOO_LARGE"
     openai_code = "headers_too_large"
+    reason = "headers too large"
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"the address and headers have more than {limit} bytes.")
@@ -270,13 +251,6 @@ class BodiesFullError(UnavailableError):
 
 class NotReadyError(UnavailableError):
     """No worker has a model loaded."""
-
-
-class TooManyConnectionsError(UnavailableError):
-    """Every connection that may be open has a request under way."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"all {limit} connections that may be open are busy; retry in about 1 s.")
 
 
 class WorkerLostError(UnavailableError):

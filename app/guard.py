@@ -12,23 +12,21 @@
 
 import asyncio
 import logging
-import uuid
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from http import HTTPStatus
 from typing import Any
 
 import httptools
-import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from app.errors import (
-    HeadersTooLargeError,
+from app.errors import HeadersTooLargeError, QuintetError
+from app.metrics import Metrics
+from app.refusals import (
     HeaderTimeoutError,
     InvalidHttpError,
-    QuintetError,
+    Refusals,
     TooManyConnectionsError,
 )
 from app.settings import MAX_HEAD_BYTES, Settings
@@ -44,13 +42,14 @@ class Crowd:
     """All connections of the process; `idle` are those without a request, the oldest first."""
 
     settings: Settings
+    refusals: Refusals
     count: int = 0
     idle: dict["GuardedProtocol", None] = field(default_factory=dict)
 
 
-def guarded(settings: Settings) -> Any:
+def guarded(settings: Settings, metrics: Metrics) -> Any:
     """What uvicorn.Config takes as `http`: makes the protocol of each connection."""
-    return partial(GuardedProtocol, crowd=Crowd(settings))
+    return partial(GuardedProtocol, crowd=Crowd(settings, Refusals(metrics)))
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -63,6 +62,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._sending: asyncio.TimerHandle | None = None
         self._requests: deque[RequestResponseCycle] = deque()  # not answered, in order
         self._refused = False
+        self._began = self.loop.time()  # when the connection did, or the request that came last
         self._heads = 0  # that have begun
         self._head_bytes: int | None = None  # of the one that is being read; None between heads
         self._declined = b""  # the head of a request that offers another protocol, without that
@@ -137,6 +137,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         super().on_message_begin()
+        self._began = self.loop.time()
         self._heads += 1
         self._head_bytes = 0
         self._expect(self._crowd.settings.header_timeout_s, self._headers_late)
@@ -195,7 +196,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def _refuse(self, error: QuintetError) -> None:
         """Answer with the one error body and hang up, a moment after: a connection that is closed
         before all is read breaks off, and the caller sees no answer."""
-        log.info("a connection from %s refused: %s", self.client and self.client[0], error)
+        seconds, address = self.loop.time() - self._began, self.client and self.client[0]
+        answer = self._crowd.refusals.answer(error, address, seconds)
         self._refused = True
         self._crowd.idle.pop(self, None)
         self._expect(_GRACE_S, self.end)
@@ -203,7 +205,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._requests and self._requests[0].response_started:
             self.end()  # what follows would be read as a part of that answer
             return
-        self.transport.write(_raw(error))
+        self.transport.write(answer)
         self.transport.write_eof()
 
     # What goes out.
@@ -245,18 +247,3 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.abort()
         elif unsent:
             self._watch_sending()
-
-
-def _raw(error: QuintetError) -> bytes:
-    """The answer's bytes."""
-    request_id, status = uuid.uuid4().hex, HTTPStatus(error.status)
-    body = orjson.dumps(error.body(request_id))
-    headers = {
-        **error.headers,
-        "content-type": "application/json",
-        "content-length": str(len(body)),
-        "x-request-id": request_id,
-        "connection": "close",
-    }
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return f"HTTP/1.1 {status.value} {status.phrase}\r\n{lines}\r\n".encode("latin-1") + body

@@ -36,7 +36,6 @@ class LimitReachedError(RequestError):
 
     status = 429
     openai_code = "rate_limit_exceeded"
-    reason = ""
 
     def __init__(self, asked: int, limit: int, retry_after_s: int) -> None:
         super().__init__(

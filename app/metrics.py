@@ -38,6 +38,10 @@ REFUSALS = (
     "requests per minute",
     "tokens per minute",
     "concurrent tokens",
+    "invalid HTTP",
+    "headers too slow",
+    "headers too large",
+    "too many connections",
 )
 
 

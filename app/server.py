@@ -39,7 +39,7 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                http=guarded(settings),
+                http=guarded(settings, app.state.served.metrics),
                 ws="none",
                 timeout_keep_alive=settings.keep_alive_s,
                 timeout_graceful_shutdown=int(settings.request_timeout_s) + 1,

@@ -42,12 +42,13 @@ def post(
     *,
     path: str = "/v1/embeddings",
     tokens: int = 0,
+    key: str | None = None,
 ) -> Request:
     """A POST of a JSON body."""
     sent = body if isinstance(body, bytes) else orjson.dumps(body)
     head = (
         f"POST {path} HTTP/1.1\r\nHost: quintet\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(sent)}\r\n\r\n"
+        f"Content-Length: {len(sent)}\r\n{_authorization(key)}\r\n"
     )
     return Request(head.encode() + sent, judge, tokens)
 
@@ -55,6 +56,10 @@ def post(
 def get(path: str, judge: Callable[[Answer], str] = status_alone) -> Request:
     """A GET."""
     return Request(f"GET {path} HTTP/1.1\r\nHost: quintet\r\n\r\n".encode(), judge)
+
+
+def _authorization(key: str | None) -> str:
+    return f"Authorization: Bearer {key}\r\n" if key else ""
 
 
 class BrokenOffError(Exception):

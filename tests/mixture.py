@@ -104,11 +104,14 @@ def judge_for(expected: np.ndarray) -> Callable[[Answer], str]:
 class Mixture:
     """Requests with known answers: `mixture(number)` is the one to send, going round."""
 
-    def __init__(self, url: str, wanted: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(
+        self, url: str, wanted: Sequence[Mapping[str, Any]], key: str | None = None
+    ) -> None:
         """Ask the service at `url` for each body alone. A late-chunked one is one document, so it
         is asked whole; the inputs of others are asked one by one."""
         self.requests: list[Request] = []
-        with httpx.Client(base_url=url, timeout=60) as client:
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        with httpx.Client(base_url=url, timeout=60, headers=headers) as client:
             for body in wanted:
                 late = body.get("late_chunking")
                 parts = [body["input"]] if late else [[text] for text in body["input"]]
@@ -118,7 +121,7 @@ class Mixture:
                 ]
                 expected = np.concatenate([vectors(answer.content) for answer in alone])
                 tokens = sum(answer.json()["usage"]["total_tokens"] for answer in alone)
-                self.requests.append(post(body, judge_for(expected), tokens=tokens))
+                self.requests.append(post(body, judge_for(expected), tokens=tokens, key=key))
 
     def __call__(self, number: int) -> Request:
         return self.requests[number % len(self.requests)]

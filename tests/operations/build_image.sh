@@ -5,7 +5,7 @@
 #
 # What differs from `docker build`: the base is Debian's own bookworm, minbase, made here and given
 # the name that FROM asks for, where the published 12-slim lacks documentation and locales too; and
-# pip reads the configuration that it reads on this machine, with the local folders and the
+# pip reads the configuration that it reads on this machine, with the local files, folders and
 # certificates that are named in it. MOUNTS may hold further `-v FROM:TO` for the build.
 set -eu
 folder=$(mkdir -p "$1" && cd "$1" && pwd)
@@ -39,10 +39,9 @@ if "cert" in options:
     options["cert"] = "/run/pip/certificates.pem"
 words = " ".join(options.values()).split()
 # An index of files has them beside it.
-named = [pathlib.Path(word[7:]).parent if word.startswith("file://") else pathlib.Path(word)
-         for word in words]
-folders = {path.parent if path.is_file() else path for path in named if path.is_absolute()}
-for path in sorted(filter(pathlib.Path.is_dir, folders)):
+named = {pathlib.Path(word[7:]).parent if word.startswith("file://") else pathlib.Path(word)
+         for word in words}
+for path in sorted(path for path in named if path.is_absolute() and path.exists()):
     print(f"-v {path}:{path}:ro")
 lines = (f"{name} = {value}" for name, value in options.items())
 (folder / "pip.conf").write_text("\n".join(["[global]", *lines, ""]))
@@ -56,3 +55,4 @@ buildah bud -q --pull=never --network host --target cpu --format docker \
 
 buildah inspect --type image "$(cat "$folder/id")" > "$folder/image.json"
 ln -sfn "$(buildah mount "$(buildah from --pull-never "$(cat "$folder/id")")")" "$folder/root"
+echo "the image has $(du -sm --apparent-size "$folder/root/" | cut -f 1) MB" >&2

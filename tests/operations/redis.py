@@ -7,6 +7,9 @@ from pathlib import Path
 
 import redis
 
+# As in compose.yaml: what it forgets in a restart is a minute of limits.
+OPTIONS = ("--save", "", "--appendonly", "no")
+
 
 class RedisServer:
     """Keeps its port when it is started again."""
@@ -22,9 +25,9 @@ class RedisServer:
 
     def start(self) -> None:
         """Start it, empty, and wait until it answers."""
-        options = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        place = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self._folder)]
         self.process = subprocess.Popen(
-            ["redis-server", "--port", str(self.port), "--dir", str(self._folder), *options],
+            ["redis-server", *place, *OPTIONS],
             stdout=subprocess.PIPE,
             text=True,
         )

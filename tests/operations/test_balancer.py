@@ -15,6 +15,7 @@ import pytest
 
 from tests.operations.names import names
 from tests.operations.programs import DOCKER, program, run
+from tests.operations.wire import statuses, talk
 from tests.server import Service, running
 
 pytestmark = pytest.mark.operations
@@ -124,11 +125,55 @@ def test_replicas_are_found_by_one_name_and_follow_it_when_it_changes() -> None:
                 assert answer.status_code == 200
 
 
-def test_a_metric_is_asked_of_a_replica_and_not_of_the_balancer(service: Service) -> None:
+@pytest.mark.parametrize(
+    "line",
+    [b"GET /metrics", b"GET /%6detrics", b"GET /%6D%65trics", b"GET http://x/m%65trics?a"],
+)
+def test_a_metric_is_asked_of_a_replica_and_not_of_the_balancer(
+    service: Service, line: bytes
+) -> None:
     with balancer(service.url.removeprefix("http://")) as url:
         wait_until_up(url)
-        assert httpx.get(f"{url}/metrics").status_code == 404
-        assert httpx.get(f"{url}/balancer").status_code == 200
+        asked = line + b" HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+        answer = talk(url, asked)
+        assert statuses(answer) == [404]
+        assert b"quintet_" not in answer
+        assert statuses(talk(service.url, asked)) == [200], "a replica would have answered"
+
+
+def embed(url: str, own: str, **headers: str) -> int:
+    """The status of one request from the address `own`."""
+    transport = httpx.HTTPTransport(local_address=own)
+    with httpx.Client(base_url=url, transport=transport, timeout=60) as client:
+        body = {"input": ["a"]}
+        return client.post("/v1/embeddings", json=body, headers=headers).status_code
+
+
+@pytest.fixture
+def limited(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+    """A replica that believes its balancer, as in compose.yaml and docker/kubernetes."""
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
+    with running(max_requests_per_minute=2) as service:
+        yield service
+
+
+def test_limits_see_the_caller_and_not_the_balancer_and_no_caller_is_another(
+    limited: Service,
+) -> None:
+    with balancer(limited.url.removeprefix("http://")) as url:
+        wait_until_up(url)
+        for own in ("127.0.0.2", "127.0.0.3"):
+            said = {"x-forwarded-for": "127.0.0.3"}
+            assert [embed(url, own, **said) for _ in range(3)] == [200, 200, 429]
+
+
+def test_behind_another_proxy_limits_see_whom_it_names(limited: Service) -> None:
+    proxies = "192.0.2.0/24 127.0.0.2"
+    with balancer(limited.url.removeprefix("http://"), QUINTET_PROXIES=proxies) as url:
+        wait_until_up(url)
+        for own, expected in (("127.0.0.2", [200] * 4), ("127.0.0.3", [200, 200, 429, 429])):
+            named = [{"x-forwarded-for": f"198.51.100.{number}"} for number in range(4)]
+            assert [embed(url, own, **said) for said in named] == expected
 
 
 def test_without_a_replica_a_caller_is_told_when_to_retry_as_the_service_would() -> None:

@@ -1,8 +1,11 @@
 """Dockerfile, compose.yaml and the unit are what their own programs accept."""
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -10,6 +13,7 @@ import yaml
 from app import __version__
 from app.settings import PREFIX, Settings
 from tests.operations.programs import DOCKER, ROOT, program, run
+from tests.operations.redis import OPTIONS
 
 pytestmark = pytest.mark.operations
 
@@ -20,6 +24,14 @@ def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
 
 def test_the_image_is_labelled_with_the_version_of_the_service() -> None:
     assert f'image.version="{__version__}"' in (ROOT / "Dockerfile").read_text()
+
+
+def composed(**variables: str) -> dict[str, Any]:
+    """The services of compose.yaml, those of the GPU profile among them."""
+    command = ("docker-compose", "--profile", "gpu", "config")
+    rendered = run(*command, cwd=ROOT, env={**os.environ, **variables})
+    services: dict[str, Any] = yaml.safe_load(rendered)["services"]
+    return services
 
 
 @pytest.mark.parametrize("profile", ["", "gpu"])
@@ -38,10 +50,46 @@ def test_compose_accepts_its_file_and_every_file_it_mounts_is_there(profile: str
 
 
 def test_settings_in_compose_are_settings_of_the_service() -> None:
-    services = yaml.safe_load(run("docker-compose", "--profile", "gpu", "config", cwd=ROOT))
+    services = composed(EMBED_MAX_TOKENS_PER_MINUTE="5")
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     for name in ("quintet", "quintet-gpu"):
-        assert set(services["services"][name]["environment"]) <= known
+        told = services[name]["environment"]
+        assert {each for each in told if each != "FORWARDED_ALLOW_IPS"} <= known
+        assert told["EMBED_MAX_TOKENS_PER_MINUTE"] == "5"
+
+
+def test_compose_lets_in_this_machine_alone_unless_told_otherwise() -> None:
+    def addresses(**variables: str) -> dict[str, set[str]]:
+        services = composed(**variables).items()
+        return {
+            name: {port.get("host_ip", "all") for port in service["ports"]}
+            for name, service in services
+            if "ports" in service
+        }
+
+    loopback = {name: {"127.0.0.1"} for name in ("balancer", "prometheus", "grafana")}
+    assert addresses() == loopback
+    assert addresses(QUINTET_ADDRESS="192.0.2.7") == loopback | {"balancer": {"192.0.2.7"}}
+
+
+def test_replicas_in_compose_count_limits_together_for_callers_whom_the_balancer_names() -> None:
+    services = composed()
+    for name in ("quintet", "quintet-gpu"):
+        told = services[name]["environment"]
+        assert told["EMBED_REDIS_URL"] == "redis://redis:6379/0"
+        assert told["FORWARDED_ALLOW_IPS"] == "*"
+        assert "ports" not in services[name], "a caller could say that it is another one"
+    assert 'extra["redis"]' in (ROOT / "Dockerfile").read_text()
+    assert services["redis"]["command"] == ["redis-server", *OPTIONS]
+
+
+@pytest.mark.parametrize("devices", ["cuda:0", "cuda:0,cuda:1"])
+def test_the_gpus_that_compose_reserves_are_those_that_have_a_worker(devices: str) -> None:
+    more = {} if devices == "cuda:0" else {"QUINTET_GPUS": "2", "EMBED_DEVICES": devices}
+    replica = composed(**more)["quintet-gpu"]
+    (reserved,) = replica["deploy"]["resources"]["reservations"]["devices"]
+    assert replica["environment"]["EMBED_DEVICES"] == devices
+    assert reserved["count"] == len(devices.split(","))
 
 
 def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
@@ -54,6 +102,18 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert here.name not in done.stderr, "an unknown line is only warned of"
+
+
+def test_the_unit_hides_no_gpu_and_its_user_makes_the_keys_that_it_reads() -> None:
+    text = (DOCKER / "systemd" / "quintet.service").read_text()
+    unit = dict(re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE))
+    hiding = {"PrivateDevices", "ProtectClock", "DevicePolicy", "DeviceAllow"}
+    assert not hiding & set(unit)
+    (line,) = re.findall(r"^#   (runuser .* keys add )NAME$", text, re.MULTILINE)
+    place = f"/var/lib/{unit['StateDirectory']}"
+    assert f"-u {unit['User']} " in line
+    assert f" EMBED_KEYS_FILE={place}/keys " in line
+    assert f"useradd --system --create-home --home-dir {place} {unit['User']}\n" in text
 
 
 def test_every_file_of_docker_is_used_or_told_of() -> None:

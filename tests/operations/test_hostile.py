@@ -1,5 +1,6 @@
-"""Slow, silent, greedy and ambiguous callers: bounded, answered or cut; others feel nothing."""
+"""Slow, silent and greedy callers: bounded, answered or cut; others feel nothing."""
 
+import re
 import resource
 import socket
 import time
@@ -7,78 +8,30 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import httpx
 import orjson
 import pytest
 
 from tests.exchange import get, post
 from tests.load import under_load
-from tests.operations.wire import connect, read_to_end, seconds_until_closed, statuses, talk
+from tests.operations.wire import (
+    BODY,
+    CHUNKED,
+    LENGTH,
+    ONE_CHUNK,
+    connect,
+    read_to_end,
+    request,
+    seconds_until_closed,
+    statuses,
+    talk,
+)
 from tests.server import Service, running
 
 pytestmark = pytest.mark.operations
 
-BODY = b'{"input": "a b c"}'
-LENGTH = b"Content-Length: %d" % len(BODY)
-CHUNKED = b"Transfer-Encoding: chunked"
-ONE_CHUNK = b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
-SMUGGLED = b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n"
 # What a machine that others use too adds to a deadline.
 SLACK_S = 5
-
-
-def request(
-    *headers: bytes, body: bytes = BODY, line: bytes = b"POST /v1/embeddings HTTP/1.1"
-) -> bytes:
-    return b"\r\n".join([line, b"Host: x", *headers, b"", body])
-
-
-AMBIGUOUS = {
-    "length and chunks": request(LENGTH, CHUNKED, body=b"0\r\n\r\n" + SMUGGLED),
-    "chunks and length": request(CHUNKED, LENGTH, body=b"0\r\n\r\n" + SMUGGLED),
-    "two lengths": request(LENGTH, b"Content-Length: 3"),
-    "the same length twice": request(LENGTH, LENGTH),
-    "a list of lengths": request(LENGTH + b", 18"),
-    "a length with a sign": request(b"Content-Length: +18"),
-    "a negative length": request(b"Content-Length: -1"),
-    "a hexadecimal length": request(b"Content-Length: 0x12"),
-    "a length past 64 bits": request(b"Content-Length: 99999999999999999999"),
-    "chunks misspelt": request(b"Transfer-Encoding: xchunked", body=ONE_CHUNK),
-    "chunks not last": request(b"Transfer-Encoding: chunked, identity", body=ONE_CHUNK),
-    "chunks twice": request(CHUNKED, CHUNKED, body=ONE_CHUNK),
-    "chunks behind a space": request(b"Transfer-Encoding : chunked", body=ONE_CHUNK),
-    "chunks behind a control": request(b"Transfer-Encoding: \x0bchunked", body=ONE_CHUNK),
-    "chunks on a folded line": request(b"Transfer-Encoding:\r\n chunked", body=ONE_CHUNK),
-    "a folded line": request(b"X-A: a\r\n b", LENGTH),
-    "line feeds alone": b"GET /live HTTP/1.1\nHost: x\n\n",
-    "a line feed in a header": b"GET /live HTTP/1.1\r\nHost: x\nX-A: a\r\n\r\n",
-    "a carriage return in a header": b"GET /live HTTP/1.1\r\nHost: x\rX-A: a\r\n\r\n",
-    "a zero in a header": b"GET /live HTTP/1.1\r\nHost: x\r\nX-A: a\0b\r\n\r\n",
-    "a chunk size of letters": request(CHUNKED, body=b"zz\r\n" + BODY),
-    "a wrong chunk where more was awaited": request(
-        b"Expect: 100-continue", CHUNKED, body=b"zz\r\n"
-    ),
-    "a negative chunk": request(CHUNKED, body=b"-12\r\n" + BODY),
-    "a chunk past 64 bits": request(CHUNKED, body=b"fffffffffffffffff\r\n" + BODY),
-    "a chunk with 0x": request(CHUNKED, body=b"0x" + ONE_CHUNK),
-    "a chunk that ends late": request(CHUNKED, body=b"5\r\n" + BODY + b"\r\n0\r\n\r\n"),
-    "chunks with line feeds": request(CHUNKED, body=ONE_CHUNK.replace(b"\r", b"")),
-    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    "TLS": bytes.fromhex("1603010200010001fc0303") + bytes(64),
-    "a proxy's CONNECT": b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n",
-    "no ASCII in the path": "GET /ü HTTP/1.1\r\nHost: x\r\n\r\n".encode(),
-}
-
-
-@pytest.mark.parametrize("sent", AMBIGUOUS.values(), ids=AMBIGUOUS.keys())
-def test_what_two_readers_could_read_in_two_ways_is_refused_whole(
-    service: Service, sent: bytes
-) -> None:
-    """One answer, 400 with the one error body, and the connection ends: nothing is smuggled."""
-    answer = talk(service.url, sent)
-    assert statuses(answer) == [400]
-    error = orjson.loads(answer.partition(b"\r\n\r\n")[2])
-    assert error["code"] == "INPUT_INVALID_HTTP"
-    assert error["error"]["type"] == "invalid_request_error"
 
 
 def test_an_offer_of_http_2_is_declined_and_the_request_answered(service: Service) -> None:
@@ -206,9 +159,11 @@ def test_one_connection_too_many_takes_the_place_of_the_oldest_idle_one(original
         assert statuses(refused) == [503]
         assert b"\r\nretry-after: 1\r\n" in refused
         assert b"all 3 connections that may be open are busy" in refused
+        service.log.wait_for(line_of(refused, 503, "too many connections"))
         busy.sendall(BODY)
         assert statuses(busy.recv(1000)) == [200]
         assert service.embed(input="x").status_code == 200
+        assert refused_for(service, "too many connections") == 1
 
 
 def test_idle_connections_are_closed_in_time(service: Service) -> None:
@@ -216,3 +171,34 @@ def test_idle_connections_are_closed_in_time(service: Service) -> None:
         seconds, answer = seconds_until_closed(connection)
     assert answer == b""
     assert 2.9 <= seconds <= 3 + SLACK_S
+
+
+def line_of(answer: bytes, status: int, reason: str) -> str:
+    """The canonical line of an answer that no request was there for."""
+    (request_id,) = re.findall(r"x-request-id: (\w+)", answer.decode())
+    code = orjson.loads(answer.partition(b"\r\n\r\n")[2])["code"]
+    return f" - - {status} ms=[\\d.]+ request_id={request_id} code={code} reason={reason} address="
+
+
+def refused_for(service: Service, reason: str) -> float:
+    text = httpx.get(f"{service.url}/metrics", timeout=60).text
+    (count,) = re.findall(rf'^quintet_refused_total{{reason="{reason}"}} (\S+)', text, re.MULTILINE)
+    return float(count)
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "reason"),
+    [
+        (b"no HTTP\r\n\r\n", 400, "invalid HTTP"),
+        (b"GET /live HTTP/1.1\r\nHost", 408, "headers too slow"),
+        (b"GET /live HTTP/1.1\r\nX: " + b"a" * 500_000, 431, "headers too large"),
+    ],
+)
+def test_what_never_became_a_request_is_counted_and_has_its_line_in_the_log(
+    service: Service, sent: bytes, status: int, reason: str
+) -> None:
+    before = refused_for(service, reason)
+    answer = talk(service.url, sent)
+    assert statuses(answer) == [status]
+    service.log.wait_for(line_of(answer, status, reason))
+    assert refused_for(service, reason) == before + 1

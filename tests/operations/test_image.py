@@ -5,6 +5,7 @@ Needs root. QUINTET_IMAGE names a folder to build into and keep, so that a secon
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,12 +17,16 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.mixture import same, vectors
 from tests.operations.programs import ROOT
-from tests.server import Service
+from tests.server import Service, running
 
 pytestmark = [pytest.mark.operations, pytest.mark.timeout(1200)]
 
 HERE = ROOT / "tests" / "operations"
+LARGEST_BYTES = 1_600_000_000
+BUILDERS = r"gcc|g\+\+|c\+\+|cc|cc1|cc1plus|cpp|clang|clang\+\+|tcc|rustc|go|ld|as|make|cmake|ninja"
+INSTALLERS = r"pip[\d.]*|git|curl|wget|conda|uv"
 
 
 class Image:
@@ -32,19 +37,30 @@ class Image:
         described = json.loads((folder / "image.json").read_text())
         self.configuration: dict[str, Any] = described["Docker"]["config"]
 
-    def start(self, *command: str, **settings: object) -> subprocess.Popen[str]:
-        """Start a command as a container engine does: its environment, its user, read-only."""
+    def files(self) -> Iterator[tuple[Path, os.stat_result]]:
+        """Everything in it that is no folder."""
+        for folder, _, names in os.walk(self.root):
+            for name in names:
+                yield (path := Path(folder, name)), path.lstat()
+
+    def start(
+        self, *command: str, volume: Path | None = None, **settings: object
+    ) -> subprocess.Popen[str]:
+        """Start a command as a container engine does: its environment, its user, read-only, and
+        with `volume` at /weights."""
         variables = [*self.configuration["Env"]]
         variables += [f"EMBED_{name.upper()}={value}" for name, value in settings.items()]
         user = self.configuration["User"]
         return subprocess.Popen(
             [HERE / "run_image.sh", self.root, user, *variables, *command],
+            env={**os.environ, "VOLUME": str(volume or "")},
             stderr=subprocess.PIPE,
             text=True,
         )
 
-    def serve(self, *arguments: str, **settings: object) -> Service:
-        return Service(self.start(*self.configuration["Entrypoint"], *arguments, **settings))
+    def serve(self, *arguments: str, volume: Path | None = None, **settings: object) -> Service:
+        command = (*self.configuration["Entrypoint"], *arguments)
+        return Service(self.start(*command, volume=volume, **settings))
 
 
 @pytest.fixture(scope="module")
@@ -83,13 +99,18 @@ def test_the_image_says_how_it_is_run(image: Image) -> None:
 
 
 def test_no_compiler_and_no_installer_is_left_in_the_image(image: Image) -> None:
-    found = {
-        path.name
-        for folder in ("usr/bin", "opt/quintet/bin")
-        for path in (image.root / folder).iterdir()
-    }
-    assert "python3" in found
-    assert not found & {"gcc", "cc", "c++", "make", "pip", "pip3", "apt-add-repository", "git"}
+    named = re.compile(rf"(.+-)?({BUILDERS})(-?[\d.]+)?|{INSTALLERS}")
+    assert all(map(named.fullmatch, ("gcc", "x86_64-linux-gnu-g++-12", "cc1plus", "ld", "pip3.11")))
+    found = [path for path, state in image.files() if state.st_mode & 0o111]
+    assert any(path.name == "python3" for path in found)
+    assert [path for path in found if named.fullmatch(path.name)] == []
+    assert [path for path, _ in image.files() if path.name in ("Python.h", "stdio.h")] == []
+
+
+def test_the_image_is_no_larger_than_it_has_to_be(image: Image) -> None:
+    """Linked files count once. A torch with CUDA's libraries would be more than twice as much."""
+    sizes = {(state.st_dev, state.st_ino): state.st_size for _, state in image.files()}
+    assert sum(sizes.values()) < LARGEST_BYTES
 
 
 def test_the_container_answers_what_sagemaker_asks(container: Service) -> None:
@@ -125,3 +146,23 @@ def test_sigterm_drains_the_container_and_it_ends_with_0(image: Image, container
     assert httpx.get(f"{container.url}/ready", timeout=60).status_code == 503
     assert container.embed(input=["one more"]).status_code == 200
     assert container.process.wait(60) == 0
+
+
+def test_weights_are_served_from_a_mounted_volume(
+    image: Image, original: Path, tmp_path: Path
+) -> None:
+    volume = Path(shutil.copytree(original, tmp_path / "volume"))
+    for path in (volume, *volume.iterdir()):
+        path.chmod(0o755)  # the image's user is not the one who made them
+    place = {"model": "/weights", "host": "127.0.0.1", "port": 0, "drain_delay_s": 0}
+    service = image.serve("serve", volume=volume, **place)
+    try:
+        service.wait_until_ready()
+        with running(model=original) as here:
+            mounted, own = (vectors(each.embed(input="a").content) for each in (service, here))
+        assert same(mounted, own)
+        info = httpx.get(f"{service.url}/info", timeout=60).json()
+        assert info["model"] == "/weights"
+    finally:
+        ended = service.stop()
+    assert ended == 0

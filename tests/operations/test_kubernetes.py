@@ -64,6 +64,9 @@ def test_every_object_fits_its_schema(
     file.write_text(yaml.safe_dump_all(known))
     told = run("kubernetes-validate", "--strict", "-k", version, file)
     assert told.count("passed for resource") == len(known)
+    page = (KUBERNETES / "README.md").read_text()
+    assert all(f"`{kind}`" in page for kind in CUSTOM), "the page says what is not checked"
+    assert version in page
 
 
 def test_each_component_renders_over_each_overlay_by_itself(tmp_path: Path) -> None:
@@ -111,6 +114,7 @@ def test_settings_are_settings_of_the_service(rendered: list[dict[str, Any]]) ->
     own = {name for name in names if name.startswith(PREFIX)}
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     assert own <= known
+    assert settings["FORWARDED_ALLOW_IPS"] == "*", "limits by address would see the balancers"
 
 
 def test_a_pod_is_given_the_time_that_its_drain_takes(rendered: list[dict[str, Any]]) -> None:

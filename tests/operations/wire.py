@@ -6,6 +6,18 @@ import time
 from contextlib import suppress
 from urllib.parse import urlsplit
 
+BODY = b'{"input": "a b c"}'
+LENGTH = b"Content-Length: %d" % len(BODY)
+CHUNKED = b"Transfer-Encoding: chunked"
+ONE_CHUNK = b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
+
+
+def request(
+    *headers: bytes, body: bytes = BODY, line: bytes = b"POST /v1/embeddings HTTP/1.1"
+) -> bytes:
+    """A request's bytes: a line, a host, these headers, this body."""
+    return b"\r\n".join([line, b"Host: x", *headers, b"", body])
+
 
 def connect(url: str, receive_buffer: int | None = None) -> socket.socket:
     """A TCP connection, with a small receive buffer if wanted."""

@@ -22,7 +22,7 @@ _TRANSLATED = 0.5
 # Languages of few questions come more often.
 _TIMES: Mapping[str, int] = {"ar": 4, "fr": 2, "zh": 2}
 _TEMPERATURE = 0.05
-# Labels are of few kinds and of few texts.
+# Questions are in few languages, labels are of few kinds.
 _NEAR = 8.0
 _DEFINITIONS, _LABELLED_PER_SET = 12_000, 12_000
 
@@ -49,13 +49,12 @@ def lessons_of(
     scored = _scored(corpora.items, english, teacher, seed)
     asked = _asked(corpora, Random(seed))
     labelled = _labelled(corpora, Random(seed))
+    near = Wanted(_TEMPERATURE, near=_NEAR)
     lessons = {
-        "retrieval": Lesson(
-            (QUERY, PASSAGE), Sides(QUERY, PASSAGE), asked, Wanted(_TEMPERATURE), 40, 96
-        ),
+        "retrieval": Lesson((QUERY, PASSAGE), Sides(QUERY, PASSAGE), asked, near, 40, 96),
         "text-matching": _alone("text-matching", scored, Wanted(_TEMPERATURE, exact=True)),
-        "classification": _alone("classification", labelled, Wanted(_TEMPERATURE, near=_NEAR)),
-        "separation": _alone("separation", labelled, Wanted(_TEMPERATURE, near=_NEAR)),
+        "classification": _alone("classification", labelled, near),
+        "separation": _alone("separation", labelled, near),
     }
     return {name: lesson for name, lesson in lessons.items() if len(lesson.examples)}
 
