@@ -23,12 +23,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from app.errors import HeadersTooLargeError, QuintetError
 from app.metrics import Metrics
-from app.refusals import (
-    HeaderTimeoutError,
-    InvalidHttpError,
-    Refusals,
-    TooManyConnectionsError,
-)
+from app.refusals import HeaderTimeoutError, InvalidHttpError, Refusals, TooManyConnectionsError
 from app.settings import MAX_HEAD_BYTES, Settings
 
 log = logging.getLogger("quintet.guard")
@@ -224,8 +219,11 @@ class GuardedProtocol(HttpToolsProtocol):
         self._watch_sending()
 
     def shutdown(self) -> None:
-        """The port is closed: answer what is under way, and go."""
-        super().shutdown()
+        """The port is closed: answer what is under way, and go; a first request may yet come."""
+        if self._heads:
+            super().shutdown()
+        else:
+            self._expect(_GRACE_S, self.end)
         self._watch_sending()
 
     def timeout_keep_alive_handler(self) -> None:

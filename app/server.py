@@ -6,6 +6,7 @@ answered; the workers finish; exit 0. An interrupt from the keyboard skips the d
 """
 
 import asyncio
+import contextlib
 import logging
 import resource
 import signal
@@ -25,6 +26,8 @@ log = logging.getLogger("quintet")
 
 # Open files beside the connections: the model, logs, sockets to the workers.
 _OTHER_FILES = 256
+# One that may be half over, and a whole one.
+_LOOPS_TO_ACCEPT = 2
 
 
 class Server(uvicorn.Server):
@@ -60,6 +63,13 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close the port, answer what is accepted, end the engine."""
+        # Whom the system has let in while this process was busy would be cut off with the port.
+        for _ in range(_LOOPS_TO_ACCEPT):
+            await asyncio.sleep(0)
+        # Closing alone takes a turn of the loop, in which more would be let in and cut off.
+        for listener in sockets or ():
+            with contextlib.suppress(OSError):  # shared, and another process was the first
+                listener.shutdown(socket.SHUT_RDWR)
         await super().shutdown(sockets)
         if self.lifespan.should_exit:  # it says "failed" in the log, and goes on as if it had not
             self.exit_code = 1

@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", required=True, type=Path, help="folder to write; an interrupted run goes on")
     add("--vocabulary", type=int, default=48_000, help="tokens (default: %(default)s)")
     add("--phrases", type=int, default=170_000, help="made-up sentences (default: %(default)s)")
-    add("--table-steps", type=int, default=1500, help="default: %(default)s")
+    add("--table-steps", type=int, default=2000, help="default: %(default)s")
     add("--adapter-steps", type=int, default=160, help="of each lesson (default: %(default)s)")
     add("--seed", type=int, default=0, help="default: %(default)s")
 
@@ -104,13 +104,15 @@ class _Making:
         pieces = self._vocabulary(corpora)
         for phrase in make_phrases(corpora, self._options.phrases, self._seed):
             corpora.items.append(Item("phrase", ENGLISH, phrase, phrase))
-        corpora.passages += cloze_passages(corpora, self._seed)
         english = english_texts(corpora.items)
         with self._accelerator.main_process_first():
             vectors = teacher.vectors(list(english), self._work / "teacher")
         targets = principal(vectors, SIZES[-1] - CONSTANTS)
         table = self._table(
-            lambda: Material(corpora, pieces, english, (targets, vectors), _TABLE_BATCH)
+            lambda: Material(
+                replace(corpora, passages=corpora.passages + cloze_passages(corpora, self._seed)),
+                *(pieces, english, (targets, vectors), _TABLE_BATCH),
+            )
         )
         fields = fields_of({**SHAPE, "vocab_size": self._options.vocabulary}, TASKS)
         whole = encoder_of(table, fields, self._seed)

@@ -23,7 +23,7 @@ _TRANSLATED = 0.5
 _TIMES: Mapping[str, int] = {"ar": 4, "fr": 2, "zh": 2}
 _TEMPERATURE = 0.05
 # Questions are in few languages, labels are of few kinds.
-_NEAR = 8.0
+_NEAR = 4.0
 _DEFINITIONS, _LABELLED_PER_SET = 12_000, 12_000
 
 
