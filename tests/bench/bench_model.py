@@ -34,7 +34,7 @@ from tests.checkpoints import FULL_SIZE, Shape, write_original
 SHAPES = {
     "full-size": FULL_SIZE,
     "6x384": replace(FULL_SIZE, layers=6, width=384, heads=6, inner=1536),
-    "mini": replace(FULL_SIZE, layers=6, width=256, heads=4, inner=1024, vocabulary=32000),
+    "mini": replace(FULL_SIZE, layers=6, width=256, heads=4, inner=1024, vocabulary=48000),
 }
 BATCHES = [(1, 16), (32, 16), (8, 128), (8, 512), (1, 4096)]  # rows, tokens a row
 ADAPTERS: dict[str, list[int | None]] = {"none": [None], "one": [2], "mixed": [0, 1, 2, 3, 4]}

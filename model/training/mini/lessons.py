@@ -20,10 +20,10 @@ _SCORED, _POOL = 16_000, 24_000
 _RANKS = (0, 0, 2, 8, 32, None)
 _TRANSLATED = 0.5
 # Languages of few questions come more often.
-_TIMES: Mapping[str, int] = {"ar": 4, "fr": 2, "zh": 2}
+_TIMES: Mapping[str, int] = {"ar": 4, "fr": 2}
 _TEMPERATURE = 0.05
-# Questions are in few languages, labels are of few kinds.
-_NEAR = 4.0
+# Questions are in few languages; labels are of few kinds, and of few texts.
+_NEAR, _NEARER = 4.0, 16.0
 _DEFINITIONS, _LABELLED_PER_SET = 12_000, 12_000
 
 
@@ -49,12 +49,12 @@ def lessons_of(
     scored = _scored(corpora.items, english, teacher, seed)
     asked = _asked(corpora, Random(seed))
     labelled = _labelled(corpora, Random(seed))
-    near = Wanted(_TEMPERATURE, near=_NEAR)
+    near, nearer = (Wanted(_TEMPERATURE, near=weight) for weight in (_NEAR, _NEARER))
     lessons = {
         "retrieval": Lesson((QUERY, PASSAGE), Sides(QUERY, PASSAGE), asked, near, 40, 96),
         "text-matching": _alone("text-matching", scored, Wanted(_TEMPERATURE, exact=True)),
-        "classification": _alone("classification", labelled, near),
-        "separation": _alone("separation", labelled, near),
+        "classification": _alone("classification", labelled, nearer),
+        "separation": _alone("separation", labelled, nearer),
     }
     return {name: lesson for name, lesson in lessons.items() if len(lesson.examples)}
 
