@@ -6,9 +6,9 @@ answered; the workers finish; exit 0. An interrupt from the keyboard skips the d
 """
 
 import asyncio
-import contextlib
 import logging
 import resource
+import select
 import signal
 import socket
 from types import FrameType
@@ -26,8 +26,8 @@ log = logging.getLogger("quintet")
 
 # Open files beside the connections: the model, logs, sockets to the workers.
 _OTHER_FILES = 256
-# One that may be half over, and a whole one.
-_LOOPS_TO_ACCEPT = 2
+# Turns of the loop in which connections are accepted before the port closes, if ever more come.
+_MOST_TURNS = 100
 
 
 class Server(uvicorn.Server):
@@ -63,13 +63,9 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close the port, answer what is accepted, end the engine."""
-        # Whom the system has let in while this process was busy would be cut off with the port.
-        for _ in range(_LOOPS_TO_ACCEPT):
-            await asyncio.sleep(0)
-        # Closing alone takes a turn of the loop, in which more would be let in and cut off.
-        for listener in sockets or ():
-            with contextlib.suppress(OSError):  # shared, and another process was the first
-                listener.shutdown(socket.SHUT_RDWR)
+        listener = getattr(self._app.state, "listener", None)  # the first process has it
+        if listener is not None:
+            await stop_listening(listener)
         await super().shutdown(sockets)
         if self.lifespan.should_exit:  # it says "failed" in the log, and goes on as if it had not
             self.exit_code = 1
@@ -107,6 +103,18 @@ class Server(uvicorn.Server):
         assert self._loop is not None
         log.info("draining: not ready; the port closes in %g s", self._drain_delay_s)
         self._loop.call_later(self._drain_delay_s, setattr, self, "should_exit", True)
+
+
+async def stop_listening(listener: socket.socket) -> None:
+    """Let in whom the system has let in already, and nobody after them. Closing alone takes a turn
+    of the loop, and who comes in it would be cut off with a request on its way."""
+    waiting = select.poll()
+    waiting.register(listener, select.POLLIN)
+    for _ in range(_MOST_TURNS):
+        if not waiting.poll(0):
+            break
+        await asyncio.sleep(0)
+    listener.shutdown(socket.SHUT_RDWR)
 
 
 def serve(settings: Settings, place: Place) -> int:

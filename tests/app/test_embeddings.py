@@ -82,8 +82,9 @@ def test_any_dimensions_up_to_the_width_give_unit_vectors(
 def test_without_normalised_a_shorter_vector_is_the_head_of_the_longer_one(
     service: Service,
 ) -> None:
-    whole = vectors(service.embed(input="x", normalized=False))
-    head = vectors(service.embed(input="x", normalized=False, dimensions=40))
+    text = "a mean of many words is short"
+    whole = vectors(service.embed(input=text, normalized=False))
+    head = vectors(service.embed(input=text, normalized=False, dimensions=40))
     np.testing.assert_allclose(head, whole[:, :40], rtol=1e-6)
     assert abs(np.linalg.norm(whole) - 1) > 0.1
 
