@@ -17,6 +17,7 @@ import orjson
 
 from tests.checkpoints import TASKS
 from tests.exchange import OK, Answer, Request, post
+from tests.server import bearer
 
 WRONG = "wrong vector"
 # House promise: a row has the same vector alone and in any batch, in bfloat16.
@@ -110,7 +111,7 @@ class Mixture:
         """Ask the service at `url` for each body alone. A late-chunked one is one document, so it
         is asked whole; the inputs of others are asked one by one."""
         self.requests: list[Request] = []
-        headers = {"authorization": f"Bearer {key}"} if key else {}
+        headers = bearer(key) if key else {}
         with httpx.Client(base_url=url, timeout=60, headers=headers) as client:
             for body in wanted:
                 late = body.get("late_chunking")

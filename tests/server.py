@@ -103,6 +103,11 @@ def start(**settings: object) -> Service:
     return Service(process)
 
 
+def bearer(key: str) -> dict[str, str]:
+    """The header of a request with a key."""
+    return {"authorization": f"Bearer {key}"}
+
+
 @contextmanager
 def running(**settings: object) -> Iterator[Service]:
     """A ready service, ended when the block is left."""

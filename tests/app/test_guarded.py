@@ -15,7 +15,7 @@ from app.keys import add_key
 from app.main import create_app
 from app.settings import Settings
 from tests.app.test_embeddings import assert_error
-from tests.server import Service, running
+from tests.server import Service, bearer, running
 
 # Committed, and equal to what is served: see test_documents.py.
 DOCUMENT = json.loads((Path(__file__).parents[2] / "openapi.json").read_text())
@@ -31,10 +31,6 @@ GUARDED = [
 BODY = {"input": "x", "data": ["x"]}
 # What callers say in confidence.
 SAID = "Geheimnis"
-
-
-def bearer(key: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {key}"}
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import openai
 import pytest
 
 from app.settings import Settings, SettingsError, check_servable
-from tests.server import Service, running, start
+from tests.server import Service, bearer, running, start
 
 Keys = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -33,10 +33,6 @@ def made(keys: Keys, name: str) -> str:
     done = keys("add", name)
     assert done.returncode == 0, done.stderr
     return done.stdout.removesuffix("\n")
-
-
-def bearer(key: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {key}"}
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import yaml
 
 from app.keys import add_key
 from tests.operations.programs import DOCKER, ROOT, program, run
-from tests.server import LogLines, Service, running
+from tests.server import LogLines, Service, bearer, running
 
 pytestmark = pytest.mark.operations
 
@@ -124,7 +124,7 @@ def asked(
     service: Service, key: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Prometheus]:
     """A Prometheus that saw requests before, between and after two scrapes."""
-    headers, body = {"authorization": f"Bearer {key}"}, {"input": ["night"], "task": "separation"}
+    headers, body = bearer(key), {"input": ["night"], "task": "separation"}
     with (
         prometheus(tmp_path_factory.mktemp("prometheus"), service) as answering,
         service.client(headers=headers) as caller,

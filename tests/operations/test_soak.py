@@ -20,7 +20,7 @@ from tests.exchange import OK, Answer, Request, get, post
 from tests.load import under_load
 from tests.mixture import Mixture, bodies
 from tests.operations.wire import connect
-from tests.server import Service, running
+from tests.server import Service, bearer, running
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "40"))
 pytestmark = [pytest.mark.operations, pytest.mark.timeout(SECONDS + 200)]
@@ -130,7 +130,7 @@ def all_that_may_be_in_work(service: Service, key: str) -> int:
     """The status of a request for as many tokens as a key may have in work: 429 where a request
     that has ended still holds some."""
     text = "a " * (CONCURRENT_TOKENS // INPUTS - 2)
-    body, headers = {"input": [text] * INPUTS}, {"authorization": f"Bearer {key}"}
+    body, headers = {"input": [text] * INPUTS}, bearer(key)
     answer = httpx.post(f"{service.url}/v1/embeddings", json=body, headers=headers, timeout=120)
     return answer.status_code
 

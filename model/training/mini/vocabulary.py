@@ -31,8 +31,6 @@ _PIECES, _CHARACTERS, _ENGLISH_WORDS = 0.67, 0.05, 0.24
 # shall not be its share of the text.
 _MOST_ENGLISH, _MOST_OF_MUCH, _MOST_OF_LITTLE = 30_000, 8_000, 3_000
 _MUCH_TEXT = 30_000
-# Of these there are questions to answer as well, by the words that they share with passages.
-_ASKED = ("ja", "ar", "fr")
 _COVERAGE = 0.9992
 # Manuals repeat themselves: a word counts a quarter there.
 _MANUALS, _IN_MANUALS, _ELSEWHERE = ("python-docs", "tldr", "gnome-user-docs"), 1, 4
@@ -79,8 +77,10 @@ def _balanced(corpora: Corpora, random: Random) -> Iterator[str]:
     texts: dict[str, list[str]] = defaultdict(list)
     for _, lang, text in _texts(corpora):
         texts[lang].append(text)
+    # Passages are found by the words that they share with their questions.
+    asked = {passage.lang for passage in corpora.passages}
     for lang in sorted(texts):
-        much = len(texts[lang]) > _MUCH_TEXT or lang in _ASKED
+        much = len(texts[lang]) > _MUCH_TEXT or lang in asked
         most = _MOST_OF_MUCH if much else _MOST_OF_LITTLE
         yield from _some(texts[lang], _MOST_ENGLISH if lang == ENGLISH else most, random)
 
