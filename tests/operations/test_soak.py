@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import quantiles
 
 import httpx
 import psutil
@@ -58,20 +59,27 @@ class Watched:
         self.threads.append(self.process.num_threads())
 
     def growth(self) -> float:
-        """Bytes by which its memory between requests rises: the least of the last third of the
-        samples after the warm-up against the least of the first third.
+        """Bytes by which its memory between requests rises: the lowest decile of the last third of
+        the samples after the warm-up against that of the first third.
 
         What a batch needs comes and goes, a hundred megabytes of it, and a sample may fall into
-        one; what leaks is there in every sample.
+        one; what leaks is there in every sample. Not the least one: the kernel may take pages for
+        a moment when neighbours need them.
         """
         own = self.own[int(WARM_UP * len(self.own)) :]
         third = len(own) // 3
-        return min(own[-third:]) - min(own[:third])
+        return quantiles(own[-third:], n=10)[0] - quantiles(own[:third], n=10)[0]
+
+    def tenths(self) -> list[int]:
+        """The least memory of each tenth of the run: its curve."""
+        tenth = -(-len(self.own) // 10)
+        return [min(self.own[start : start + tenth]) for start in range(0, len(self.own), tenth)]
 
     def report(self) -> str:
         return (
             f"{self.name}: {self.own[0] / 1e6:.1f} MB -> {self.own[-1] / 1e6:.1f} MB, "
-            f"{self.growth() / 1e6:+.2f} MB after the warm-up; "
+            f"{self.growth() / 1e6:+.2f} MB after the warm-up, the least of each tenth "
+            f"{' '.join(f'{least / 1e6:.0f}' for least in self.tenths())}; "
             f"files {self.files[0]} -> {self.files[-1]} (at most {max(self.files)}); "
             f"threads {self.threads[0]} -> {self.threads[-1]} (at most {max(self.threads)})"
         )
