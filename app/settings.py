@@ -79,7 +79,8 @@ class Settings(BaseSettings):
     devices: Names = Field(
         ("auto",),
         description="Comma-separated devices (`cpu`, `cuda:0`), a worker for each. `auto` is the "
-        "first GPU, or the CPU where there is none.",
+        "first GPU, or the CPU where there is none. `cpu,cpu` shares its cores between two "
+        "workers: a tenth more under load on two cores, for a second copy of the weights.",
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",

@@ -22,9 +22,10 @@ Attend = Callable[[Tensor, Tensor, Tensor, PackedBatch], Tensor]
 # FlashAttention-2 and torch's own variable-length kernel need tensor cores of this generation.
 FLASH_CAPABILITY = (8, 0)
 # On a CPU so many scores are computed at a time: they stay in the cores' own caches.
-_SCORES_AT_A_TIME = 1 << 20
-# Tokens from which a row is long there.
-_LONG_ROW = 256
+_SCORES_AT_A_TIME = 1 << 21
+# Tokens from which a row is long there, and of which a long row's length is made a multiple: each
+# new shape of a product costs milliseconds once, so there must be few.
+_LONG_ROW, _WHOLE_LENGTH = 64, 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,45 +51,54 @@ def choose_attention(device: torch.device, dtype: torch.dtype) -> Attention:
 
 
 def attend_on_cpu(q: Tensor, k: Tensor, v: Tensor, batch: PackedBatch) -> Tensor:
-    """Long rows by two matrix products with a softmax between them, a block of scores at a time.
+    """Long rows one at a time by two matrix products with a softmax between them, short ones by
+    torch's own kernel.
 
-    In bfloat16 that takes half the time of torch's own kernel for CPUs (tests/bench/README.md), but
-    each new shape costs some milliseconds once, and short rows have many: they take torch's. Scores
-    have the dtype of q.
+    For long rows in bfloat16 that takes half the time or less of torch's kernel for CPUs, for
+    short ones more (tests/bench/README.md). Scores have the dtype of q.
     """
     out = torch.empty_like(q)
-    heads, size = q.shape[1:]
     for run in batch.equal_rows:
         tokens = slice(run.start, run.start + run.rows * run.length)
-        shape = (run.rows, run.length, heads, size)
-        one, two, three = (each[tokens].view(shape).transpose(1, 2) for each in (q, k, v))
         if run.length < _LONG_ROW:
-            attended = F.scaled_dot_product_attention(one, two, three)
-        else:
-            flat = (-1, run.length, size)
-            one = one * size**-0.5
-            attended = _attended(one.reshape(flat), two.reshape(flat), three.reshape(flat))
-        out[tokens].view(shape).copy_(attended.view(run.rows, heads, -1, size).transpose(1, 2))
+            _attend_rectangle(q[tokens], k[tokens], v[tokens], out[tokens], run.length)
+            continue
+        for start in range(tokens.start, tokens.stop, run.length):
+            row = slice(start, start + run.length)
+            _attend_row(q[row], k[row], v[row], out[row])
     return out
 
 
-def _attended(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q @ k.T) @ v for N sequences of L: q, k, v (N, L, K) -> (N, L, K)."""
-    count, length, _ = q.shape
-    together = min(count, max(1, _SCORES_AT_A_TIME // length**2))
-    queries = min(length, max(1, _SCORES_AT_A_TIME // length))
-    out = torch.empty_like(q)
-    scores = q.new_empty(together * queries * length)
-    for first in range(0, count, together):
+def _attend_row(q: Tensor, k: Tensor, v: Tensor, out: Tensor) -> None:
+    """Write softmax(q @ k.T) @ v of one row to `out`; all are (L, H, K)."""
+    length, heads, size = q.shape
+    whole = -(-length // _WHOLE_LENGTH) * _WHOLE_LENGTH
+    filled = q.new_zeros(3, heads, whole, size)
+    for into, each in zip(filled, (q * size**-0.5, k, v), strict=True):
+        into[:, :length] = each.transpose(0, 1)
+    asking, keys, values = filled
+    together = min(heads, max(1, _SCORES_AT_A_TIME // whole**2))
+    queries = min(whole, max(1, _SCORES_AT_A_TIME // whole))
+    answers = torch.empty_like(asking)
+    scores = q.new_empty(together, queries, whole)
+    for first in range(0, heads, together):
         some = slice(first, first + together)
-        for start in range(0, length, queries):
-            asking, answers = q[some, start : start + queries], out[some, start : start + queries]
-            shape = (len(asking), asking.shape[1], length)
-            block = scores[: shape[0] * shape[1] * shape[2]].view(shape)
-            torch.bmm(asking, k[some].transpose(1, 2), out=block)
+        for start in range(0, whole, queries):
+            part = asking[some, start : start + queries]
+            block = scores[: part.shape[0], : part.shape[1]]
+            torch.bmm(part, keys[some].transpose(1, 2), out=block)
+            block[:, :, length:] = -torch.inf
             torch.softmax(block, -1, out=block)
-            torch.bmm(block, v[some], out=answers)
-    return out
+            torch.bmm(block, values[some], out=answers[some, start : start + queries])
+    out.copy_(answers[:, :length].transpose(0, 1))
+
+
+def _attend_rectangle(q: Tensor, k: Tensor, v: Tensor, out: Tensor, length: int) -> None:
+    """Write the attention of rows of that length, end to end in (T, H, K), to `out`."""
+    shape = (-1, length, *q.shape[1:])
+    one, two, three = (each.view(shape).transpose(1, 2) for each in (q, k, v))
+    attended = F.scaled_dot_product_attention(one, two, three)
+    out.view(shape).copy_(attended.transpose(1, 2))
 
 
 def attend_sdpa(q: Tensor, k: Tensor, v: Tensor, batch: PackedBatch) -> Tensor:
@@ -97,13 +107,9 @@ def attend_sdpa(q: Tensor, k: Tensor, v: Tensor, batch: PackedBatch) -> Tensor:
     Rows of one length are neighbours (see packing), so each call reads views and pads nothing.
     """
     out = torch.empty_like(q)
-    heads, size = q.shape[1:]
     for run in batch.equal_rows:
         tokens = slice(run.start, run.start + run.rows * run.length)
-        shape = (run.rows, run.length, heads, size)
-        rectangles = [each[tokens].view(shape).transpose(1, 2) for each in (q, k, v)]
-        rows = F.scaled_dot_product_attention(rectangles[0], rectangles[1], rectangles[2])
-        out[tokens] = rows.transpose(1, 2).reshape(-1, heads, size)
+        _attend_rectangle(q[tokens], k[tokens], v[tokens], out[tokens], run.length)
     return out
 
 

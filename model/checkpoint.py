@@ -6,7 +6,6 @@ n adapters, r rank, V vocabulary, D hidden, I intermediate.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,13 +26,6 @@ BLOCK_LINEARS = {
     "out": ("mixer.out_proj", ("self_attn.o_proj",)),
     "fc1": ("mlp.fc1", ("mlp.fc1",)),
     "fc2": ("mlp.fc2", ("mlp.fc2",)),
-}
-# What follows on each.
-THEN: dict[str, Literal["nothing", "gelu", "residual"]] = {
-    "qkv": "nothing",
-    "out": "residual",
-    "fc1": "gelu",
-    "fc2": "residual",
 }
 
 
@@ -128,7 +120,7 @@ class _Assembly:
             self._put(weight),
             self._put(bias),
             (self._put(lora.a), self._put(b)),
-            THEN[own],
+            gelu=own == "fc1",
         )
 
     def _scaled(self, b: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from model.checkpoint import load_encoder
 from model.config import CheckpointError, read_config
 from model.encoder import Encoder
 from model.graphs import Graphs
-from model.packing import PackedBatch, pack
+from model.packing import PackedBatch, pack, rounded_up
 from model.pooling import mean_over_spans
 from model.rows import Row, Vectors
 from model.tasks import Tasks
@@ -81,7 +81,7 @@ class Embedder:
 
     def pack(self, rows: Sequence[Row]) -> PackedBatch:
         """Rows -> the tensors of one forward pass, on the device."""
-        return pack(rows, self.device)
+        return pack(rounded_up(rows) if self.device.type == "cpu" else rows, self.device)
 
     @torch.inference_mode()
     def forward(self, batch: PackedBatch) -> Tensor:

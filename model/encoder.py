@@ -15,6 +15,10 @@ from model.config import EncoderConfig
 from model.lora import AdaptedEmbedding, AdaptedLinear, Corrections
 from model.packing import NO_ADAPTER, PackedBatch
 
+# On a CPU so many tokens are turned at a time: their float32 numbers stay in its caches, and past
+# 32 MB glibc takes fresh memory from the system for each tensor.
+_TURNED_AT_A_TIME = 256
+
 
 class Rotary:
     """Rotary position embedding over whole heads.
@@ -51,8 +55,13 @@ def as_published(rows: Tensor, config: EncoderConfig) -> Tensor:
 
 def rotate(x: Tensor, turns: Tensor) -> Tensor:
     """Turn the pairs of x (T, 2, H, K) in float32, by complex numbers (T, 1, 1, K / 2)."""
-    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * turns).flatten(-2).to(x.dtype)
+    out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    at_a_time = _TURNED_AT_A_TIME if x.device.type == "cpu" else max(1, len(x))
+    for start in range(0, len(x), at_a_time):
+        part = slice(start, start + at_a_time)
+        pairs = torch.view_as_complex(x[part].float().unflatten(-1, (-1, 2)))
+        out[part] = torch.view_as_real(pairs * turns[part]).flatten(-2)
+    return out
 
 
 class Block(nn.Module):

@@ -5,8 +5,6 @@ D hidden. The scale alpha / rank is folded into `b`.
 https://arxiv.org/abs/2106.09685 (LoRA), eq. 3.
 """
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,6 +14,8 @@ from model.products import Product
 
 # Matrix kernels of GPUs want columns in groups of so many; the stack is filled up with zeros.
 _WHOLE_RANKS = 8
+# CPUs want as many as a vector has bfloat16 numbers; those past R are cut off again.
+_WHOLE_OUTPUTS = 32
 
 
 class Corrections:
@@ -37,13 +37,14 @@ class Corrections:
         The stacks of a model may have several ranks.
         """
         if rank not in self._masks:
-            columns = torch.arange(_whole(self._adapters * rank), device=self._own.device)
+            stack = _whole(self._adapters * rank, _WHOLE_RANKS)
+            columns = torch.arange(stack, device=self._own.device)
             self._masks[rank] = (columns // rank == self._own).to(self._dtype)
         return self._masks[rank]
 
 
-def _whole(columns: int) -> int:
-    return -(-columns // _WHOLE_RANKS) * _WHOLE_RANKS
+def _whole(count: int, group: int) -> int:
+    return -(-count // group) * group
 
 
 class AdaptedLinear(nn.Module):
@@ -51,13 +52,10 @@ class AdaptedLinear(nn.Module):
 
         y[t] = weight @ x[t] + bias + b @ (mask[t] * (a @ x[t])), then GELU or + residual[t]
 
-    weight (out, in), bias (out,), a (A, r, in), b (A, out, r). The corrections cost no pass over
-    y: either the product reads [x, masked a @ x] with the weights [weight, b], or, in front of a
-    residual, they are added to that beforehand, which is as wide as the narrow side.
+    weight (out, in), bias (out,), a (A, r, in), b (A, out, r). The corrections go by the narrow
+    side: the product reads [x, masked a @ x] with the weights [weight, b], or, where x is wider
+    than y, they are added to the residual beforehand.
     """
-
-    a: Tensor
-    b: Tensor
 
     def __init__(
         self,
@@ -65,33 +63,38 @@ class AdaptedLinear(nn.Module):
         weight: Tensor,
         bias: Tensor,
         lora: tuple[Tensor, Tensor],
-        then: Literal["nothing", "gelu", "residual"] = "nothing",
+        *,
+        gelu: bool = False,
     ) -> None:
         super().__init__()
         a, b = lora
         self.numbers = sum(tensor.numel() for tensor in (weight, bias, a, b))
-        adapters, self._rank, _ = a.shape
-        missing = _whole(adapters * self._rank) - adapters * self._rank
-        self.register_buffer("a", F.pad(a.flatten(0, 1), (0, 0, 0, missing)))  # (R, in)
-        self.register_buffer("b", F.pad(b.permute(1, 0, 2).flatten(1), (0, missing)))  # (out, R)
+        adapters, self._rank, self._into = a.shape
+        has = adapters * self._rank
+        self._stack = _whole(has, _WHOLE_RANKS)  # R
+        missing = _whole(has, _WHOLE_OUTPUTS) - has
+        self._down = product(F.pad(a.flatten(0, 1), (0, 0, 0, missing)), None)
+        b = F.pad(b.permute(1, 0, 2).flatten(1), (0, self._stack - has))  # (out, R)
+        self._up = product(b, None) if self._into > len(weight) and not gelu else None
         self._bias = bias
-        self._then = then
-        self._kernel = product
-        whole = weight if then == "residual" else torch.cat([weight, self.b], 1)
-        self._product = product(whole, bias, gelu=then == "gelu")
+        self._gelu = gelu
+        whole = torch.cat([weight, b], 1) if self._up is None else weight
+        self._product = product(whole, bias, gelu=gelu)
         self._merged: Product | None = None
 
     def base_weight(self) -> Tensor:
         """The weight (out, in) without any adapter."""
-        return self._product.dense_weight()[:, : self.a.shape[1]]
+        return self._product.dense_weight()[:, : self._into]
 
     def merge(self, adapter: int) -> None:
         """Add one adapter's correction to a copy of the weight, for batches that have no other."""
         self._merged = None  # its memory is needed now
+        dense = self._product.dense_weight()
+        b = dense[:, self._into :] if self._up is None else self._up.dense_weight()
         own = slice(adapter * self._rank, (adapter + 1) * self._rank)
-        weight = self.base_weight().float()
-        weight.addmm_(self.b[:, own].float(), self.a[own].float())
-        self._merged = self._kernel(weight.to(self.b.dtype), self._bias, gelu=self._then == "gelu")
+        merged = dense[:, : self._into].float()
+        merged.addmm_(b[:, own].float(), self._down.dense_weight()[own].float())
+        self._merged = type(self._product)(merged.to(b.dtype), self._bias, gelu=self._gelu)
 
     def forward(
         self, x: Tensor, corrections: Corrections | None, residual: Tensor | None = None
@@ -101,13 +104,15 @@ class AdaptedLinear(nn.Module):
             assert self._merged is not None, "weights are merged before they are used"
             return self._merged(x, residual)
         low = None
-        if corrections is not None:  # a @ x.T is quicker than x @ a.T, a having so few rows
-            low = torch.mm(self.a, x.t()).t() * corrections.mask(self._rank)  # (T, R)
-        if self._then != "residual":
-            low = x.new_zeros(len(x), len(self.a)) if low is None else low
-            return self._product(torch.cat([x, low], 1))
-        assert residual is not None, "this layer stands before a residual"
-        return self._product(x, residual if low is None else residual.addmm(low, self.b.t()))
+        if corrections is not None:
+            low = self._down(x)[:, : self._stack] * corrections.mask(self._rank)  # (T, R)
+        if self._up is None:
+            low = x.new_zeros(len(x), self._stack) if low is None else low
+            x = torch.cat([x, low], 1)
+        elif low is not None:
+            assert residual is not None, "a layer with narrow rows stands before a residual"
+            residual = self._up(low, residual)
+        return self._product(x, residual)
 
 
 class AdaptedEmbedding(nn.Module):

@@ -49,6 +49,24 @@ class PackedBatch:
     only_adapter: int
 
 
+def rounded_up(rows: Sequence[Row]) -> Sequence[Row]:
+    """Rows for a CPU: filled up to a round number of tokens by one more row, which nobody pools.
+
+    Kernels for a number of tokens that is new take oneDNN 3 to 10 ms to prepare, and few numbers
+    can be kept (tests/bench/README.md); so there are about a hundred of them, a few tokens apart.
+    """
+    missing = -sum(map(len, rows)) % _step(sum(map(len, rows)))
+    if not missing:
+        return rows
+    ids, spans = np.zeros(missing, np.int32), np.empty((0, 2), np.int32)
+    return [*rows, Row(ids, rows[-1].adapter, spans)]
+
+
+def _step(tokens: int) -> int:
+    """4 tokens, and from 128 tokens on about a sixteenth, up to 32."""
+    return next((step for step in (4, 8, 16) if tokens <= 32 * step), 32)
+
+
 def pack(rows: Sequence[Row], device: torch.device) -> PackedBatch:
     """Lay rows end to end, the long ones first, and move them to `device`.
 

@@ -19,6 +19,7 @@ from model import embedder
 from model.embedder import Embedder
 from model.encoder import as_published
 from model.lora import AdaptedLinear
+from model.packing import pack
 from model.rows import Row, Vectors
 from model.sources import locate
 from model.tasks import Task, UnknownTaskError
@@ -119,7 +120,7 @@ def _guarded(loaded: Embedder, each: dict[str, Any], token_ids: Any) -> Vectors 
     if token_ids.max() >= loaded.config.vocab_size:
         return f"id {token_ids.max()} is not among {loaded.config.vocab_size} tokens"
     with torch.inference_mode():
-        hidden = loaded.encoder(loaded.pack([Row.whole(token_ids, task.adapter)]))
+        hidden = loaded.encoder(pack([Row.whole(token_ids, task.adapter)], loaded.device))
     return np.asarray(hidden.float().cpu().numpy(), dtype=np.float32)
 
 

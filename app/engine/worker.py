@@ -38,6 +38,7 @@ from app.engine import messages
 from app.engine.board import Board, NextBatch, Prepared
 from app.logs import configure_logging
 from model.config import CheckpointError
+from model.memory import keep_freed_memory
 from model.rows import Row, Vectors
 
 if TYPE_CHECKING:
@@ -52,9 +53,9 @@ GPU_BATCH_TOKENS = 32768
 # The link to the HTTP process that has started the worker.
 FIRST = 0
 # torch and oneDNN each keep what they have prepared for a shape, 0.2 MB, for 1,024 shapes and every
-# kind of product. Batches have ever new numbers of tokens, so that is a gigabyte hardly used again;
-# the shapes of one batch, which all layers share, are some ten.
-_PREPARED_SHAPES = 64
+# kind of product: a gigabyte hardly used again. The shapes of one batch, which all layers share,
+# are some ten; so these are those of 25 numbers of tokens, of the hundred that packing.py makes.
+_PREPARED_SHAPES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +206,7 @@ def main() -> None:
     configure_logging(start.log_format)
     for cache in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
         os.environ.setdefault(cache, str(_PREPARED_SHAPES))
+    keep_freed_memory()
     from model import embedder  # noqa: PLC0415  (torch enters here)
 
     began = time.perf_counter()

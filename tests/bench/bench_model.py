@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from model import embedder
 from model.embedder import Embedder
 from model.encoder import Block, Encoder
+from model.memory import keep_freed_memory
 from model.packing import PackedBatch
 from model.products import PlainProduct, Product, choose_product
 from model.rows import Row
@@ -203,6 +204,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     shape = SHAPES[options.shape]
+    keep_freed_memory()  # as a worker does
     with tempfile.TemporaryDirectory() as folder:
         loaded = embedder.load(write_original(Path(folder) / "model", shape), options.device)
         print(f"{options.shape} on {loaded.device_name}, {loaded.dtype}, {loaded.attention}")

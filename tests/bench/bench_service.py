@@ -26,6 +26,7 @@ import psutil
 
 from model import embedder
 from model.embedder import Embedder
+from model.memory import keep_freed_memory
 from tests.bench.bench_model import SHAPES
 from tests.bench.texts import requests, texts, texts_of_tokens
 from tests.checkpoints import TASKS, write_original
@@ -178,6 +179,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--http-processes", type=int, default=1)
     options = parser.parse_args()
+    keep_freed_memory()  # as a worker does
     with tempfile.TemporaryDirectory() as folder:
         path = write_original(Path(folder) / "model", SHAPES[options.shape])
         loaded = embedder.load(path, "auto")

@@ -30,7 +30,7 @@ def quintet(request: pytest.FixtureRequest) -> Embedder:
 
 def hidden(quintet: Embedder, rows: list[Row]) -> list[np.ndarray]:
     """Hidden states of each row of one batch."""
-    batch = quintet.pack(rows)
+    batch = pack(rows, quintet.device)
     with torch.inference_mode():
         states = quintet.encoder(batch).float().numpy()
     order = sorted(range(len(rows)), key=lambda index: len(rows[index]), reverse=True)

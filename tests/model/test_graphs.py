@@ -7,6 +7,7 @@ import torch
 from model import embedder
 from model.embedder import Embedder
 from model.graphs import SIZES, filled
+from model.packing import pack
 from tests.checkpoints import MINI
 from tests.conftest import random_row
 
@@ -21,7 +22,7 @@ def test_filling_up_changes_no_vector(
     precise: Embedder, rng: np.random.Generator, lengths: list[int]
 ) -> None:
     rows = [random_row(rng, length, at % 5 if at else None) for at, length in enumerate(lengths)]
-    batch = precise.pack(rows)
+    batch = pack(rows, precise.device)
     expected = precise.forward(batch)
     for size in (32, 64):
         full = filled(batch, size)
@@ -33,7 +34,7 @@ def test_filling_up_changes_no_vector(
 
 def test_what_fits_no_size_is_refused(precise: Embedder, rng: np.random.Generator) -> None:
     with pytest.raises(AssertionError, match="33 tokens does not fit into 32"):
-        filled(precise.pack([random_row(rng, 33, None)]), 32)
+        filled(pack([random_row(rng, 33, None)], precise.device), 32)
 
 
 @pytest.mark.gpu

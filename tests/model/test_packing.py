@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.attention import Attend, attend_on_cpu, attend_sdpa, choose_attention
-from model.packing import PackedBatch, pack
+from model.packing import PackedBatch, pack, rounded_up
 from model.pooling import mean_over_spans
 from model.rows import Row
 from tests.conftest import random_row
@@ -63,6 +63,35 @@ def test_a_vector_is_the_mean_of_its_span(seed: int) -> None:
     torch.testing.assert_close(mean_over_spans(hidden, batch), torch.stack(expected))
 
 
+@given(seeds)
+def test_filling_up_adds_no_vector_and_no_adapter(seed: int) -> None:
+    rows = random_rows(seed) * int(1 + seed % 40)
+    tokens = sum(map(len, rows))
+    batch, full = pack(rows, CPU), pack(rounded_up(rows), CPU)
+    hidden = torch.randn(len(full.token_ids), 3, generator=torch.Generator().manual_seed(seed))
+    assert len(full.token_ids) - tokens <= max(3, tokens / 16)
+    assert len(full.span_starts) == len(batch.span_starts)
+    assert full.only_adapter == batch.only_adapter
+    assert full.has_adapters == batch.has_adapters
+    for pooled, tokens_of in ((batch, batch.token_ids), (full, full.token_ids)):
+        assert len(pooled.pooled_tokens) == len(batch.pooled_tokens)
+        assert (
+            tokens_of[pooled.pooled_tokens].tolist()
+            == batch.token_ids[batch.pooled_tokens].tolist()
+        )
+    assert mean_over_spans(hidden, full).shape == (len(batch.span_starts), 3)
+
+
+def test_batches_of_all_sizes_have_few_numbers_of_tokens() -> None:
+    def filled(tokens: int) -> int:
+        row = Row.whole(np.zeros(tokens, np.int32), None)
+        return sum(map(len, rounded_up([row])))
+
+    sizes = {filled(tokens) for tokens in range(1, 2049)}
+    assert len(sizes) == 32 + 16 + 16 + 48
+    assert {2, 16, 128, 2048} - sizes == {2}
+
+
 def naive(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, batch: PackedBatch) -> torch.Tensor:
     """Attention over all tokens with every other row masked out, spelled out in float32."""
     starts = batch.row_starts.tolist()
@@ -85,7 +114,7 @@ def test_attention_is_softmax_within_each_row(attend: Attend, seed: int) -> None
 
 def test_a_cpu_takes_products_a_block_of_scores_at_a_time(rng: np.random.Generator) -> None:
     assert choose_attention(CPU, torch.bfloat16).attend is attend_on_cpu
-    lengths = (1, 300, 300, 700, 1500)  # some heads at a time, then some queries
+    lengths = (1, 63, 64, 65, 96, 300, 300, 700, 1500)  # some heads at a time, then some queries
     batch = pack([random_row(rng, length, None) for length in lengths], CPU)
     q, k, v = torch.randn(3, sum(lengths), 5, 8)
     torch.testing.assert_close(attend_on_cpu(q, k, v, batch), naive(q, k, v, batch))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from model import embedder
 from model.embedder import Embedder
+from model.packing import pack
 from model.rows import Row
 from model.tokenizer import Reading, TooManyTokensError
 from model.windows import windows
@@ -29,7 +30,7 @@ def reference(loaded: Embedder, document: Row, size: int, overlap: int) -> np.nd
     for start in range(0, len(document), size - overlap):
         ids = document.token_ids[start : start + size]
         with torch.inference_mode():
-            hidden = loaded.encoder(loaded.pack([Row.whole(ids, document.adapter)])).numpy()
+            hidden = loaded.encoder(pack([Row.whole(ids, document.adapter)], loaded.device)).numpy()
         states.append(hidden[overlap if start else 0 :])
     hidden = np.concatenate(states)
     assert len(hidden) == len(document)

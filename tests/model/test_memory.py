@@ -1,0 +1,30 @@
+"""What a process does with large blocks that are freed, in processes of their own."""
+
+import subprocess
+import sys
+
+import pytest
+
+AGAIN = """
+from resource import RUSAGE_SELF, getrusage
+{before}
+size = 64 << 20
+bytearray(b"x") * size
+faults = getrusage(RUSAGE_SELF).ru_minflt
+bytearray(b"x") * size
+print(getrusage(RUSAGE_SELF).ru_minflt - faults)
+"""
+KEEP = "from model.memory import keep_freed_memory; keep_freed_memory()"
+
+
+def faults_of_the_second(before: str) -> int:
+    """Page faults of a block of 64 MB after such a one was freed."""
+    code = AGAIN.format(before=before)
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a setting of glibc")
+def test_a_block_that_was_freed_is_taken_again_without_page_faults() -> None:
+    assert faults_of_the_second("") > 10_000, "the system gives pages of 4 KB, block by block"
+    assert faults_of_the_second(KEEP) < 100
