@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.packing import PackedBatch
+from model.packing import PackedBatch, whole
 
 Attend = Callable[[Tensor, Tensor, Tensor, PackedBatch], Tensor]
 
@@ -72,18 +72,18 @@ def attend_on_cpu(q: Tensor, k: Tensor, v: Tensor, batch: PackedBatch) -> Tensor
 def _attend_row(q: Tensor, k: Tensor, v: Tensor, out: Tensor) -> None:
     """Write softmax(q @ k.T) @ v of one row to `out`; all are (L, H, K)."""
     length, heads, size = q.shape
-    whole = -(-length // _WHOLE_LENGTH) * _WHOLE_LENGTH
-    filled = q.new_zeros(3, heads, whole, size)
+    rounded = whole(length, _WHOLE_LENGTH)
+    filled = q.new_zeros(3, heads, rounded, size)
     for into, each in zip(filled, (q * size**-0.5, k, v), strict=True):
         into[:, :length] = each.transpose(0, 1)
     asking, keys, values = filled
-    together = min(heads, max(1, _SCORES_AT_A_TIME // whole**2))
-    queries = min(whole, max(1, _SCORES_AT_A_TIME // whole))
+    together = min(heads, max(1, _SCORES_AT_A_TIME // rounded**2))
+    queries = min(rounded, max(1, _SCORES_AT_A_TIME // rounded))
     answers = torch.empty_like(asking)
-    scores = q.new_empty(together, queries, whole)
+    scores = q.new_empty(together, queries, rounded)
     for first in range(0, heads, together):
         some = slice(first, first + together)
-        for start in range(0, whole, queries):
+        for start in range(0, rounded, queries):
             part = asking[some, start : start + queries]
             block = scores[: part.shape[0], : part.shape[1]]
             torch.bmm(part, keys[some].transpose(1, 2), out=block)

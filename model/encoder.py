@@ -15,8 +15,7 @@ from model.config import EncoderConfig
 from model.lora import AdaptedEmbedding, AdaptedLinear, Corrections
 from model.packing import NO_ADAPTER, PackedBatch
 
-# On a CPU so many tokens are turned at a time: their float32 numbers stay in its caches, and past
-# 32 MB glibc takes fresh memory from the system for each tensor.
+# On a CPU so many tokens are turned at a time: their float32 numbers stay in its caches.
 _TURNED_AT_A_TIME = 256
 
 
@@ -56,7 +55,7 @@ def as_published(rows: Tensor, config: EncoderConfig) -> Tensor:
 def rotate(x: Tensor, turns: Tensor) -> Tensor:
     """Turn the pairs of x (T, 2, H, K) in float32, by complex numbers (T, 1, 1, K / 2)."""
     out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    at_a_time = _TURNED_AT_A_TIME if x.device.type == "cpu" else max(1, len(x))
+    at_a_time = _TURNED_AT_A_TIME if x.device.type == "cpu" else len(x)
     for start in range(0, len(x), at_a_time):
         part = slice(start, start + at_a_time)
         pairs = torch.view_as_complex(x[part].float().unflatten(-1, (-1, 2)))

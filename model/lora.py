@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.packing import NO_ADAPTER, PackedBatch
+from model.packing import NO_ADAPTER, PackedBatch, whole
 from model.products import Product
 
 # Matrix kernels of GPUs want columns in groups of so many; the stack is filled up with zeros.
@@ -37,14 +37,10 @@ class Corrections:
         The stacks of a model may have several ranks.
         """
         if rank not in self._masks:
-            stack = _whole(self._adapters * rank, _WHOLE_RANKS)
+            stack = whole(self._adapters * rank, _WHOLE_RANKS)
             columns = torch.arange(stack, device=self._own.device)
             self._masks[rank] = (columns // rank == self._own).to(self._dtype)
         return self._masks[rank]
-
-
-def _whole(count: int, group: int) -> int:
-    return -(-count // group) * group
 
 
 class AdaptedLinear(nn.Module):
@@ -71,15 +67,16 @@ class AdaptedLinear(nn.Module):
         self.numbers = sum(tensor.numel() for tensor in (weight, bias, a, b))
         adapters, self._rank, self._into = a.shape
         has = adapters * self._rank
-        self._stack = _whole(has, _WHOLE_RANKS)  # R
-        missing = _whole(has, _WHOLE_OUTPUTS) - has
+        self._stack = whole(has, _WHOLE_RANKS)  # R
+        missing = whole(has, _WHOLE_OUTPUTS) - has
         self._down = product(F.pad(a.flatten(0, 1), (0, 0, 0, missing)), None)
         b = F.pad(b.permute(1, 0, 2).flatten(1), (0, self._stack - has))  # (out, R)
         self._up = product(b, None) if self._into > len(weight) and not gelu else None
         self._bias = bias
         self._gelu = gelu
-        whole = torch.cat([weight, b], 1) if self._up is None else weight
-        self._product = product(whole, bias, gelu=gelu)
+        if self._up is None:
+            weight = torch.cat([weight, b], 1)
+        self._product = product(weight, bias, gelu=gelu)
         self._merged: Product | None = None
 
     def base_weight(self) -> Tensor:

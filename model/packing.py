@@ -49,13 +49,19 @@ class PackedBatch:
     only_adapter: int
 
 
+def whole(count: int, group: int) -> int:
+    """The count rounded up to whole groups of so many, as kernels like their shapes."""
+    return -(-count // group) * group
+
+
 def rounded_up(rows: Sequence[Row]) -> Sequence[Row]:
     """Rows for a CPU: filled up to a round number of tokens by one more row, which nobody pools.
 
     Kernels for a number of tokens that is new take oneDNN 3 to 10 ms to prepare, and few numbers
     can be kept (tests/bench/README.md); so there are about a hundred of them, a few tokens apart.
     """
-    missing = -sum(map(len, rows)) % _step(sum(map(len, rows)))
+    tokens = sum(map(len, rows))
+    missing = whole(tokens, _step(tokens)) - tokens
     if not missing:
         return rows
     ids, spans = np.zeros(missing, np.int32), np.empty((0, 2), np.int32)

@@ -1,5 +1,6 @@
 """What a process does with large blocks that are freed, in processes of their own."""
 
+import platform
 import subprocess
 import sys
 
@@ -24,7 +25,7 @@ def faults_of_the_second(before: str) -> int:
     return int(done.stdout)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="a setting of glibc")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
 def test_a_block_that_was_freed_is_taken_again_without_page_faults() -> None:
     assert faults_of_the_second("") > 10_000, "the system gives pages of 4 KB, block by block"
     assert faults_of_the_second(KEEP) < 100

@@ -73,12 +73,8 @@ def test_filling_up_adds_no_vector_and_no_adapter(seed: int) -> None:
     assert len(full.span_starts) == len(batch.span_starts)
     assert full.only_adapter == batch.only_adapter
     assert full.has_adapters == batch.has_adapters
-    for pooled, tokens_of in ((batch, batch.token_ids), (full, full.token_ids)):
-        assert len(pooled.pooled_tokens) == len(batch.pooled_tokens)
-        assert (
-            tokens_of[pooled.pooled_tokens].tolist()
-            == batch.token_ids[batch.pooled_tokens].tolist()
-        )
+    pooled, expected = (each.token_ids[each.pooled_tokens].tolist() for each in (full, batch))
+    assert pooled == expected
     assert mean_over_spans(hidden, full).shape == (len(batch.span_starts), 3)
 
 
