@@ -1,6 +1,7 @@
 """Fleet: three replicas behind the balancer of docker/haproxy.cfg, all real processes."""
 
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -37,9 +38,10 @@ class Fleet:
     def _start(self, port: int) -> Service:
         return start(port=port, **self._settings)
 
-    def replace(self, index: int) -> None:
-        """Start a replica where one has ended, and wait until it is ready."""
-        assert self.replicas[index].process.poll() is not None
+    def renew(self, index: int, end: signal.Signals) -> None:
+        """End a replica by a signal, start another in its place and wait until that is ready."""
+        code = self.replicas[index].stop(end)
+        assert code == (-end if end == signal.SIGKILL else 0)
         self.replicas[index] = self._start(self.ports[index])
         self.replicas[index].wait_until_ready()
 

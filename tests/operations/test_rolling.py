@@ -73,8 +73,7 @@ def assert_nothing_lost(outcome: Outcome) -> None:
 def test_a_rolling_restart_loses_nothing(fleet: Fleet, balancer: str, mixture: Mixture) -> None:
     with under_load(balancer, RATE, mixture) as outcome:
         for index in range(len(fleet.replicas)):
-            assert fleet.replicas[index].stop(signal.SIGTERM) == 0
-            fleet.replace(index)
+            fleet.renew(index, signal.SIGTERM)
     assert_nothing_lost(outcome)
 
 
@@ -84,8 +83,7 @@ def test_a_killed_replica_loses_nothing(
 ) -> None:
     """One at a time: a request whose second replica is killed too has had its retry."""
     with under_load(balancer, RATE, mixture) as outcome:
-        assert fleet.replicas[index].stop(signal.SIGKILL) == -signal.SIGKILL
-        fleet.replace(index)
+        fleet.renew(index, signal.SIGKILL)
     assert_nothing_lost(outcome)
 
 
@@ -103,12 +101,11 @@ def test_a_killed_replica_loses_what_does_not_fit_into_the_balancers_buffer(
         holders: list[int] = []
         while not holders:
             holders = [i for i, each in enumerate(fleet.replicas) if each.metric("queue_rows")]
-        fleet.replicas[holders[0]].stop(signal.SIGKILL)
+        fleet.renew(holders[0], signal.SIGKILL)
         stack.close()
         answer = asked.result()
     assert answer.status_code == status
     assert status == 200 or int(answer.headers["retry-after"]) >= 1
-    fleet.replace(holders[0])
 
 
 def test_a_killed_worker_loses_nothing(fleet: Fleet, balancer: str, mixture: Mixture) -> None:
@@ -136,8 +133,7 @@ def assert_some_lost(outcome: Outcome) -> None:
 def test_the_drain_alone_loses_nothing(fleet: Fleet, without_retry: str, mixture: Mixture) -> None:
     with under_load(without_retry, RATE, mixture) as outcome:
         for index in (0, 1):
-            assert fleet.replicas[index].stop(signal.SIGTERM) == 0
-            fleet.replace(index)
+            fleet.renew(index, signal.SIGTERM)
     assert_nothing_lost(outcome)
 
 
@@ -150,8 +146,7 @@ def test_control_without_a_drain_a_restart_loses_requests(
         under_load(url, RATE, mixture) as outcome,
     ):
         for index in (0, 1):
-            assert hasty.replicas[index].stop(signal.SIGTERM) == 0
-            hasty.replace(index)
+            hasty.renew(index, signal.SIGTERM)
     assert_some_lost(outcome)
 
 
@@ -160,8 +155,7 @@ def test_control_without_a_retry_a_killed_replica_loses_requests(
 ) -> None:
     with under_load(without_retry, RATE, mixture) as outcome:
         for index in (0, 1):
-            fleet.replicas[index].stop(signal.SIGKILL)
-            fleet.replace(index)
+            fleet.renew(index, signal.SIGKILL)
     assert_some_lost(outcome)
 
 

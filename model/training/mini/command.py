@@ -1,8 +1,8 @@
 """`python -m model.training mini`: make the embedded model anew.
 
 Text -> vocabulary -> teacher vectors -> table -> encoder -> adapters -> checkpoint in the original
-layout, float16. What a stage has made stands in OUT/work; the same command goes on there after an
-interruption, and inside the table's and the adapters' training at the last saved step.
+layout, float16. What a stage has made stands in OUT/training; the same command goes on there after
+an interruption, and inside the table's and the adapters' training at the last saved step.
 
 Exit status: 0 done, 2 wrong input (a sentence says what), 130 interrupted.
 """
