@@ -13,6 +13,8 @@ QuintetError
 │   ├── BodyTimeoutError           408
 │   ├── HeaderTimeoutError         408 (refusals.py)
 │   ├── BodyTooLargeError          413
+│   ├── TooManyPartsError          413
+│   ├── EncodedBodyError           415
 │   ├── InvalidFieldsError         422
 │   ├── LimitReachedError          429 with Retry-After (limits.py)
 │   └── HeadersTooLargeError       431
@@ -28,8 +30,11 @@ QuintetError
     └── ForwardError
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
+
+from model.wording import quoted
 
 # SDKs give up at once when Retry-After is longer.
 LONGEST_RETRY_S = 120
@@ -144,9 +149,15 @@ class RouteError(RequestError):
     code = "RESOURCE_NOT_FOUND"
     openai_code = "not_found"
 
-    def __init__(self, status: int, sentence: str) -> None:
+    def __init__(self, status: int, sentence: str, headers: Mapping[str, str] | None) -> None:
         super().__init__(sentence)
         self.status = status  # type: ignore[misc]  # 404 or 405, as the router says
+        self._headers = dict(headers or {})
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The router's: what methods there are."""
+        return self._headers
 
 
 class UnknownModelError(RequestError):
@@ -158,7 +169,7 @@ class UnknownModelError(RequestError):
     param = "model"
 
     def __init__(self, name: str, served: tuple[str, ...]) -> None:
-        super().__init__(f"the model {name!r} is not served here; {', '.join(served)} is.")
+        super().__init__(f"the model {quoted(name)} is not served here; {', '.join(served)} is.")
 
 
 class BodyTimeoutError(RequestError):
@@ -182,6 +193,32 @@ class BodyTooLargeError(RequestError):
     def __init__(self, limit: int, size: int | None = None) -> None:
         seen = f"has {size} bytes" if size is not None else f"goes on past {limit} bytes"
         super().__init__(f"the body {seen}; at most {limit} are read.")
+
+
+class TooManyPartsError(RequestError):
+    """A body of so many small parts that it would take many times its bytes of memory."""
+
+    status = 413
+    code = "INPUT_BODY_TOO_LARGE"
+    openai_code = "body_too_large"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"the body has more than {limit} texts, brackets and commas; at most so many are read."
+        )
+
+
+class EncodedBodyError(RequestError):
+    """A compressed body."""
+
+    status = 415
+    code = "INPUT_ENCODING_UNSUPPORTED"
+    openai_code = "unsupported_encoding"
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__(
+            f"content-encoding {quoted(encoding)} is not read; send the body as it is."
+        )
 
 
 class HeadersTooLargeError(RequestError):

@@ -18,6 +18,7 @@ from app.api import routes
 from app.api.answers import Model
 from app.api.bodies import Bodies
 from app.api.callers import Callers, callers_of
+from app.api.document import describe
 from app.api.embeddings import Embeddings, Rules
 from app.api.frame import Frame, answer_error
 from app.api.routes import Served
@@ -85,7 +86,7 @@ def create_app(settings: Settings, place: Place = FIRST_AND_ONLY) -> FastAPI:
     app.add_exception_handler(QuintetError, answer_error)
     app.add_exception_handler(HTTPException, answer_error)
     app.add_middleware(Frame, served=app.state.served)
-    _document(app)
+    describe(app)
     return app
 
 
@@ -216,22 +217,3 @@ def _facts(settings: Settings, config: EncoderConfig) -> dict[str, Any]:
         "tasks": list(config.tasks),
         "default_task": None if settings.default_task == NO_TASK else settings.default_task,
     }
-
-
-def _document(app: FastAPI) -> None:
-    """Add to the served document what FastAPI cannot see: bodies that are read from bytes, and
-    that a key is asked for only where there are keys."""
-    generate = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = generate()  # FastAPI makes it once and keeps it
-        document["components"]["schemas"].update(routes.body_schemas())
-        for operations in document["paths"].values():
-            for operation in operations.values():
-                if (
-                    "security" in operation
-                ):  # FastAPI cannot say: a key, or none where there are none
-                    operation["security"] = [{"key": []}, {}]
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]

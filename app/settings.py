@@ -107,7 +107,7 @@ class Settings(BaseSettings):
         ge=1,
         description="Bytes of all bodies that one process reads and answers at once, but for the "
         "first 64 KiB of each, so that small requests pass; past it a request is answered 503 with "
-        "Retry-After. A process takes some three times as much memory: lower it where that is "
+        "Retry-After. A process takes three to six times as much memory: lower it where that is "
         "scarce, raise it for many large requests at once.",
     )
     body_timeout_s: float = Field(

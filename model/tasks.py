@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 
 from model.config import EncoderConfig
+from model.wording import quoted
 
 
 class UnknownTaskError(ValueError):
     """A task that the loaded model has no adapter for."""
 
     def __init__(self, name: str, known: tuple[str, ...]) -> None:
-        super().__init__(f"unknown task {name!r}; this model has {', '.join(known)}.")
+        super().__init__(f"unknown task {quoted(name)}; this model has {', '.join(known)}.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,13 @@ from typing import Any, TypeVar
 from starlette.requests import ClientDisconnect, Request
 
 from app.api.bodies import Share
-from app.errors import BodyTimeoutError, BodyTooLargeError, ClientGoneError
+from app.api.parts import check_parts
+from app.errors import (
+    BodyTimeoutError,
+    BodyTooLargeError,
+    ClientGoneError,
+    EncodedBodyError,
+)
 
 T = TypeVar("T")
 
@@ -16,11 +22,15 @@ async def read_body(request: Request, limit: int, timeout_s: float, share: Share
     """The body, of at most `limit` bytes, counted by its header and again while it is read.
 
     Raises:
-        BodyTooLargeError: it is longer.
+        EncodedBodyError: it is compressed.
+        BodyTooLargeError, TooManyPartsError: it is longer, or has too many parts.
         BodiesFullError: it does not fit beside those of other requests.
         BodyTimeoutError: it is not there after `timeout_s` seconds.
         ClientGoneError: the caller hung up on the way.
     """
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.strip().lower() not in ("", "identity"):
+        raise EncodedBodyError(encoding)
     declared = request.headers.get("content-length", "")
     if declared.isdigit():
         if int(declared) > limit:
@@ -38,7 +48,9 @@ async def read_body(request: Request, limit: int, timeout_s: float, share: Share
         raise BodyTimeoutError(timeout_s) from None
     except ClientDisconnect:
         raise ClientGoneError("the caller hung up while sending the body.") from None
-    return bytes(body)
+    whole = bytes(body)
+    check_parts(whole)
+    return whole
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:

@@ -11,6 +11,7 @@ from typing import Any
 
 from app.api import vectors
 from app.api.invalid import invalid_field, validated
+from app.api.notes import notes
 from app.api.schemas import EmbeddingsRequest, TextsRequest
 from app.budget import Budget
 from app.engine.client import EngineClient
@@ -18,6 +19,7 @@ from app.errors import TokenLimitError, TooManyInputsError, UnknownModelError
 from app.metrics import Metrics
 from model.tasks import Task, Tasks, UnknownTaskError
 from model.tokenizer import Reading, TokenizedInputs, Tokenizer, TooManyTokensError
+from model.wording import quoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,10 @@ class Embedded:
         ]
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return vectors.to_json({"model": model, "object": "list", "usage": usage, "data": data})
+
+    def notes(self) -> dict[str, str]:
+        """What the answer's headers say of it."""
+        return notes(self.request.ignored_fields, self.tokenized.truncated)
 
     def facts(self) -> dict[str, Any]:
         """What the log line says of it."""
@@ -149,10 +155,12 @@ class Embeddings:
     def _check_sizes(self, request: EmbeddingsRequest) -> None:
         """What only the loaded model can judge of a request's numbers."""
         width, widest_overlap = self.rules.width, self.rules.max_tokens // 2
-        dimensions, overlap = request.dimensions, request.late_chunking_overlap
-        if dimensions is not None and dimensions > width:
-            sentence = f"dimensions is {dimensions}; this model's vectors have 1 to {width}."
-            raise invalid_field("dimensions", sentence, "less_than_equal", dimensions)
-        if overlap is not None and overlap > widest_overlap:
-            sentence = f"late_chunking_overlap is {overlap}; at most {widest_overlap} are taken."
-            raise invalid_field("late_chunking_overlap", sentence, "less_than_equal", overlap)
+        _check_range("dimensions", request.dimensions, 1, width)
+        _check_range("late_chunking_overlap", request.late_chunking_overlap, 0, widest_overlap)
+
+
+def _check_range(field: str, value: int | None, least: int, most: int) -> None:
+    if value is not None and not least <= value <= most:
+        kind = "less_than_equal" if value > most else "greater_than_equal"
+        sentence = f"{field} is {quoted(value)}; this model takes {least} to {most}."
+        raise invalid_field(field, sentence, kind, value)

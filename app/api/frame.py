@@ -19,12 +19,12 @@ from app.api.vectors import to_json
 from app.errors import HeadersTooLargeError, InternalError, QuintetError, RouteError
 from app.logs import RequestLine
 from app.settings import MAX_HEAD_BYTES
+from model.wording import shortened
 
 log = logging.getLogger("quintet.request")
 
 # What a caller may name its request: anything else is replaced, since it goes into logs.
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_SHOWN_CHARACTERS = 200
 _LINE_BYTES = len(": \r\n")
 _QUIET = {"/live", "/ready", "/health", "/ping", "/metrics"}
 
@@ -42,10 +42,13 @@ class Frame:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
+        asked_method = scope["method"]
+        if asked_method == "HEAD":  # GET without the body, which the server leaves out
+            scope = {**scope, "method": "GET"}
         request = Request(scope)
         asked = request.headers.get("x-request-id", "")
         request_id = asked if _SANE_ID.fullmatch(asked) else uuid.uuid4().hex
-        line = RequestLine(request_id, scope["method"], _printable(scope["path"]))
+        line = RequestLine(request_id, asked_method, _printable(scope["path"]))
         own: dict[str, str] = {}  # headers of the answer, whatever it is
         scope.setdefault("state", {}).update(request_id=request_id, facts=line.facts, headers=own)
         status = 0
@@ -96,8 +99,7 @@ def _check_size(scope: Scope) -> None:
 def _printable(path: str) -> str:
     """A path as it may stand in a line of a log, where a caller's line break must not begin another
     and a caller's 30 KB must not be kept."""
-    shown = path if path.isprintable() else ascii(path)
-    return shown if len(shown) <= _SHOWN_CHARACTERS else shown[:_SHOWN_CHARACTERS] + "..."
+    return shortened(path if path.isprintable() else ascii(path))
 
 
 async def answer_error(request: Request, error: Exception) -> Response:
@@ -108,12 +110,22 @@ async def answer_error(request: Request, error: Exception) -> Response:
     return Response(to_json(body), own.status, own.headers, JSON)
 
 
+def _no_route(request: Request, error: HTTPException) -> RouteError:
+    path, headers = shortened(request.url.path), dict(error.headers or {})
+    if error.status_code == 404:
+        sentence = f"there is no {path}; see /docs."
+    elif methods := headers.get("Allow"):
+        headers["Allow"] = methods.replace("GET", "GET, HEAD")
+        sentence = f"{path} takes {headers['Allow']}, not {request.method}; see /docs."
+    else:
+        sentence = f"{error.detail}."
+    return RouteError(error.status_code, sentence, headers)
+
+
 def _own(request: Request, error: Exception) -> QuintetError:
     if isinstance(error, QuintetError):
         return error
     if isinstance(error, HTTPException):
-        what = {404: "there is no {}", 405: "{} takes another method"}.get(error.status_code)
-        sentence = what.format(request.url.path) + "; see /docs." if what else f"{error.detail}."
-        return RouteError(error.status_code, sentence)
+        return _no_route(request, error)
     log.error("request %s failed", request.state.request_id, exc_info=error)
     return InternalError("internal error; the log has its trace under this request id.")

@@ -6,10 +6,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from app.errors import FieldError, InvalidFieldsError, InvalidJsonError, RequestError, TokenIdsError
-
-# An input that is echoed in an error is cut to this: enough to find it, not the caller's document.
-_SHOWN_CHARACTERS = 100
-
+from model.wording import quoted, shortened
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -58,5 +55,4 @@ def _shown(value: Any) -> Any:
         return value
     if isinstance(value, int) and value.bit_length() < 64:  # a longer one is no number to orjson
         return value
-    text = value if isinstance(value, str) else repr(value)
-    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
+    return shortened(value) if isinstance(value, str) else quoted(value)

@@ -26,8 +26,6 @@ from app.api.bodies import Bodies
 from app.api.callers import admitted, identified
 from app.api.connection import read_body, unless_gone
 from app.api.embeddings import Embeddings
-from app.api.sagemaker import InvocationsRequest
-from app.api.schemas import EmbeddingsRequest, TokenizeRequest
 from app.api.vectors import to_json
 from app.engine.client import EngineClient
 from app.errors import UnavailableError, UnknownModelError
@@ -36,7 +34,6 @@ from app.settings import Settings
 from app.tracing import Tracing
 
 JSON = "application/json"
-_HEADER_NAMES = 20
 PLAYGROUND = Path(__file__).parent.parent / "playground"
 # The page loads what stands beside it, asks this service, and nothing else.
 _PLAYGROUND_POLICY = (
@@ -88,7 +85,8 @@ _REFUSALS = {
     401: "This service asks for a key, and the request has none that is known.",
     404: "The model is not served here.",
     408: "The body did not arrive in time.",
-    413: "The body has too many bytes.",
+    413: "The body has too many bytes or parts.",
+    415: "The body is compressed.",
     422: "A field is missing, of the wrong type or out of range; `errors` names it.",
     429: "Over a limit of this caller; retry after as many seconds as Retry-After says.",
     431: "The address and headers have too many bytes.",
@@ -97,7 +95,8 @@ _REFUSALS = {
     504: "The request waited too long.",
 }
 
-_NO_ENGINE = (400, 401, 404, 408, 413, 422, 429, 431, 500)
+# Without the engine a request waits for nothing; 503 is for want of room for its body.
+_NO_ENGINE = tuple(status for status in _REFUSALS if status != 504)
 
 
 def _answers(answer: type[BaseModel], meaning: str, *refusals: int) -> dict[int | str, Any]:
@@ -127,18 +126,8 @@ async def create_embeddings(request: Request) -> Response:
     async with served.body(request) as body:
         embedded = await unless_gone(request, served.embeddings.answer(body, request.state.budget))
     served.account(request, embedded.facts())
-    ignored, cut = embedded.request.ignored_fields, embedded.tokenized.truncated
-    named = {"x-ignored-fields": ignored, "x-truncated-inputs": cut}
-    headers = {name: _listed(values) for name, values in named.items() if values}
     answer = embedded.body(served.embeddings.signed(embedded.request))
-    return Response(answer, media_type=JSON, headers=headers)
-
-
-def _listed(values: tuple[object, ...]) -> str:
-    """Values as a header: printable ASCII only, since a caller chose some of them."""
-    shown = ", ".join(ascii(value).strip("'\"")[:64] for value in values[:_HEADER_NAMES])
-    more = len(values) - _HEADER_NAMES
-    return f"{shown}, and {more} more" if more > 0 else shown
+    return Response(answer, media_type=JSON, headers=embedded.notes())
 
 
 @router.post(
@@ -152,7 +141,8 @@ async def tokenize(request: Request) -> Response:
     """Texts -> token ids and counts, and whether they fit; nothing is embedded."""
     served: Served = request.app.state.served
     async with served.body(request) as body:
-        return Response(await tokens.tokenize(served.embeddings, body), media_type=JSON)
+        answer, notes = await tokens.tokenize(served.embeddings, body)
+    return Response(answer, media_type=JSON, headers=notes)
 
 
 @router.post(
@@ -168,9 +158,9 @@ async def invocations(request: Request) -> Response:
     kind = request.headers.get("content-type", JSON)
     async with served.body(request) as body:
         invoked = sagemaker.invoke(served.embeddings, body, kind, request.state.budget)
-        answer, facts = await unless_gone(request, invoked)
-    served.account(request, facts)
-    return Response(answer, media_type=JSON)
+        answer, embedded = await unless_gone(request, invoked)
+    served.account(request, embedded.facts())
+    return Response(answer, media_type=JSON, headers=embedded.notes())
 
 
 @router.get("/info", dependencies=_KNOWN, responses=_answers(Info, "What is served.", 401))
@@ -231,16 +221,15 @@ async def ready(request: Request) -> Response:
     return Response(to_json({"status": status}), code, media_type=JSON)
 
 
-@router.get("/metrics", response_class=Response)
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={401: {"model": ErrorBody, "description": _REFUSALS[401]}},
+    openapi_extra={"security": [{"key": []}, {}]},
+)
 async def metrics(request: Request) -> Response:
     """All series in Prometheus' text format."""
     served: Served = request.app.state.served
     if not served.settings.metrics_open:
         request.app.state.callers.identify(request)
     return Response(served.metrics.exposition(), media_type="text/plain; version=0.0.4")
-
-
-def body_schemas() -> dict[str, Any]:
-    """The schemas of bodies that are read from bytes, by name."""
-    bodies: tuple[type[BaseModel], ...] = (EmbeddingsRequest, TokenizeRequest, InvocationsRequest)
-    return {body.__name__: body.model_json_schema() for body in bodies}

@@ -7,44 +7,67 @@ rows of an id and a text and no header. Azure Marketplace's container has the sa
 import csv
 import io
 import uuid
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
 
-from app.api.embeddings import Embeddings
+from app.api import inputs
+from app.api.embeddings import Embedded, Embeddings
 from app.api.invalid import invalid_field, validated
-from app.api.schemas import EmbeddingsRequest
+from app.api.schemas import Body, EmbeddingsRequest, known_names, without_nulls
 from app.api.vectors import to_json
 from app.budget import Budget
 from app.errors import InvalidJsonError
 from model.tokenizer import SPECIAL_TOKENS
 
 
-class InvocationsRequest(BaseModel):
+def _items(value: Any) -> list[Any]:
+    """data -> list of texts and objects with a text."""
+    inputs.texts_of(value, "data")
+    return value if isinstance(value, list) else [value]
+
+
+class InvocationsRequest(Body):
     """The body of POST /invocations."""
 
-    data: list[Any] | dict[str, Any] | str = Field(
-        description="Texts, or objects with a `text` and, if you like, an `id`."
+    data: Annotated[list[Any], BeforeValidator(_items), WithJsonSchema(inputs.SCHEMA)] = Field(
+        description="A text, an object with a `text` and, if you like, an `id`, or a list of them."
     )
     parameters: dict[str, Any] = Field(
         default_factory=dict,
         description="Fields of POST /v1/embeddings: `task`, `dimensions`, `late_chunking`, ...",
     )
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _resolve(cls, body: Any, handler: Any) -> Any:
+        call = handler(without_nulls(body))
+        others = set(body) - set(cls.model_fields)
+        if misplaced := sorted(others & known_names(EmbeddingsRequest)):
+            raise PydanticCustomError(
+                "misplaced",
+                "{names} cannot stand beside data; what a request asks for is in parameters.",
+                {"names": " and ".join(misplaced)},
+            )
+        call.ignore(others | inputs.unread_keys(call.data, "data"))
+        return call
+
 
 async def invoke(
     embeddings: Embeddings, body: bytes, content_type: str, budget: Budget
-) -> tuple[bytes, dict[str, Any]]:
-    """One request, from its body to the answer's, and what the log line says of it.
+) -> tuple[bytes, Embedded]:
+    """One request, from its body to the answer's, and what became of it.
 
     Raises:
         RequestError: the request is refused, and nothing of it reached the queue.
         QuintetError: the engine did not take it, or failed on it.
     """
-    call = _from_csv(body) if "csv" in content_type else validated(InvocationsRequest, body)
-    given = call.data if isinstance(call.data, list) else [call.data]
-    parameters = {name: value for name, value in call.parameters.items() if name != "input"}
-    request = validated(EmbeddingsRequest, {**parameters, "input": given})
+    call = _from_csv(body) if "csv" in content_type.lower() else validated(InvocationsRequest, body)
+    own = {name: value for name, value in call.parameters.items() if name != "input"}
+    request = validated(EmbeddingsRequest, {**own, "input": inputs.texts_of(call.data, "data")})
+    parameters = {name: own[name] for name in own if name not in request.ignored_fields}
+    request.ignore({*call.ignored_fields, *(call.parameters.keys() - own)})
     embedded = await embeddings.embed(request, budget)
     special = 0 if request.late_chunking else SPECIAL_TOKENS
     data = [
@@ -54,10 +77,10 @@ async def invoke(
             "usage": {"id": uuid.uuid4().hex, "total_tokens": tokens + special},
         }
         for each, encoded, tokens in zip(
-            given, embedded.encoded, embedded.tokenized.input_tokens, strict=True
+            call.data, embedded.encoded, embedded.tokenized.input_tokens, strict=True
         )
     ]
-    return to_json({"data": data, "parameters": _echoed(call.parameters)}), embedded.facts()
+    return to_json({"data": data, "parameters": parameters}), embedded
 
 
 def _from_csv(body: bytes) -> InvocationsRequest:
@@ -69,16 +92,8 @@ def _from_csv(body: bytes) -> InvocationsRequest:
         if len(row) not in (0, 2):
             sentence = f"row {number} has {len(row)} columns; an id and a text are two."
             raise invalid_field("data", sentence, "csv_columns", row)
-    return InvocationsRequest(data=[{"id": row[0], "text": row[1]} for row in rows if row])
-
-
-def _echoed(value: Any) -> Any:
-    """Parameters as they can be written again: a number of more than 64 bits as its text."""
-    if isinstance(value, dict):
-        return {name: _echoed(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_echoed(each) for each in value]
-    return str(value) if isinstance(value, int) and value.bit_length() >= 64 else value
+    data = [{"id": row[0], "text": row[1]} for row in rows if row]
+    return validated(InvocationsRequest, {"data": data})
 
 
 def _id(given: Any) -> str:

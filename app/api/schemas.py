@@ -4,19 +4,22 @@ A field has one name here and is also taken by the names that other APIs and SDK
 `null` is the same as absent. Unknown fields are ignored, and named in a response header.
 """
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    FailFast,
     Field,
     PrivateAttr,
     WithJsonSchema,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
+
+from app.api import inputs
 
 EmbeddingType = Literal["float", "base64", "binary", "ubinary"]
 
@@ -31,64 +34,13 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 }
 _MAY_DISAGREE = {"embedding_type"}
 
-_TEXT_DOC_SCHEMA = {
-    "type": "object",
-    "properties": {"text": {"type": "string"}},
-    "required": ["text"],
-}
-_INPUT_SCHEMA = {
-    "anyOf": [
-        {"type": "string"},
-        _TEXT_DOC_SCHEMA,
-        {
-            "type": "array",
-            "minItems": 1,
-            "items": {"anyOf": [{"type": "string"}, _TEXT_DOC_SCHEMA]},
-        },
-    ]
-}
-
-_EMBEDDING_TYPES = {"enum": ["float", "base64", "binary", "ubinary"]}
+_EMBEDDING_TYPES = get_args(EmbeddingType)
 _EMBEDDING_TYPE_SCHEMA = {
     "anyOf": [
-        {"type": "string", **_EMBEDDING_TYPES},
-        {"type": "array", "minItems": 1, "items": _EMBEDDING_TYPES},
+        {"type": "string", "enum": [*_EMBEDDING_TYPES]},
+        {"type": "array", "minItems": 1, "items": {"enum": [*_EMBEDDING_TYPES]}},
     ]
 }
-
-
-def _texts(value: Any) -> list[str]:
-    """input -> list of texts: a string, {"text": ...}, or a list of them, mixed or not."""
-    if not isinstance(value, list):
-        return [_text("input", value)]
-    if not value:
-        raise PydanticCustomError("too_short", "input is an empty list; send at least one text.")
-    if all(isinstance(each, int) or _is_ids(each) for each in value):
-        raise PydanticCustomError("token_ids", "input holds token ids; send texts.")
-    return [_text(f"input[{index}]", each) for index, each in enumerate(value)]
-
-
-def _is_ids(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(number, int) for number in value)
-
-
-def _text(place: str, value: Any) -> str:
-    text = value.get("text") if isinstance(value, dict) else value
-    if isinstance(text, str):
-        return text
-    seen = (
-        f"an object with {', '.join(value) or 'nothing'}"
-        if isinstance(value, dict)
-        else _KINDS.get(type(value), "a number")
-    )
-    raise PydanticCustomError(
-        "string_type",
-        '{place} must be a text or an object with the key "text", not {seen}.',
-        {"place": place, "seen": seen},
-    )
-
-
-_KINDS = {list: "a list", bool: "true or false", type(None): "null"}
 
 
 def _no_bool(value: Any) -> Any:
@@ -101,14 +53,39 @@ def _as_list(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
-class TextsRequest(BaseModel):
-    """What every request with texts has."""
+# Whole numbers; whether they are in the range is for the loaded model to say, in one sentence for
+# both ends.
+_Size = Annotated[int, BeforeValidator(_no_bool), WithJsonSchema({"type": "integer", "minimum": 1})]
+_Overlap = Annotated[
+    int, BeforeValidator(_no_bool), WithJsonSchema({"type": "integer", "minimum": 0})
+]
+
+
+class Body(BaseModel):
+    """A body, and which names in it mean nothing here."""
 
     model_config = ConfigDict(extra="ignore")
 
-    input: Annotated[list[str], BeforeValidator(_texts), WithJsonSchema(_INPUT_SCHEMA)] = Field(
-        description='A text, `{"text": ...}`, or a list of them. Also taken as `texts` and '
-        "`content`."
+    _ignored: tuple[str, ...] = PrivateAttr(())
+
+    @property
+    def ignored_fields(self) -> tuple[str, ...]:
+        """Names in the body that mean nothing here, sorted."""
+        return self._ignored
+
+    def ignore(self, names: Iterable[str]) -> None:
+        """Add names to them."""
+        self._ignored = tuple(sorted({*self._ignored, *names}))
+
+
+class TextsRequest(Body):
+    """What every request with texts has."""
+
+    input: Annotated[list[str], BeforeValidator(inputs.texts_of), WithJsonSchema(inputs.SCHEMA)] = (
+        Field(
+            description='A text, `{"text": ...}`, or a list of them. Also taken as `texts` and '
+            "`content`."
+        )
     )
     model: str | None = Field(None, description="A served name; absent is the model that is here.")
     task: str | None = Field(
@@ -118,28 +95,20 @@ class TextsRequest(BaseModel):
         "Also taken as `task_type`.",
     )
 
-    _ignored: tuple[str, ...] = PrivateAttr(())
-
     @model_validator(mode="wrap")
     @classmethod
     def _resolve(cls, body: Any, handler: Any) -> Any:
-        if not isinstance(body, dict):
-            raise PydanticCustomError("dict_type", "the body must be a JSON object")
-        request = handler(_resolved(body))
-        others = {name for names in ALIASES.values() for name in names}
-        request._ignored = tuple(sorted(set(body) - set(cls.model_fields) - others))
+        fields = _resolved(without_nulls(body))
+        request = handler(fields)
+        request.ignore(set(body) - known_names(cls))
+        request.ignore(inputs.unread_keys(fields["input"]))
         return request
-
-    @property
-    def ignored_fields(self) -> tuple[str, ...]:
-        """Names in the body that mean nothing here."""
-        return self._ignored
 
 
 class EmbeddingsRequest(TextsRequest):
     """The body of POST /v1/embeddings."""
 
-    dimensions: Annotated[int, BeforeValidator(_no_bool), Field(ge=1)] | None = Field(
+    dimensions: _Size | None = Field(
         None,
         description="Matryoshka size: vectors are cut to it and normalised again. From 1 to the "
         "model's width. Also taken as `output_dimension` and `output_dimensionality`.",
@@ -148,13 +117,14 @@ class EmbeddingsRequest(TextsRequest):
         False,
         description="Read all inputs as one document and pool each out of the shared context.",
     )
-    late_chunking_overlap: Annotated[int, BeforeValidator(_no_bool), Field(ge=0)] | None = Field(
+    late_chunking_overlap: _Overlap | None = Field(
         None,
         description="With late chunking: read a document that is longer than the model reads in "
         "windows that overlap by so many tokens. 256 is a good value.",
     )
     embedding_type: Annotated[
         list[EmbeddingType],
+        FailFast(),  # a million wrong words are one error, not a million
         BeforeValidator(_as_list),
         Field(min_length=1),
         WithJsonSchema(_EMBEDDING_TYPE_SCHEMA),
@@ -188,18 +158,46 @@ class TokenizeRequest(TextsRequest):
     counts_only: bool = Field(False, description="Leave the ids out of the answer.")
 
 
-def _resolved(body: dict[str, Any]) -> dict[str, Any]:
-    """The body without nulls and with aliases under the field's own name."""
-    fields = {name: value for name, value in body.items() if value is not None}
+def without_nulls(body: Any) -> dict[str, Any]:
+    """The fields of a body, in which null is absent.
+
+    Raises:
+        PydanticCustomError: it is no object.
+    """
+    if not isinstance(body, dict):
+        raise PydanticCustomError("dict_type", "the body must be a JSON object")
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def known_names(kind: type[TextsRequest]) -> set[str]:
+    """The fields of a body with texts, under all their names."""
+    return set(kind.model_fields).union(*ALIASES.values())
+
+
+def _resolved(fields: dict[str, Any]) -> dict[str, Any]:
+    """Fields with aliases under the field's own name."""
     for own, others in ALIASES.items():
-        said = [name for name in (own, *others) if name in fields]
-        values = [fields.pop(name) for name in said]
-        if any(value != values[0] for value in values[1:]) and own not in _MAY_DISAGREE:
-            raise PydanticCustomError(
-                "conflict",
-                "{names} are names of one field and must not differ.",
-                {"names": " and ".join(said)},
-            )
+        said = {name: fields.pop(name) for name in (own, *others) if name in fields}
+        values = list(said.values())
+        if any(value != values[0] for value in values[1:]):
+            _check_disagreement(own, said)
         if values:
             fields[own] = values[0]
     return fields
+
+
+def _check_disagreement(own: str, said: Mapping[str, Any]) -> None:
+    """Refuse two values of one field, or a value that would be wrong if it were the only one."""
+    if own not in _MAY_DISAGREE:
+        raise PydanticCustomError(
+            "conflict",
+            "{names} are names of one field and must not differ.",
+            {"names": " and ".join(said)},
+        )
+    for name, value in said.items():
+        if not all(each in _EMBEDDING_TYPES for each in _as_list(value)):
+            raise PydanticCustomError(
+                "literal_error",
+                "{name} must be of {types}.",
+                {"name": name, "types": ", ".join(_EMBEDDING_TYPES)},
+            )

@@ -4,13 +4,14 @@ from typing import Any
 
 from app.api.embeddings import Embeddings
 from app.api.invalid import validated
+from app.api.notes import notes
 from app.api.schemas import TokenizeRequest
 from app.api.vectors import to_json
 from model.tokenizer import SPECIAL_TOKENS, Reading
 
 
-async def tokenize(embeddings: Embeddings, body: bytes) -> bytes:
-    """One request, from its body to the answer's. Texts over the limit are counted too.
+async def tokenize(embeddings: Embeddings, body: bytes) -> tuple[bytes, dict[str, str]]:
+    """One request, from its body to the answer's, and notes. Texts over the limit are counted too.
 
     Raises:
         RequestError: the request is refused.
@@ -23,13 +24,12 @@ async def tokenize(embeddings: Embeddings, body: bytes) -> bytes:
         ids = {} if request.counts_only else {"token_ids": row.token_ids}
         inputs.append({"index": index, "tokens": tokens, "fits": tokens <= limit, **ids})
     total = tokenized.tokens - SPECIAL_TOKENS * len(inputs)
-    return to_json(
-        {
-            "model": embeddings.signed(request),
-            "task": task.name,
-            "max_tokens": limit,
-            "total_tokens": total,
-            "fits_late_chunking": total <= limit,
-            "inputs": inputs,
-        }
-    )
+    answer = {
+        "model": embeddings.signed(request),
+        "task": task.name,
+        "max_tokens": limit,
+        "total_tokens": total,
+        "fits_late_chunking": total <= limit,
+        "inputs": inputs,
+    }
+    return to_json(answer), notes(request.ignored_fields)

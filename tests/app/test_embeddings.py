@@ -2,33 +2,16 @@
 
 import base64
 import itertools
-import json
-from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import openai
 import pytest
 
 from model.embedder import Embedder
+from tests.app.answers import SKINCARE, cosines, vectors
 from tests.checkpoints import TASKS
 from tests.server import Service
-
-# Four texts on skincare in four languages, and one on make-up in Japanese.
-SKINCARE = json.loads((Path(__file__).parent.parent / "golden" / "launch_post.json").read_text())
-
-
-def vectors(response: httpx.Response) -> np.ndarray:
-    assert response.status_code == 200, response.text
-    data = response.json()["data"]
-    assert [each["index"] for each in data] == list(range(len(data)))
-    return np.array([each["embedding"] for each in data], np.float32)
-
-
-def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-    return np.asarray((one * other).sum(axis=1) / norms)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -157,6 +140,9 @@ def test_unknown_fields_are_ignored_and_named(service: Service) -> None:
     response = service.embed(input="x", dimension=12, user="someone", ünder="x")
     assert vectors(response).shape == (1, 256)
     assert response.headers["x-ignored-fields"] == "dimension, \\xfcnder"
+    inputs = [{"text": "x", "id": 1, "image": "y"}, "z", {"text": "x", "title": "t"}]
+    within = service.embed(input=inputs)
+    assert within.headers["x-ignored-fields"] == "input.image, input.title"
     many = service.embed(input="x", **{f"field{number}": 1 for number in range(100)})
     assert many.headers["x-ignored-fields"].endswith("and 80 more")
 
@@ -191,100 +177,6 @@ def test_the_openai_sdk_gets_floats_from_its_default_of_base64(service: Service)
     assert caught.value.param == "task"
     assert caught.value.request_id
     client.close()
-
-
-# What is refused: (body, status, code, a part of the sentence).
-REFUSED: list[tuple[Any, int, str, str]] = [
-    ({}, 422, "VALIDATION_ERROR", "input: field required"),
-    ({"input": None}, 422, "VALIDATION_ERROR", "input: field required"),
-    ({"input": []}, 422, "VALIDATION_ERROR", "input is an empty list"),
-    ({"input": 5}, 422, "VALIDATION_ERROR", "input must be a text"),
-    ({"input": ["a", 5]}, 422, "VALIDATION_ERROR", "input[1] must be a text"),
-    ({"input": ["a", None]}, 422, "VALIDATION_ERROR", "not null"),
-    ({"input": [{"image": "x"}]}, 422, "VALIDATION_ERROR", "not an object with image"),
-    ({"input": [1, 2]}, 400, "INPUT_TOKEN_IDS_UNSUPPORTED", "check_embedding_ctx_length=False"),
-    ({"input": [[1], [2]]}, 400, "INPUT_TOKEN_IDS_UNSUPPORTED", "token ids"),
-    ({"input": ["x"] * 2049}, 400, "INPUT_LIMIT_EXCEEDED", "has 2049 inputs"),
-    ({"input": "b " * 8193}, 400, "INPUT_TOKEN_LIMIT_EXCEEDED", "input[0] has 8193 tokens"),
-    (
-        {"input": ["b " * 5000] * 2, "late_chunking": True},
-        400,
-        "INPUT_TOKEN_LIMIT_EXCEEDED",
-        "these 2 inputs have 10000",
-    ),
-    ({"input": "x", "task": "retrieval"}, 422, "VALIDATION_ERROR", "unknown task 'retrieval'"),
-    ({"input": "x", "task": ""}, 422, "VALIDATION_ERROR", "unknown task ''"),
-    ({"input": "x", "task": 1}, 422, "VALIDATION_ERROR", "task: input should be a valid string"),
-    (
-        {"input": "x", "task": "separation", "task_type": "classification"},
-        422,
-        "VALIDATION_ERROR",
-        "task and task_type are names of one field",
-    ),
-    ({"input": "x", "dimensions": 0}, 422, "VALIDATION_ERROR", "dimensions: input should be gre"),
-    ({"input": "x", "dimensions": 10**24}, 422, "VALIDATION_ERROR", "dimensions is 1000000000000"),
-    ({"input": "x", "dimensions": -1}, 422, "VALIDATION_ERROR", "dimensions: "),
-    ({"input": "x", "dimensions": 257}, 422, "VALIDATION_ERROR", "vectors have 1 to 256"),
-    ({"input": "x", "dimensions": 1.5}, 422, "VALIDATION_ERROR", "dimensions: "),
-    ({"input": "x", "dimensions": True}, 422, "VALIDATION_ERROR", "dimensions: "),
-    ({"input": "x", "late_chunking": "maybe"}, 422, "VALIDATION_ERROR", "late_chunking: "),
-    ({"input": "x", "embedding_type": "int8"}, 422, "VALIDATION_ERROR", "'float', 'base64'"),
-    ({"input": "x", "embedding_type": []}, 422, "VALIDATION_ERROR", "embedding_type: "),
-    ({"input": "x", "model": "gpt-4"}, 404, "INPUT_MODEL_NOT_FOUND", "'gpt-4' is not served"),
-    ([], 422, "VALIDATION_ERROR", "must be a JSON object"),
-    ("text", 422, "VALIDATION_ERROR", "must be a JSON object"),
-    (b"", 400, "INPUT_INVALID_JSON", "not valid JSON"),
-    (b"{", 400, "INPUT_INVALID_JSON", "not valid JSON"),
-    (b'{"input": "\\ud800"}', 400, "INPUT_INVALID_JSON", "not valid JSON"),
-    (b'{"input": "x", "dimensions": NaN}', 422, "VALIDATION_ERROR", "dimensions: "),
-    (b"[" * 100_000, 400, "INPUT_INVALID_JSON", "not valid JSON"),
-    (b"\xff\xfe", 400, "INPUT_INVALID_JSON", "not valid JSON"),
-]
-
-
-@pytest.mark.parametrize(("body", "status", "code", "said"), REFUSED)
-def test_what_is_refused_has_the_one_error_body_and_never_reaches_the_queue(
-    service: Service, body: Any, status: int, code: str, said: str
-) -> None:
-    before = service.metric("batch_tokens_count")
-    content = body if isinstance(body, bytes) else json.dumps(body)
-    response = httpx.post(f"{service.url}/v1/embeddings", content=content, timeout=60)
-    assert service.metric("batch_tokens_count") == before
-    assert_error(response, status, code, said)
-
-
-def assert_error(response: httpx.Response, status: int, code: str, said: str) -> None:
-    assert response.status_code == status
-    body = response.json()
-    assert isinstance(body["detail"], str)
-    assert said in body["detail"]
-    assert body["code"] == code
-    assert body["request_id"] == response.headers["x-request-id"]
-    assert set(body["error"]) == {"message", "type", "param", "code"}
-    assert body["error"]["message"] == body["detail"]
-    if status == 422:
-        assert all(set(e) == {"field", "message", "type", "input"} for e in body["errors"])
-        assert all(e["field"].startswith("body") for e in body["errors"])
-    else:
-        assert "errors" not in body
-
-
-def test_a_body_over_the_limit_is_refused_by_its_header_and_while_it_is_read(
-    service: Service,
-) -> None:
-    big = b'{"input": "' + b"x" * 33_554_432 + b'"}'
-    url = f"{service.url}/v1/embeddings"
-    said = f"has {len(big)} bytes; at most 33554432"
-    assert_error(httpx.post(url, content=big, timeout=60), 413, "INPUT_BODY_TOO_LARGE", said)
-    parts = (big[start : start + 65536] for start in range(0, len(big), 65536))
-    response = httpx.post(url, content=parts, timeout=60)
-    assert_error(response, 413, "INPUT_BODY_TOO_LARGE", "goes on past 33554432 bytes")
-
-
-def test_an_error_does_not_echo_a_document(service: Service) -> None:
-    body = service.embed(input="x", task="secret " * 1000).json()
-    assert len(json.dumps(body["errors"])) < 10_000
-    assert len(body["errors"][0]["input"]) < 200
 
 
 def test_unusual_texts_embed(service: Service) -> None:

@@ -14,7 +14,7 @@ from app.api.routes import router
 from app.keys import add_key
 from app.main import create_app
 from app.settings import Settings
-from tests.app.test_embeddings import assert_error
+from tests.app.answers import assert_error
 from tests.server import Service, bearer, running
 
 # Committed, and equal to what is served: see test_documents.py.
@@ -28,7 +28,6 @@ GUARDED = [
     for method in operations
     if path not in OPEN
 ]
-BODY = {"input": "x", "data": ["x"]}
 # What callers say in confidence.
 SAID = "Geheimnis"
 
@@ -78,7 +77,7 @@ def test_without_a_key_that_is_known_nothing_is_answered(
     keyed: Service, key: str, method: str, path: str
 ) -> None:
     with keyed.client() as client:
-        body = BODY if method == "POST" else None
+        body = {"data" if path == "/invocations" else "input": ["x"]} if method == "POST" else None
         for sent in (None, "Bearer", key, f"Basic {key}"):
             headers = {"authorization": sent} if sent else {}
             answer = client.request(method, path, headers=headers, json=body)

@@ -6,7 +6,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.app.test_embeddings import assert_error
+from tests.app.answers import assert_error
 from tests.server import Service
 
 

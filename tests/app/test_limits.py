@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from app.limits import Window
 from app.settings import Settings, SettingsError, check_servable
 from app.store import MemoryLeases, store_of
-from tests.app.test_embeddings import assert_error
+from tests.app.answers import assert_error
 from tests.checkpoints import MINI
 from tests.server import Service, running
 

@@ -11,7 +11,7 @@ import numpy as np
 import openai
 import pytest
 
-from tests.app.test_embeddings import SKINCARE, assert_error, cosines, vectors
+from tests.app.answers import SKINCARE, assert_error, cosines, vectors
 from tests.server import Service, running
 
 TEXTS = SKINCARE[:4]

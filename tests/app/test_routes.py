@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.app.test_embeddings import assert_error
+from tests.app.answers import assert_error
 from tests.server import Service, running
 
 
@@ -37,8 +37,26 @@ def test_probes_answer(service: Service) -> None:
 def test_unknown_paths_and_methods_have_the_one_error_body(service: Service) -> None:
     with service.client() as client:
         assert_error(client.get("/nope"), 404, "RESOURCE_NOT_FOUND", "there is no /nope")
-        said = "/v1/embeddings takes another method"
-        assert_error(client.get("/v1/embeddings"), 405, "RESOURCE_NOT_FOUND", said)
+        for path, allowed, method in (
+            ("/v1/embeddings", "POST", "GET"),
+            ("/ready", "GET, HEAD", "DELETE"),
+        ):
+            answer = client.request(method, path)
+            said = f"{path} takes {allowed}, not {method}; see /docs."
+            assert_error(answer, 405, "RESOURCE_NOT_FOUND", said)
+            assert answer.headers["allow"] == allowed
+        assert len(client.get("/" + "a" * 10_000).content) < 1_000
+
+
+@pytest.mark.parametrize("path", ["/", "/live", "/ready", "/v1/models", "/metrics", "/nope"])
+def test_head_is_get_without_the_body(service: Service, path: str) -> None:
+    with service.client() as client:
+        got, head = client.get(path), client.head(path)
+        assert (head.status_code, head.content) == (got.status_code, b"")
+        assert head.headers["content-type"] == got.headers["content-type"]
+        assert int(head.headers["content-length"]) > 0
+        assert client.get("/live").status_code == 200, "the connection goes on"
+        assert client.head("/v1/embeddings").status_code == 405
 
 
 def test_every_answer_has_a_request_id_the_callers_own_if_it_is_sane(service: Service) -> None:

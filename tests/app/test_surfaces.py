@@ -1,6 +1,5 @@
 """The surfaces around the main route: /tokenize, /info, long documents, SageMaker's contract."""
 
-import json
 import socket
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 from model.embedder import Embedder
 from model.rows import Row
 from model.tokenizer import Reading
-from tests.app.test_embeddings import SKINCARE, assert_error, cosines, vectors
+from tests.app.answers import SKINCARE, assert_error, cosines, vectors
 from tests.checkpoints import TASKS
 from tests.server import Service, running
 
@@ -56,6 +55,11 @@ def test_tokenize_counts_what_does_not_fit_and_leaves_ids_out_when_asked(service
     assert_error(refused, 400, "INPUT_TOKEN_IDS_UNSUPPORTED", "token ids")
 
 
+def test_tokenize_names_what_it_ignores(service: Service) -> None:
+    answer = post(service, "/tokenize", input={"text": "a", "url": "x"}, tsk="retrieval.query")
+    assert answer.headers["x-ignored-fields"] == "input.url, tsk"
+
+
 def test_info_says_what_is_served(service: Service) -> None:
     info = httpx.get(f"{service.url}/info").json()
     assert (info["model"], info["width"], info["max_tokens"]) == ("quintet-mini", 256, 8192)
@@ -96,8 +100,8 @@ def test_an_overlap_changes_nothing_for_a_document_that_fits(service: Service) -
     ("fields", "said"),
     [
         ({"late_chunking_overlap": 256}, "late_chunking_overlap needs late_chunking"),
-        ({"late_chunking": True, "late_chunking_overlap": -1}, "late_chunking_overlap: input"),
-        ({"late_chunking": True, "late_chunking_overlap": 4097}, "at most 4096 are taken"),
+        ({"late_chunking": True, "late_chunking_overlap": -1}, "this model takes 0 to 4096"),
+        ({"late_chunking": True, "late_chunking_overlap": 4097}, "is 4097; this model takes 0"),
     ],
 )
 def test_an_overlap_that_makes_no_sense_is_refused(
@@ -112,78 +116,6 @@ def test_documents_have_a_limit_of_their_own() -> None:
         vectors(service.embed(input=["a " * 9000], **body))
         refused = service.embed(input=["a " * 9001], **body)
         assert_error(refused, 400, "INPUT_TOKEN_LIMIT_EXCEEDED", "at most 9000 tokens")
-
-
-# What jina-sagemaker 0.0.48 sends, recorded.
-SAGEMAKER = [
-    {"task": "retrieval.passage", "dimensions": 64, "late_chunking": False},
-    {"task": "text-matching", "dimensions": None, "late_chunking": False},
-    {"task": "retrieval.passage", "dimensions": 64, "late_chunking": True},
-]
-
-
-@pytest.mark.parametrize("parameters", SAGEMAKER)
-def test_sagemakers_json_contract(service: Service, parameters: dict[str, Any]) -> None:
-    data = [{"text": text} for text in SKINCARE]
-    answer = post(service, "/invocations", data=data, parameters=parameters)
-    assert answer.status_code == 200
-    body = answer.json()
-    assert body["parameters"] == parameters
-    found = np.array([each["embedding"] for each in body["data"]])
-    expected = service.embed(input=SKINCARE, **parameters)
-    assert cosines(found, vectors(expected)).min() > 0.9999
-    for each in body["data"]:
-        assert set(each) == {"id", "embedding", "usage"}
-        assert set(each["usage"]) == {"id", "total_tokens"}
-    if not parameters["late_chunking"]:
-        total = sum(each["usage"]["total_tokens"] for each in body["data"])
-        assert total == expected.json()["usage"]["total_tokens"]
-
-
-def test_sagemakers_parameters_come_back_whatever_they_are(service: Service) -> None:
-    answer = post(service, "/invocations", data=["x"], parameters={"more": [10**30, True, 2**62]})
-    assert answer.json()["parameters"] == {"more": [str(10**30), True, 2**62]}
-
-
-def test_sagemakers_batch_transform_of_csv(service: Service) -> None:
-    content = '7,"a text, with a comma"\nthe-second,"two\nlines ""quoted"""\n'
-    answer = httpx.post(
-        f"{service.url}/invocations", content=content, headers={"content-type": "text/csv"}
-    )
-    body = answer.json()
-    assert [each["id"] for each in body["data"]] == ["7", "the-second"]
-    found = np.array([each["embedding"] for each in body["data"]])
-    texts = ["a text, with a comma", 'two\nlines "quoted"']
-    assert cosines(found, vectors(service.embed(input=texts))).min() > 0.9999
-    assert body["parameters"] == {}
-
-
-@pytest.mark.parametrize(
-    ("content", "kind", "status", "said"),
-    [
-        (b"1,2,3\n", "text/csv", 422, "row 1 has 3 columns"),
-        (b'1,"open', "text/csv", 400, "not valid CSV"),
-        (b"\xff", "text/csv", 400, "not valid CSV"),
-        (b"", "text/csv", 422, "input is an empty list"),
-        (b"{", "application/json", 400, "not valid JSON"),
-        (b'{"input": "x"}', "application/json", 422, "data: field required"),
-        (b'{"data": []}', "application/json", 422, "input is an empty list"),
-        (b'{"data": [{"url": "x"}]}', "application/json", 422, "input[0] must be a text"),
-        (
-            json.dumps({"data": ["x"], "parameters": {"task": "clustering"}}).encode(),
-            "application/json",
-            422,
-            "unknown task 'clustering'",
-        ),
-    ],
-)
-def test_what_invocations_refuses(
-    service: Service, content: bytes, kind: str, status: int, said: str
-) -> None:
-    url, headers = f"{service.url}/invocations", {"content-type": kind}
-    answer = httpx.post(url, content=content, headers=headers)
-    assert answer.status_code == status
-    assert_error(answer, status, answer.json()["code"], said)
 
 
 def test_ping_is_readiness(service: Service) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.app.test_embeddings import SKINCARE, cosines, vectors
+from tests.app.answers import SKINCARE, cosines, vectors
 from tests.server import Service, running
 
 pytestmark = pytest.mark.clients

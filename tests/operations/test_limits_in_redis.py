@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.app.test_embeddings import assert_error
+from tests.app.answers import assert_error
 from tests.operations.redis import RedisServer
 from tests.server import Service, running
 

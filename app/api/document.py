@@ -1,0 +1,49 @@
+"""Document: what FastAPI cannot see of this API, added to the OpenAPI document that it makes."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import BaseModel
+
+from app.api.sagemaker import InvocationsRequest
+from app.api.schemas import EmbeddingsRequest, TokenizeRequest
+
+# Bodies that are read from bytes.
+_BODIES: tuple[type[BaseModel], ...] = (EmbeddingsRequest, TokenizeRequest, InvocationsRequest)
+# FastAPI's own answer to a path it cannot read; ours are read as they are.
+_NEVER = ("HTTPValidationError", "ValidationError")
+_KEY_OR_NONE: list[dict[str, list[str]]] = [{"key": []}, {}]
+
+
+def describe(app: FastAPI) -> None:
+    """Make `app.openapi` say all."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = generate()  # FastAPI makes it once and keeps it
+        schemas = document["components"]["schemas"]
+        for name in _NEVER:
+            schemas.pop(name, None)
+        for body in _BODIES:
+            schemas[body.__name__] = _null_is_absent(body.model_json_schema())
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                if "security" in operation:
+                    operation["security"] = _KEY_OR_NONE
+                if _NEVER[0] in str(operation["responses"].get("422")):
+                    del operation["responses"]["422"]
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _null_is_absent(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a body, each field of which may be null where it may be absent."""
+    null = {"type": "null"}
+    said = ("default", "description", "title")
+    for name, field in schema["properties"].items():
+        kinds = field.get("anyOf") or [{key: field[key] for key in field if key not in said}]
+        if name not in schema["required"] and null not in kinds:
+            kept = {key: field[key] for key in said if key in field}
+            schema["properties"][name] = {"anyOf": [*kinds, null], **kept}
+    return schema

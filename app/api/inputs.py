@@ -1,0 +1,96 @@
+"""Inputs: what stands for texts in a body -> texts.
+
+A text, {"text": ...}, or a list of them, mixed or not. Of an object `text` is read, and `id` where
+an answer has one; other keys mean nothing, but for a task, which is of the whole request.
+"""
+
+from itertools import islice
+from typing import Any
+
+from pydantic_core import PydanticCustomError
+
+from model.wording import shortened
+
+_TEXT_DOC_SCHEMA = {
+    "type": "object",
+    "properties": {"text": {"type": "string"}},
+    "required": ["text"],
+}
+SCHEMA = {
+    "anyOf": [
+        {"type": "string"},
+        _TEXT_DOC_SCHEMA,
+        {
+            "type": "array",
+            "minItems": 1,
+            "items": {"anyOf": [{"type": "string"}, _TEXT_DOC_SCHEMA]},
+        },
+    ]
+}
+
+_READ = {"text", "id"}
+_TASKS = ("task", "task_type")
+_KINDS = {list: "a list", bool: "true or false", type(None): "null"}
+
+
+def texts_of(value: Any, field: str = "input") -> list[str]:
+    """The texts of an input.
+
+    Raises:
+        PydanticCustomError: it is none; the sentence names the place.
+    """
+    if not isinstance(value, list):
+        return [_text(field, value)]
+    if not value:
+        raise PydanticCustomError(
+            "too_short", "{field} is an empty list; send at least one text.", {"field": field}
+        )
+    if all(_is_id(each) or _is_ids(each) for each in value):
+        raise PydanticCustomError("token_ids", "{field} holds token ids.", {"field": field})
+    return [_text(f"{field}[{index}]", each) for index, each in enumerate(value)]
+
+
+def unread_keys(value: Any, field: str = "input") -> set[str]:
+    """Keys of an input's objects that mean nothing, as input.key."""
+    given = value if isinstance(value, list) else [value]
+    keys = set().union(*(each for each in given if isinstance(each, dict)))
+    return {f"{field}.{key}" for key in keys - _READ}
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_ids(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(_is_id, value))
+
+
+def _text(place: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, dict):
+        seen = _KINDS.get(type(value), "a number")
+    elif "text" not in value:
+        seen = f"an object with {shortened(', '.join(islice(value, 10)) or 'nothing')}"
+    elif own := [name for name in _TASKS if value.get(name) is not None]:
+        raise PydanticCustomError(
+            "conflict",
+            "{place} has a {name} of its own; all inputs of a request have one, beside input.",
+            {"place": place, "name": own[0]},
+        )
+    else:
+        return _own_text(place, value["text"])
+    raise PydanticCustomError(
+        "string_type",
+        '{place} must be a text or an object with the key "text", not {seen}.',
+        {"place": place, "seen": seen},
+    )
+
+
+def _own_text(place: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    seen = "an object" if isinstance(value, dict) else _KINDS.get(type(value), "a number")
+    raise PydanticCustomError(
+        "string_type", "{place}.text must be a text, not {seen}.", {"place": place, "seen": seen}
+    )

@@ -1,0 +1,19 @@
+"""Notes: response headers that say what of a request was not taken as it was sent."""
+
+from collections.abc import Iterable, Sequence
+
+_NAMES = 20
+_CHARACTERS = 64
+
+
+def notes(ignored: Sequence[str], truncated: Sequence[int] = ()) -> dict[str, str]:
+    """Headers that name fields which mean nothing here, and inputs that were cut."""
+    named = {"x-ignored-fields": ignored, "x-truncated-inputs": truncated}
+    return {name: _listed(values) for name, values in named.items() if values}
+
+
+def _listed(values: Sequence[object]) -> str:
+    """Values as a header: printable ASCII only, since a caller chose some of them."""
+    shown: Iterable[str] = (ascii(value).strip("'\"")[:_CHARACTERS] for value in values[:_NAMES])
+    more = len(values) - _NAMES
+    return ", ".join(shown) + (f", and {more} more" if more > 0 else "")

@@ -1,0 +1,19 @@
+"""Wording: how a caller's own words stand in a sentence, cut short: enough to find them again."""
+
+import reprlib
+from typing import Any
+
+CHARACTERS = 100
+
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = CHARACTERS
+
+
+def quoted(value: Any) -> str:
+    """A value as Python writes it, its middle left out where it is long."""
+    return _REPR.repr(value)
+
+
+def shortened(text: str) -> str:
+    """A text's beginning."""
+    return text if len(text) <= CHARACTERS else text[:CHARACTERS] + "..."
