@@ -69,15 +69,18 @@ class Embedder:
         return self.encoder.numbers
 
     def survives(self, error: Exception) -> bool:
-        """Whether the device still works after an error of `forward`.
+        """Whether the device still works after an error of `pack` or `forward`.
 
         Running out of memory is survived, and so is anything on a CPU; another CUDA error leaves
         the process without a device.
         """
-        if isinstance(error, torch.OutOfMemoryError):
+        return isinstance(error, torch.OutOfMemoryError) or self.device.type != "cuda"
+
+    def free_memory(self) -> None:
+        """Give memory that no tensor has back to the device. Not while an error is handled: its
+        trace has the tensors of the pass that failed."""
+        if self.device.type == "cuda":
             torch.cuda.empty_cache()
-            return True
-        return self.device.type != "cuda"
 
     def pack(self, rows: Sequence[Row]) -> PackedBatch:
         """Rows -> the tensors of one forward pass, on the device."""

@@ -7,6 +7,9 @@ XLM-RoBERTa (https://arxiv.org/abs/1911.02116) with rotary positions
 (https://arxiv.org/abs/2409.10173) has it.
 """
 
+import logging
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +17,8 @@ from model.attention import Attention
 from model.config import EncoderConfig
 from model.lora import AdaptedEmbedding, AdaptedLinear, Corrections
 from model.packing import NO_ADAPTER, PackedBatch
+
+log = logging.getLogger("quintet.model")
 
 # On a CPU so many tokens are turned at a time: their float32 numbers stay in its caches.
 _TURNED_AT_A_TIME = 256
@@ -80,11 +85,6 @@ class Block(nn.Module):
         attended = turn.attend(self.qkv(x, corrections))
         x = self.norm1(self.out(attended, corrections, residual=x))
         return self.norm2(self.fc2(self.fc1(x, corrections), corrections, residual=x))  # type: ignore[no-any-return]
-
-    def merge(self, adapter: int) -> None:
-        """Merge one adapter's corrections into copies of the weights."""
-        for linear in (self.qkv, self.out, self.fc1, self.fc2):
-            linear.merge(adapter)
 
 
 class Turn:
@@ -170,16 +170,30 @@ class Encoder(nn.Module):
     def merge(self, adapter: int) -> None:
         """Have weights merged for batches with this adapter alone, in place of an earlier one's."""
         self._merged = NO_ADAPTER
-        for block in self.blocks:
-            assert isinstance(block, Block)
-            block.merge(adapter)
+        for linear in self._linears():
+            linear.merge(adapter)
         self._merged = adapter
+
+    def _linears(self) -> Iterator[AdaptedLinear]:
+        return (each for each in self.modules() if isinstance(each, AdaptedLinear))
+
+    def _merge_if_there_is_room(self, adapter: int) -> None:
+        """Merge, or never try again: batches are right without, and need the memory more."""
+        try:
+            self.merge(adapter)
+        except (RuntimeError, MemoryError) as error:
+            log.warning("weights are not merged, so long runs of a task are slower: %s", error)
+        else:
+            return
+        for linear in self._linears():
+            linear.forget_merged()
+        self._merging = None
 
     def _corrections(self, batch: PackedBatch) -> Corrections | None:
         pays = self._merging is not None and self._merging.pays(batch)
         only = batch.only_adapter
         if pays and only != self._merged:
-            self.merge(only)
+            self._merge_if_there_is_room(only)
         if not batch.has_adapters:
             return None
         tasks, dtype = len(self.config.tasks), self.embedding.word.dtype

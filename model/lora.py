@@ -85,13 +85,17 @@ class AdaptedLinear(nn.Module):
 
     def merge(self, adapter: int) -> None:
         """Add one adapter's correction to a copy of the weight, for batches that have no other."""
-        self._merged = None  # its memory is needed now
+        self.forget_merged()  # its memory is needed now
         dense = self._product.dense_weight()
         b = dense[:, self._into :] if self._up is None else self._up.dense_weight()
         own = slice(adapter * self._rank, (adapter + 1) * self._rank)
-        merged = dense[:, : self._into].float()
+        merged = dense[:, : self._into].to(torch.float32, copy=True)
         merged.addmm_(b[:, own].float(), self._down.dense_weight()[own].float())
         self._merged = type(self._product)(merged.to(b.dtype), self._bias, gelu=self._gelu)
+
+    def forget_merged(self) -> None:
+        """Give the merged copy up."""
+        self._merged = None
 
     def forward(
         self, x: Tensor, corrections: Corrections | None, residual: Tensor | None = None

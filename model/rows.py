@@ -16,8 +16,8 @@ class Row:
 
     token_ids (L,) int32, with the special tokens and the instruction. `adapter` is an index, or
     None for the base weights. spans (S, 2) int32 are half-open token ranges `[start, stop)`, not
-    empty, in the order of the inputs they stand for: a plain input is one span over the whole
-    row, a late-chunked request is one row with a span for each input.
+    empty: a plain input is one span over the whole row, a late-chunked request is one row with a
+    span for each input, but for those without a token, which share one.
     """
 
     token_ids: TokenIds

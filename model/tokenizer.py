@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import tokenizers
 
 from model.config import CheckpointError, EncoderConfig
@@ -51,7 +52,8 @@ class TokenizedInputs:
 
     `tokens` is what is charged: the texts' own tokens and two special tokens a row, without the
     instructions; `input_tokens` are each text's own that are read. `truncated` has the indices of
-    the inputs that were cut, in order. `parts` is there where a document took several windows.
+    the inputs that were cut, in order. `parts` is there where a document took several windows, and
+    `span_of` (inputs,) where inputs share a span.
     """
 
     rows: tuple[Row, ...]
@@ -59,10 +61,12 @@ class TokenizedInputs:
     input_tokens: tuple[int, ...]
     truncated: tuple[int, ...] = ()
     parts: Parts | None = None
+    span_of: npt.NDArray[np.int64] | None = None
 
     def vectors(self, embedded: Vectors) -> Vectors:
         """The vectors of the rows' spans -> one vector for each input."""
-        return embedded if self.parts is None else self.parts.joined(embedded)
+        joined = embedded if self.parts is None else self.parts.joined(embedded)
+        return joined if self.span_of is None else joined[self.span_of]
 
 
 PLAIN = Reading()
@@ -145,7 +149,8 @@ class Tokenizer:
 
         The first span includes <s> and the instruction, the last one </s>, as in the reference
         implementation (jina-ai/late-chunking, _extend_special_tokens). An input that has no token
-        of its own, being empty or wholly cut off, gets the mean of the whole row.
+        of its own, being empty or wholly cut off, gets the mean of the whole row, which is pooled
+        once for all of these.
         """
         limit = self._document_limit(inputs, reading)
         ends = np.cumsum([len(ids) for ids in inputs])
@@ -156,7 +161,11 @@ class Tokenizer:
         spans = np.stack([starts + front, stops + front], axis=1)
         spans[0, 0] = 0
         spans[-1, 1] = len(token_ids)
-        spans[starts == stops] = 0, len(token_ids)
+        span_of = None
+        if (bare := starts == stops).any():
+            spans[bare] = 0, len(token_ids)
+            spans, span_of = np.unique(spans, axis=0, return_inverse=True)
+            span_of = span_of.reshape(-1)
         rows: tuple[Row, ...] = (Row(token_ids, task.adapter, spans.astype(np.int32)),)
         parts = None
         longest = front + self._config.max_tokens + 1
@@ -168,6 +177,7 @@ class Tokenizer:
             tuple((stops - starts).tolist()),
             tuple(np.flatnonzero(ends > limit).tolist()),
             parts,
+            span_of,
         )
 
     def _document_limit(self, inputs: list[TokenIds], reading: Reading) -> int:

@@ -9,7 +9,8 @@ Promises:
    that one's tensors are ready before the running one ends. No timer, no sleep, no polling.
 3. Jobs take turns by rows (schedule.py).
 4. The rows of a cancelled job that do not run yet never run, prepared ones included.
-5. A batch that fails is tried again in halves, so that a poisonous row fails alone.
+5. A batch that fails is tried again in halves, so that a poisonous row fails alone; so does one
+   whose vectors are not finite.
 6. When the first HTTP process ends its stream, what has arrived is answered first, then the worker
    exits with 0; for an HTTP process that is gone altogether nothing more is computed. Signals to
    the process group are left to the HTTP process.
@@ -78,7 +79,7 @@ class Worker:
         self._started = started
         self._links = {FIRST: connection}
         width = embedder.config.hidden_size
-        self._board: Board[PackedBatch] = Board(width, started.max_batch_tokens)
+        self._board: Board[PackedBatch | None] = Board(width, started.max_batch_tokens)
         self._computed: queue.SimpleQueue[Computed | None] = queue.SimpleQueue()
 
     def run(self, listener: socket.socket | None = None) -> None:
@@ -103,7 +104,11 @@ class Worker:
         """Let further HTTP processes in."""
         for link in itertools.count(FIRST + 1):
             connection, _ = listener.accept()
-            connection.sendall(messages.frame(self._started))
+            try:
+                connection.sendall(messages.frame(self._started))
+            except OSError:
+                log.warning("an HTTP process was gone before it was let in")
+                continue
             self._links[link] = connection
             threading.Thread(target=self.receive, args=(link,), daemon=True).start()
 
@@ -123,7 +128,15 @@ class Worker:
     def prepare(self) -> None:
         """Keep the next batch ready."""
         while (batch := self._board.plan()) is not None:
-            self._board.offer(Prepared(batch, self._embedder.pack(batch.rows)))
+            self._board.offer(Prepared(batch, self._packed(batch.rows)))
+
+    def _packed(self, rows: list[Row]) -> "PackedBatch | None":
+        """The tensors of a batch, or None where that fails: its turn is the time to see why."""
+        try:
+            return self._embedder.pack(rows)
+        except Exception as error:  # noqa: BLE001  (raised again in its turn, if it is not survived)
+            log.warning("a batch of %d rows is not prepared: %s", len(rows), error)
+            return None
 
     def compute(self) -> None:
         """Run one batch after the other."""
@@ -134,25 +147,29 @@ class Worker:
             self._computed.put(Computed(prepared.next, outcomes, seconds))
         self._computed.put(None)
 
-    def _outcomes(self, rows: list[Row], packed: "PackedBatch") -> list[Vectors | str]:
+    def _outcomes(self, rows: list[Row], packed: "PackedBatch | None") -> list[Vectors | str]:
         try:
-            vectors = self._embedder.forward(packed).cpu().numpy()
+            batch = packed or self._embedder.pack(rows)
+            vectors = self._embedder.forward(batch).cpu().numpy()
         except Exception as error:
             if not self._embedder.survives(error):
                 raise
             if len(rows) == 1:
                 log.exception("a row of %d tokens fails alone", len(rows[0]))
-                return [f"the model failed on a text of {len(rows[0])} tokens."]
-            log.warning("a batch of %d rows fails (%s); trying its halves", len(rows), error)
-            middle = len(rows) // 2
-            halves = rows[:middle], rows[middle:]
-            return [
-                outcome
-                for half in halves
-                for outcome in self._outcomes(half, self._embedder.pack(half))
-            ]
-        counts = [len(row.spans) for row in rows]
-        return list(np.split(vectors, np.cumsum(counts)[:-1]))
+            else:
+                why = str(error)  # and not the error, which a log may keep
+                log.warning("a batch of %d rows fails (%s); trying its halves", len(rows), why)
+        else:
+            counts = [len(row.spans) for row in rows]
+            parts = np.split(vectors, np.cumsum(counts)[:-1])
+            return [_finite(row, own) for row, own in zip(rows, parts, strict=True)]
+        # Out here, since inside the error still holds the tensors of the pass that failed.
+        self._embedder.free_memory()
+        if len(rows) == 1:
+            return [f"the model failed on a text of {len(rows[0])} tokens."]
+        middle = len(rows) // 2
+        halves = rows[:middle], rows[middle:]
+        return [outcome for half in halves for outcome in self._outcomes(half, None)]
 
     def reply(self) -> None:
         """Answer the jobs that a batch has finished."""
@@ -185,6 +202,14 @@ class Worker:
         self._board.abandon(link)
         if link == FIRST:
             self._board.end()
+
+
+def _finite(row: Row, vectors: Vectors) -> Vectors | str:
+    """A row's vectors, or why it has none: a broken weight, or float16 that overflows."""
+    if np.isfinite(vectors).all():
+        return vectors
+    log.error("a row of %d tokens has numbers that are not finite", len(row))
+    return f"the model's numbers for a text of {len(row)} tokens are not finite."
 
 
 def end_process(failure: threading.ExceptHookArgs) -> None:

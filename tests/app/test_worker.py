@@ -3,13 +3,18 @@
 import socket
 import subprocess
 import sys
+import weakref
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from app.engine import messages
+from app.engine.worker import Worker
+from model import embedder
 from model.embedder import Embedder
 from model.rows import Row
 from tests.checkpoints import MINI
@@ -21,13 +26,14 @@ BATCH_TOKENS = 256
 class Wire:
     """The HTTP process' end of a worker's stream."""
 
-    def __init__(self) -> None:
+    def __init__(self, listen: Path | None = None) -> None:
         self.socket, theirs = socket.socketpair()
         self.socket.settimeout(60)
         with theirs:
             arguments = [sys.executable, "-m", "app.engine.worker", str(theirs.fileno())]
             self.process = subprocess.Popen(arguments, pass_fds=[theirs.fileno()])
-        self.say(messages.Start(str(MINI), "cpu", "float32", BATCH_TOKENS))
+        at = None if listen is None else str(listen)
+        self.say(messages.Start(str(MINI), "cpu", "float32", BATCH_TOKENS, listen=at))
         self.started = self.hear()
 
     def say(self, message: messages.ToWorker) -> None:
@@ -131,12 +137,19 @@ def test_a_cancelled_job_is_not_answered_and_its_rows_are_not_run(
     assert len(batches(words)) <= 4
 
 
+TOKENS = np.array([0, 10**6, 2], np.int32)
+POISON = {
+    "in the forward pass": Row.whole(TOKENS, 1),
+    "in packing": Row(TOKENS, 1, np.array([[1, 1]], np.int32)),
+}
+
+
+@pytest.mark.parametrize("poison", POISON.values(), ids=POISON.keys())
 def test_a_poisonous_row_fails_alone(
-    wire: Wire, precise: Embedder, rng: np.random.Generator
+    wire: Wire, precise: Embedder, rng: np.random.Generator, poison: Row
 ) -> None:
     wire.embed(0, bulk(rng, rows=64))  # keeps the device busy while the others gather
     good = {number: [random_row(rng, 20, 1)] for number in (1, 2, 4, 5)}
-    poison = Row.whole(np.array([0, 10**6, 2], np.int32), 1)
     for number in (1, 2, 3, 4, 5):
         wire.embed(number, good.get(number, [poison]))
     words = wire.finish()
@@ -148,6 +161,58 @@ def test_a_poisonous_row_fails_alone(
     for number, rows in good.items():
         found = messages.vectors_of(answers[number], 256)
         np.testing.assert_allclose(found, precise.embed(rows), atol=1e-5)
+
+
+def test_halves_run_when_the_memory_of_the_pass_that_failed_is_free_again(
+    rng: np.random.Generator,
+) -> None:
+    """A pass over more than one row fails in the last block, as if there were no more memory."""
+    loaded = embedder.load(MINI)
+    failed: list[weakref.ref[torch.Tensor]] = []
+
+    def last_block(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        assert all(hidden() is None for hidden in failed), "what the failed pass held is held yet"
+        if len(inputs[0]) > 10:
+            failed.append(weakref.ref(inputs[0]))
+            raise RuntimeError("can't allocate memory")
+
+    loaded.encoder.blocks[-1].register_forward_pre_hook(last_block)
+    rows = [random_row(rng, 6, 1) for _ in range(4)]
+    outcomes = outcomes_of(loaded, rows)
+    assert len(failed) == 3
+    assert [outcome.shape for outcome in outcomes] == [(1, 256)] * 4
+
+
+def outcomes_of(loaded: Embedder, rows: list[Row]) -> list[np.ndarray | str]:
+    """What becomes of a batch in a worker of this process."""
+    started = messages.Started("", "", "", 0, BATCH_TOKENS, 0.0, 0)
+    with socket.socket() as unused:
+        return Worker(loaded, unused, started)._outcomes(rows, loaded.pack(rows))
+
+
+def test_a_row_without_finite_numbers_fails_alone(rng: np.random.Generator) -> None:
+    loaded = embedder.load(MINI)
+    loaded.encoder.embedding.word[7] = torch.nan
+    good, bad = random_row(rng, 9, 1), random_row(rng, 12, 1)
+    good.token_ids[good.token_ids == 7] = 8
+    bad.token_ids[5] = 7
+    first, second, third = outcomes_of(loaded, [good, bad, good])
+    assert np.isfinite(first).all()
+    assert second == "the model's numbers for a text of 12 tokens are not finite."
+    np.testing.assert_array_equal(first, third)
+
+
+def test_an_http_process_that_is_gone_before_it_is_let_in_does_no_harm(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    wire = Wire(tmp_path / "worker")
+    for _ in range(300):
+        with socket.socket(socket.AF_UNIX) as passer_by:
+            passer_by.connect(str(tmp_path / "worker"))
+    wire.embed(1, [random_row(rng, 9, 3)])
+    assert isinstance(wire.hear_until(messages.Answer, 1)[-1], messages.Answer)
+    wire.finish()
+    wire.socket.close()
 
 
 def test_it_goes_when_the_http_process_is_gone_and_computes_nothing_for_nobody(

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from model import embedder
+from model import checkpoint, embedder
 from model.embedder import Embedder
 from model.encoder import Merging
 from model.packing import pack
+from model.products import PlainProduct, PrepackedProduct, Product
 from model.rows import Row
 from tests.checkpoints import MINI, Shape, random_tensors, write_hf, write_original
 from tests.conftest import random_row
@@ -122,14 +123,20 @@ def test_a_row_gets_the_same_vector_alone_and_in_any_batch(
     assert (together * alone[spans]).sum(axis=1).min() >= cosine
 
 
+@pytest.mark.parametrize("product", [PlainProduct, PrepackedProduct])
 @pytest.mark.parametrize(("dtype", "cosine"), [("float32", 0.999999), ("bfloat16", 0.9999)])
 def test_weights_merged_for_one_adapter_give_the_same_vectors(
-    dtype: str, cosine: float, rng: np.random.Generator
+    product: type[Product],
+    dtype: str,
+    cosine: float,
+    rng: np.random.Generator,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(checkpoint, "choose_product", lambda *_: product)
     quintet = embedder.load(MINI, dtype=dtype)
     for adapter in (3, 1):  # the second one takes the first one's place
         rows = [random_row(rng, int(length), adapter) for length in rng.integers(2, 300, 12)]
-        other = random_row(rng, 5, 0)
+        other = random_row(rng, 5, None if adapter == 1 else 0)
         stacked = unit_rows(quintet.embed([*rows, other]))
         alone = unit_rows(quintet.embed([*rows]))
         quintet.encoder.merge(adapter)

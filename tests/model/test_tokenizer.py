@@ -70,10 +70,19 @@ def test_late_chunking_is_the_joined_text_with_a_span_for_each_input(
 @given(texts)
 def test_an_input_without_a_token_gets_the_mean_of_the_whole_document(inputs: list[str]) -> None:
     inputs = [inputs[0], "", *inputs[1:]]
-    (row,) = TOKENIZER.rows(inputs, PASSAGE, Reading(late_chunking=True)).rows
-    assert len(row.spans) == len(inputs)
-    assert row.spans[1].tolist() == [0, len(row)]
-    assert (row.spans[:, 0] < row.spans[:, 1]).all()
+    tokenized = TOKENIZER.rows(inputs, PASSAGE, Reading(late_chunking=True))
+    (row,) = tokenized.rows
+    spans = tokenized.vectors(row.spans)
+    assert len(spans) == len(inputs)
+    assert spans[1].tolist() == [0, len(row)]
+    assert (spans[:, 0] < spans[:, 1]).all()
+
+
+def test_inputs_without_a_token_are_pooled_once_for_all_of_them() -> None:
+    tokenized = TOKENIZER.rows(["", "a b", *[""] * 2000], PASSAGE, Reading(late_chunking=True))
+    (row,) = tokenized.rows
+    assert len(row.spans) == 2
+    assert len(tokenized.vectors(row.spans)) == 2002
 
 
 @pytest.mark.parametrize("task", [TEXT_MATCHING, PASSAGE])
@@ -98,14 +107,14 @@ def test_a_document_of_8192_tokens_is_read_and_one_of_8193_is_not() -> None:
     cut = TOKENIZER.rows(over, PASSAGE, Reading(late_chunking=True, truncate=True))
     assert cut.rows[0].token_ids.tolist() == row.token_ids.tolist()
     assert (cut.tokens, cut.truncated) == (8192 + 2, (3,))
-    assert cut.rows[0].spans[3].tolist() == [0, len(row)]
+    assert cut.vectors(cut.rows[0].spans)[3].tolist() == [0, len(row)]
 
 
 def test_truncation_cuts_an_input_in_the_middle_of_a_document() -> None:
     inputs = ["a " * 8000, "b " * 500, "c " * 5]
     tokenized = TOKENIZER.rows(inputs, TEXT_MATCHING, Reading(late_chunking=True, truncate=True))
     assert tokenized.truncated == (1, 2)
-    spans = tokenized.rows[0].spans.tolist()
+    spans = tokenized.vectors(tokenized.rows[0].spans).tolist()
     assert spans == [[0, 8001], [8001, 8193], [0, 8194]]
 
 
