@@ -21,9 +21,9 @@ _SOURCES: Mapping[str, float] = {
     "python-docs": 0.35,
     "gnome-user-docs": 0.4,
     "tldr": 0.5,
-    "ntrex": 2.0,
-    "tico-19": 2.0,
-    "sib-200": 3.0,
+    "ntrex": 3.0,
+    "tico-19": 3.0,
+    "sib-200": 6.0,
     "cldr-annotations": 0.5,
     "word": 0.5,
     "gloss": 1.0,
@@ -31,8 +31,18 @@ _SOURCES: Mapping[str, float] = {
     "labelled": 2.0,
     "phrase": 1.0,
 }
-# And those of a language, where questions pull its pieces away from what they mean elsewhere.
-_LANGUAGES: Mapping[str, float] = {"ja": 2.0, "ar": 2.0}
+# And those of a language: little is said in it, or questions pull its pieces away from what they
+# mean elsewhere.
+_LANGUAGES: Mapping[str, float] = {
+    "ja": 2.0,
+    "ar": 2.0,
+    "de": 3.0,
+    "ru": 3.0,
+    "hi": 3.0,
+    "es": 2.0,
+    "pt": 2.0,
+    "sw": 2.0,
+}
 # The share of batches whose questions are in a language; the others share the rest. All questions
 # of a batch are in one: a passage in another is no answer, and telling languages apart is the
 # opposite of what translations teach.
