@@ -42,7 +42,7 @@ def test_a_refusal_is_the_sentence_of_the_service(troubled):
     troubled.page.route("**/info", wider)
     troubled.page.reload()
     alert = troubled.page.get_by_role("alert")
-    expect(alert).to_have_text("dimensions is 4096; this model's vectors have 1 to 256.")
+    expect(alert).to_have_text("dimensions is 4096; this model takes 1 to 256.")
     expect(troubled.page.locator("#answers")).to_be_hidden()
 
 
