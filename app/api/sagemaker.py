@@ -21,6 +21,9 @@ from app.budget import Budget
 from app.errors import InvalidJsonError
 from model.tokenizer import SPECIAL_TOKENS
 
+# Fields without which an answer is another one.
+_IN_PARAMETERS = known_names(EmbeddingsRequest) - {"model", "user"}
+
 
 def _items(value: Any) -> list[Any]:
     """data -> list of texts and objects with a text."""
@@ -42,9 +45,10 @@ class InvocationsRequest(Body):
     @model_validator(mode="wrap")
     @classmethod
     def _resolve(cls, body: Any, handler: Any) -> Any:
-        call = handler(without_nulls(body))
-        others = set(body) - set(cls.model_fields)
-        if misplaced := sorted(others & known_names(EmbeddingsRequest)):
+        fields = without_nulls(body)
+        call = handler(fields)
+        others = set(fields) - set(cls.model_fields)
+        if misplaced := sorted(others & _IN_PARAMETERS):
             raise PydanticCustomError(
                 "misplaced",
                 "{names} cannot stand beside data; what a request asks for is in parameters.",

@@ -44,7 +44,7 @@ def test_sagemakers_json_contract(service: Service, parameters: dict[str, Any]) 
 def test_what_means_nothing_is_named_and_does_not_come_back(service: Service) -> None:
     parameters = {"tsk": "retrieval.query", "input": "y", "normalized": False, "user": None}
     data = [{"text": "x", "id": 1, "url": "y"}]
-    answer = post(service, data=data, parameters=parameters, batch=5)
+    answer = post(service, data=data, parameters=parameters, batch=5, task=None)
     assert answer.headers["x-ignored-fields"] == "batch, data.url, input, tsk"
     assert answer.json()["parameters"] == {"normalized": False, "user": None}
     assert post(service, data="x", parameters=None).json()["parameters"] == {}
