@@ -13,8 +13,8 @@ QuintetError
 │   ├── BodyTimeoutError           408
 │   ├── HeaderTimeoutError         408 (refusals.py)
 │   ├── BodyTooLargeError          413
-│   ├── TooManyPartsError          413
-│   ├── EncodedBodyError           415
+│   ├── TooManyPartsError          413 (api/parts.py)
+│   ├── EncodedBodyError           415 (api/connection.py)
 │   ├── InvalidFieldsError         422
 │   ├── LimitReachedError          429 with Retry-After (limits.py)
 │   └── HeadersTooLargeError       431
@@ -193,32 +193,6 @@ class BodyTooLargeError(RequestError):
     def __init__(self, limit: int, size: int | None = None) -> None:
         seen = f"has {size} bytes" if size is not None else f"goes on past {limit} bytes"
         super().__init__(f"the body {seen}; at most {limit} are read.")
-
-
-class TooManyPartsError(RequestError):
-    """A body of so many small parts that it would take many times its bytes of memory."""
-
-    status = 413
-    code = "INPUT_BODY_TOO_LARGE"
-    openai_code = "body_too_large"
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(
-            f"the body has more than {limit} texts, brackets and commas; at most so many are read."
-        )
-
-
-class EncodedBodyError(RequestError):
-    """A compressed body."""
-
-    status = 415
-    code = "INPUT_ENCODING_UNSUPPORTED"
-    openai_code = "unsupported_encoding"
-
-    def __init__(self, encoding: str) -> None:
-        super().__init__(
-            f"content-encoding {quoted(encoding)} is not read; send the body as it is."
-        )
 
 
 class HeadersTooLargeError(RequestError):

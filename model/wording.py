@@ -3,10 +3,10 @@
 import reprlib
 from typing import Any
 
-CHARACTERS = 100
+_CHARACTERS = 100
 
 _REPR = reprlib.Repr()
-_REPR.maxstring = _REPR.maxother = CHARACTERS
+_REPR.maxstring = _REPR.maxother = _CHARACTERS
 
 
 def quoted(value: Any) -> str:
@@ -16,4 +16,4 @@ def quoted(value: Any) -> str:
 
 def shortened(text: str) -> str:
     """A text's beginning."""
-    return text if len(text) <= CHARACTERS else text[:CHARACTERS] + "..."
+    return text if len(text) <= _CHARACTERS else text[:_CHARACTERS] + "..."

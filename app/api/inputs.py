@@ -29,7 +29,8 @@ SCHEMA = {
 }
 
 _READ = {"text", "id"}
-_TASKS = ("task", "task_type")
+# The names of a request's task, first its own.
+TASK_NAMES = ("task", "task_type")
 _KINDS = {list: "a list", bool: "true or false", type(None): "null"}
 
 
@@ -72,7 +73,7 @@ def _text(place: str, value: Any) -> str:
         seen = _KINDS.get(type(value), "a number")
     elif "text" not in value:
         seen = f"an object with {shortened(', '.join(islice(value, 10)) or 'nothing')}"
-    elif own := [name for name in _TASKS if value.get(name) is not None]:
+    elif own := [name for name in TASK_NAMES if value.get(name) is not None]:
         raise PydanticCustomError(
             "conflict",
             "{place} has a {name} of its own; all inputs of a request have one, beside input.",

@@ -5,6 +5,7 @@ A field has one name here and is also taken by the names that other APIs and SDK
 """
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
@@ -27,7 +28,7 @@ EmbeddingType = Literal["float", "base64", "binary", "ubinary"]
 # embedding_type: the OpenAI SDKs add encoding_format=base64 to requests that do not ask for it.
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "input": ("texts", "content"),
-    "task": ("task_type",),
+    "task": inputs.TASK_NAMES[1:],
     "dimensions": ("output_dimension", "output_dimensionality"),
     "embedding_type": ("encoding_type", "encoding_format"),
     "truncate": ("truncation",),
@@ -100,8 +101,7 @@ class TextsRequest(Body):
     def _resolve(cls, body: Any, handler: Any) -> Any:
         fields = _resolved(without_nulls(body))
         request = handler(fields)
-        request.ignore(set(body) - known_names(cls))
-        request.ignore(inputs.unread_keys(fields["input"]))
+        request.ignore(set(body) - known_names(cls) | inputs.unread_keys(fields["input"]))
         return request
 
 
@@ -169,9 +169,10 @@ def without_nulls(body: Any) -> dict[str, Any]:
     return {name: value for name, value in body.items() if value is not None}
 
 
-def known_names(kind: type[TextsRequest]) -> set[str]:
+@cache
+def known_names(kind: type[TextsRequest]) -> frozenset[str]:
     """The fields of a body with texts, under all their names."""
-    return set(kind.model_fields).union(*ALIASES.values())
+    return frozenset(kind.model_fields).union(*ALIASES.values())
 
 
 def _resolved(fields: dict[str, Any]) -> dict[str, Any]:

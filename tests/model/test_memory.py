@@ -51,7 +51,6 @@ np.testing.assert_array_equal(quintet.embed([other])[0], others)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="a limit of Linux")
 def test_without_room_for_merged_weights_batches_go_on_without_them() -> None:
     command = [sys.executable, "-c", NO_ROOM]
     done = subprocess.run(command, check=False, capture_output=True, text=True)

@@ -64,9 +64,9 @@ def plain(folder: Path) -> Path:
     return folder / "haproxy.cfg"
 
 
-def assert_nothing_lost(outcome: Outcome) -> None:
+def assert_nothing_lost(outcome: Outcome, least: int = RATE) -> None:
     print(outcome.report())
-    assert len(outcome.samples) > RATE / 2
+    assert len(outcome.samples) > least
     assert outcome.failed == 0, outcome.kinds
 
 
@@ -84,7 +84,7 @@ def test_a_killed_replica_loses_nothing(
     """One at a time: a request whose second replica is killed too has had its retry."""
     with under_load(balancer, RATE, mixture) as outcome:
         fleet.renew(index, signal.SIGKILL)
-    assert_nothing_lost(outcome)
+    assert_nothing_lost(outcome, least=RATE // 2)  # one start may take less than a second
 
 
 @pytest.mark.parametrize(("inputs", "status"), [(25, 200), (50, 502)])
