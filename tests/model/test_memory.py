@@ -44,7 +44,7 @@ quintet.encoder._merging = Merging(after_tokens=300)
 task, other = (Row.whole(np.arange(3, 103, dtype=np.int32), adapter) for adapter in (2, 4))
 expected, others = quintet.embed([task])[0], quintet.embed([other])[0]
 in_use = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (in_use + (2 << 20), resource.RLIM_INFINITY))
+resource.setrlimit(resource.RLIMIT_AS, (in_use + (8 << 20), resource.RLIM_INFINITY))
 for _ in range(10):
     np.testing.assert_array_equal(quintet.embed([task])[0], expected)
 np.testing.assert_array_equal(quintet.embed([other])[0], others)
