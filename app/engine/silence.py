@@ -24,17 +24,19 @@ class Silence:
         self._over = over
         self._then = self._look
         self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+        self._timer: asyncio.Handle | None = None
 
     def begin(self) -> None:
         """Jobs are held: the clock runs, if it does not yet."""
         if self._timer is None:
+            self._due = self._loop.time() + self._left_s
             self._timer = self._loop.call_later(self._left_s, self._then)
 
     def pause(self) -> None:
         """No job is held."""
         if self._timer is not None:
-            self._left_s = max(self._timer.when() - self._loop.time(), 0)
+            self._left_s = max(self._due - self._loop.time(), 0)
             self._timer.cancel()
             self._timer = None
 

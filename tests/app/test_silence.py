@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -101,6 +102,26 @@ def test_it_has_a_timer_only_while_jobs_are_held() -> None:
         return [timer for timer in waiting if not timer.cancelled()]
 
     run(main)
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_it_may_pause_when_next_to_nothing_is_left(
+    loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    """uvloop has no timer for less than half a millisecond, only a call that does not wait."""
+
+    async def main() -> None:
+        over = asyncio.Event()
+        silence = Silence(1e-4, over.set)
+        for _ in range(2):
+            silence.begin()
+            silence.pause()
+        silence.begin()
+        silence.broken()
+        await asyncio.wait_for(over.wait(), OVER_S)
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(main())
 
 
 def test_a_word_that_came_while_this_process_stood_still_is_heard_first() -> None:
