@@ -149,10 +149,10 @@ class RouteError(RequestError):
     code = "RESOURCE_NOT_FOUND"
     openai_code = "not_found"
 
-    def __init__(self, status: int, sentence: str, headers: Mapping[str, str] | None) -> None:
+    def __init__(self, status: int, sentence: str, headers: Mapping[str, str]) -> None:
         super().__init__(sentence)
         self.status = status  # type: ignore[misc]  # 404 or 405, as the router says
-        self._headers = dict(headers or {})
+        self._headers = dict(headers)
 
     @property
     def headers(self) -> dict[str, str]:

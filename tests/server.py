@@ -70,7 +70,11 @@ class Service:
 
     def embed(self, **body: Any) -> httpx.Response:
         """One embeddings request over a connection of its own."""
-        return httpx.post(f"{self.url}/v1/embeddings", json=body, timeout=120)
+        return self.post("/v1/embeddings", **body)
+
+    def post(self, path: str, **body: Any) -> httpx.Response:
+        """The same for another path."""
+        return httpx.post(self.url + path, json=body, timeout=120)
 
     def metric(self, name: str, client: httpx.Client | None = None) -> float:
         """The sum of a series over its labels; over a client's open connection where time counts,

@@ -31,7 +31,7 @@ SCHEMA = {
 _READ = {"text", "id"}
 # The names of a request's task, first its own.
 TASK_NAMES = ("task", "task_type")
-_KINDS = {list: "a list", bool: "true or false", type(None): "null"}
+_KINDS = {dict: "an object", list: "a list", bool: "true or false", type(None): "null"}
 
 
 def texts_of(value: Any, field: str = "input") -> list[str]:
@@ -70,7 +70,7 @@ def _text(place: str, value: Any) -> str:
     if isinstance(value, str):
         return value
     if not isinstance(value, dict):
-        seen = _KINDS.get(type(value), "a number")
+        seen = _kind(value)
     elif "text" not in value:
         seen = f"an object with {shortened(', '.join(islice(value, 10)) or 'nothing')}"
     elif own := [name for name in TASK_NAMES if value.get(name) is not None]:
@@ -91,7 +91,12 @@ def _text(place: str, value: Any) -> str:
 def _own_text(place: str, value: Any) -> str:
     if isinstance(value, str):
         return value
-    seen = "an object" if isinstance(value, dict) else _KINDS.get(type(value), "a number")
     raise PydanticCustomError(
-        "string_type", "{place}.text must be a text, not {seen}.", {"place": place, "seen": seen}
+        "string_type",
+        "{place}.text must be a text, not {seen}.",
+        {"place": place, "seen": _kind(value)},
     )
+
+
+def _kind(value: Any) -> str:
+    return _KINDS.get(type(value), "a number")

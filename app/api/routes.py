@@ -100,11 +100,11 @@ _NO_ENGINE = tuple(status for status in _REFUSALS if status != 504)
 
 
 def _answers(answer: type[BaseModel], meaning: str, *refusals: int) -> dict[int | str, Any]:
-    said = {status: _REFUSALS[status] for status in refusals or _REFUSALS}
-    responses: dict[int | str, Any] = {200: {"model": answer, "description": meaning}}
-    for status, text in said.items():
-        responses[status] = {"model": ErrorBody, "description": text}
-    return responses
+    return {200: {"model": answer, "description": meaning}, **_refused(*refusals or _REFUSALS)}
+
+
+def _refused(*statuses: int) -> dict[int | str, Any]:
+    return {status: {"model": ErrorBody, "description": _REFUSALS[status]} for status in statuses}
 
 
 def _body(name: str, **others: dict[str, Any]) -> dict[str, Any]:
@@ -224,8 +224,8 @@ async def ready(request: Request) -> Response:
 @router.get(
     "/metrics",
     response_class=Response,
-    responses={401: {"model": ErrorBody, "description": _REFUSALS[401]}},
-    openapi_extra={"security": [{"key": []}, {}]},
+    responses=_refused(401),
+    openapi_extra={"security": [{"key": []}]},
 )
 async def metrics(request: Request) -> Response:
     """All series in Prometheus' text format."""

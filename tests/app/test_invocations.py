@@ -10,11 +10,6 @@ import pytest
 from tests.app.answers import SKINCARE, assert_error, cosines, vectors
 from tests.server import Service
 
-
-def post(service: Service, **body: Any) -> httpx.Response:
-    return httpx.post(f"{service.url}/invocations", json=body, timeout=120)
-
-
 # What jina-sagemaker 0.0.48 sends, recorded.
 SAGEMAKER = [
     {"task": "retrieval.passage", "dimensions": 64, "late_chunking": False},
@@ -26,7 +21,7 @@ SAGEMAKER = [
 @pytest.mark.parametrize("parameters", SAGEMAKER)
 def test_sagemakers_json_contract(service: Service, parameters: dict[str, Any]) -> None:
     data = [{"text": text} for text in SKINCARE]
-    answer = post(service, data=data, parameters=parameters)
+    answer = service.post("/invocations", data=data, parameters=parameters)
     assert answer.status_code == 200
     body = answer.json()
     assert body["parameters"] == parameters
@@ -44,14 +39,14 @@ def test_sagemakers_json_contract(service: Service, parameters: dict[str, Any]) 
 def test_what_means_nothing_is_named_and_does_not_come_back(service: Service) -> None:
     parameters = {"tsk": "retrieval.query", "input": "y", "normalized": False, "user": None}
     data = [{"text": "x", "id": 1, "url": "y"}]
-    answer = post(service, data=data, parameters=parameters, batch=5, task=None)
+    answer = service.post("/invocations", data=data, parameters=parameters, batch=5, task=None)
     assert answer.headers["x-ignored-fields"] == "batch, data.url, input, tsk"
     assert answer.json()["parameters"] == {"normalized": False, "user": None}
-    assert post(service, data="x", parameters=None).json()["parameters"] == {}
+    assert service.post("/invocations", data="x", parameters=None).json()["parameters"] == {}
 
 
 def test_what_was_cut_is_said(service: Service) -> None:
-    answer = post(service, data=["a", "b " * 8193], parameters={"truncate": True})
+    answer = service.post("/invocations", data=["a", "b " * 8193], parameters={"truncate": True})
     assert answer.headers["x-truncated-inputs"] == "1"
 
 

@@ -15,15 +15,11 @@ from tests.checkpoints import TASKS
 from tests.server import Service, running
 
 
-def post(service: Service, path: str, **body: Any) -> httpx.Response:
-    return httpx.post(service.url + path, json=body, timeout=120)
-
-
 @pytest.mark.parametrize("task", TASKS)
 def test_tokenize_says_what_the_model_reads_and_what_counts(
     service: Service, quintet: Embedder, task: str
 ) -> None:
-    answer = post(service, "/tokenize", input=[*SKINCARE, ""], task=task).json()
+    answer = service.post("/tokenize", input=[*SKINCARE, ""], task=task).json()
     tokenized = quintet.tokenizer.rows([*SKINCARE, ""], quintet.tasks.named(task))
     for each, row in zip(answer["inputs"], tokenized.rows, strict=True):
         assert each["token_ids"] == row.token_ids.tolist()
@@ -42,21 +38,21 @@ def test_tokenize_says_what_the_model_reads_and_what_counts(
 
 def test_tokenize_counts_what_does_not_fit_and_leaves_ids_out_when_asked(service: Service) -> None:
     inputs = ["a " * 8192, "b " * 8193]
-    answer = post(service, "/tokenize", input=inputs, counts_only=True).json()
+    answer = service.post("/tokenize", input=inputs, counts_only=True).json()
     assert [(each["tokens"], each["fits"]) for each in answer["inputs"]] == [
         (8192, True),
         (8193, False),
     ]
     assert not any("token_ids" in each for each in answer["inputs"])
     assert answer["fits_late_chunking"] is False
-    refused = post(service, "/tokenize", input="x", task="nope")
+    refused = service.post("/tokenize", input="x", task="nope")
     assert_error(refused, 422, "VALIDATION_ERROR", "unknown task 'nope'")
-    refused = post(service, "/tokenize", input=[1])
+    refused = service.post("/tokenize", input=[1])
     assert_error(refused, 400, "INPUT_TOKEN_IDS_UNSUPPORTED", "token ids")
 
 
 def test_tokenize_names_what_it_ignores(service: Service) -> None:
-    answer = post(service, "/tokenize", input={"text": "a", "url": "x"}, tsk="retrieval.query")
+    answer = service.post("/tokenize", input={"text": "a", "url": "x"}, tsk="retrieval.query")
     assert answer.headers["x-ignored-fields"] == "input.url, tsk"
 
 
@@ -76,7 +72,7 @@ def test_a_document_over_the_limit_is_embedded_in_windows_when_asked(
     inputs = [f"{word} " * 2100 for word in ("alpha", "beta", "gamma", "delta", "omega")]
     body = {"input": inputs, "late_chunking": True, "task": "retrieval.passage"}
     tokens = sum(
-        each["tokens"] for each in post(service, "/tokenize", input=inputs).json()["inputs"]
+        each["tokens"] for each in service.post("/tokenize", input=inputs).json()["inputs"]
     )
     assert tokens > 8192
     said = f"these 5 inputs have {tokens}"
