@@ -24,6 +24,8 @@ OVERLOAD_S = 60.0
 SHORT_TOKENS = 60
 # What a machine that others use too adds to a latency.
 SLACK_S = 0.05
+# And what it may add to the wait, as a factor: more would be the service's own standing still.
+LONGEST_SLOWED = 1.25
 # A generator that is later than this in sending measures itself.
 LATE_S = 0.25
 # Clients that are enough to keep the worker busy and the queue short.
@@ -41,11 +43,11 @@ def longest_wait(overloaded: Outcome, queue: int, quiet: Outcome) -> float:
     """The wait that the queue was sized for, seconds. Where a neighbour took cores away: what the
     same queue stands for at the speed of the slowest stretch, and an answer's own time."""
     done = [(one.due + one.latency, one.tokens) for one in overloaded.samples if one.kind == OK]
-    stretches = [
-        sum(tokens for at, tokens in done if start <= at < start + WAIT_S)
-        for start in np.arange(WAIT_S, OVERLOAD_S - WAIT_S, WAIT_S / 4)
-    ]
-    return max(WAIT_S, queue * WAIT_S / min(stretches) + quiet.latency(0.99))
+    at, tokens = zip(*done, strict=True)
+    stretches = np.arange(WAIT_S, OVERLOAD_S, WAIT_S)  # once the queue is full
+    slowest = np.histogram(at, stretches, weights=tokens)[0].min() / WAIT_S
+    taken = queue / slowest + quiet.latency(0.99)
+    return min(max(WAIT_S, taken), LONGEST_SLOWED * WAIT_S)
 
 
 def test_twice_the_capacity_costs_no_goodput_and_no_patience(
