@@ -10,6 +10,10 @@ from model.rows import Row
 from tests.checkpoints import Shape, random_tensors, write_hf, write_original
 
 APART = Path(__file__).parent / "model"
+BFLOAT16_PREPACKED = pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(),
+    reason="oneDNN lays out bfloat16 weights on CPUs with AVX512BW only",
+)
 
 
 @pytest.hookimpl(tryfirst=True)

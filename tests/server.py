@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -49,6 +50,11 @@ class LogLines:
     def _matches(self, pattern: str) -> list[re.Match[str]]:
         return [match for line in self._lines if (match := re.search(pattern, line))]
 
+    def count(self, pattern: str) -> int:
+        """How many lines so far have the pattern."""
+        with self._changed:
+            return len(self._matches(pattern))
+
     def text(self) -> str:
         """All lines so far."""
         return "\n".join(self._lines)
@@ -84,6 +90,23 @@ class Service:
         values = re.findall(rf"^quintet_{name}(?:{{[^}}]*}})? (\S+)$", text, re.MULTILINE)
         assert values, f"no series {name}"
         return sum(map(float, values))
+
+    @contextmanager
+    def suspended(self) -> Iterator[psutil.Process]:
+        """The only worker stands still for as long as the block lasts: what is asked waits."""
+        (worker,) = self.workers()
+        worker.suspend()
+        try:
+            yield worker
+        finally:
+            if worker.is_running():
+                worker.resume()
+
+    def wait_for_queue(self, rows: int = 1) -> None:
+        """Wait until that many rows or more are accepted and not answered."""
+        deadline = time.monotonic() + _END_S
+        while self.metric("queue_rows") < rows:
+            assert time.monotonic() < deadline, f"there are never {rows} rows in the queue"
 
     def workers(self) -> list[psutil.Process]:
         children = psutil.Process(self.process.pid).children()

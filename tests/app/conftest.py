@@ -1,6 +1,7 @@
 """One service with the embedded model, shared by all tests that only ask it things."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,21 @@ from tests.server import Service, running
 @pytest.fixture(scope="session")
 def service() -> Iterator[Service]:
     with running(served_model_names="jina-embeddings-v3,text-embedding-3-small") as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def engine(original: Path) -> Iterator[Service]:
+    """A service whose batches and queue are small. Its model is small too, so that bulk takes
+    seconds on any machine. A test may suspend, resume or kill its worker, which comes back."""
+    with running(model=original, max_batch_tokens=128, max_queue_tokens=100_000) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def impatient(original: Path) -> Iterator[Service]:
+    """A service that gives up soon: on requests first, on a worker that hangs a moment later."""
+    with running(model=original, request_timeout_s=0.5, batch_timeout_s=1) as service:
         yield service
 
 

@@ -1,40 +1,49 @@
-"""A checkpoint of the real one's size, with random weights: it loads, serves and fits."""
+"""A checkpoint with the real one's width, vocabulary and adapters, and random weights: it loads,
+serves and fits; with two of its layers in `make test`, with all of them under `operations`."""
 
 import shutil
-import time
+from dataclasses import replace
 from pathlib import Path
-from statistics import median
 
+import httpx
 import pytest
 
-from tests.checkpoints import FULL_SIZE, write_original
+from tests.checkpoints import FULL_SIZE, Shape, random_tensors, write_original
 from tests.server import running
 
-LIMIT_BYTES = 4 << 30
+# What a worker takes beside its weights: Python, torch, the batch's activations, kernels.
+OTHERS_BYTES = 1 << 30
 
 
-@pytest.mark.slow
-def test_a_full_size_checkpoint_serves_within_4_gb_and_answers_a_query_in_well_under_a_second(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    "layers",
+    [2, pytest.param(FULL_SIZE.layers, marks=[pytest.mark.operations, pytest.mark.timeout(900)])],
+)
+def test_a_checkpoint_of_the_real_ones_width_serves_and_takes_little_more_than_its_weights(
+    tmp_path: Path, layers: int
 ) -> None:
-    folder = write_original(tmp_path / "full-size", FULL_SIZE)
+    shape = replace(FULL_SIZE, layers=layers)
+    numbers = write(tmp_path / "full-size", shape)
     try:
-        with running(model=folder, dtype="bfloat16") as service:
-            assert "24 layers, width 1024" in service.log.text()
-            assert "571.2M" in service.log.text()  # the published 572.3 less the unused pooler
+        with running(model=tmp_path / "full-size") as service:
+            assert f"{layers} layers, width 1024" in service.log.text()
+            assert f"{numbers / 1e6:.1f}M" in service.log.text()
             (worker,) = service.workers()
-            query = {"input": " ".join(["word"] * 14), "task": "retrieval.query"}
-            times = []
-            for _ in range(7):
-                began = time.perf_counter()
-                answer = service.embed(**query)
-                times.append(time.perf_counter() - began)
-                assert len(answer.json()["data"][0]["embedding"]) == 1024
-            assert answer.json()["usage"]["total_tokens"] == 16
-            service.embed(input=["word " * 500] * 8).raise_for_status()
+            answer = service.embed(input=" ".join(["word"] * 14), task="retrieval.query").json()
+            assert len(answer["data"][0]["embedding"]) == 1024
+            assert answer["usage"]["total_tokens"] == 16
+            service.embed(input=["word " * 500] * 4).raise_for_status()
+            info = httpx.get(f"{service.url}/info").json()
+            weights = numbers * (4 if info["workers"][0]["dtype"] == "float32" else 2)
             peak = int(Path(f"/proc/{worker.pid}/status").read_text().split("VmHWM:")[1].split()[0])
-            print(f"query {median(times) * 1e3:.0f} ms, peak {peak / 1e6:.2f} GB")
-            assert median(times) < 1
-            assert peak * 1024 < LIMIT_BYTES
+            print(f"weights {weights / 1e9:.2f} GB, peak {peak / 1e6:.2f} GB")
+            assert peak * 1024 < weights + OTHERS_BYTES
     finally:
-        shutil.rmtree(folder)
+        shutil.rmtree(tmp_path / "full-size")
+
+
+def write(folder: Path, shape: Shape) -> int:
+    """Write a random checkpoint; how many numbers the encoder has of it, the pooler left out."""
+    tensors = random_tensors(shape)
+    write_original(folder, shape, tensors)
+    return sum(each.numel() for name, each in tensors.items() if "pooler" not in name)

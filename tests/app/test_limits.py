@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import openai
@@ -171,49 +172,57 @@ def test_openais_sdk_reads_a_refusal(limited: Service) -> None:
 BULK = {"input": [f"number {index} " * 100 for index in range(256)]}
 
 
-def test_what_the_engine_does_not_take_costs_nothing() -> None:
-    limits = {"max_requests_per_minute": 10, "max_tokens_per_minute": 1_000_000}
-    with running(max_queue_tokens=110_000, **limits) as service:
-        asked = threading.Thread(target=_ask, args=(service, BULK, False))
+@pytest.fixture(scope="module")
+def bounded(original: Path) -> Iterator[Service]:
+    """Its limits are over BULK's tokens and under twice as many."""
+    limits = {"max_requests_per_minute": 10_000, "max_tokens_per_minute": 10_000_000}
+    bounds = {"max_queue_tokens": 110_000, "max_concurrent_tokens": 110_000}
+    with running(model=original, **limits, **bounds) as service:
+        yield service
+
+
+def test_what_the_engine_does_not_take_costs_nothing(bounded: Service) -> None:
+    with bounded.suspended():
+        asked = threading.Thread(target=_ask, args=(bounded, False))
         asked.start()
-        while service.metric("queue_tokens") == 0:
-            assert asked.is_alive()
+        bounded.wait_for_queue()
         headers = {"x-forwarded-for": "192.0.2.6"}
         refused = httpx.post(
-            f"{service.url}/v1/embeddings", json=BULK, headers=headers, timeout=120
+            f"{bounded.url}/v1/embeddings", json=BULK, headers=headers, timeout=120
         )
         assert_error(refused, 503, "SERVICE_UNAVAILABLE", "the queue is full")
-        assert (left(refused, "tokens"), left(refused, "requests")) == (1_000_000, 10)
-        asked.join()
+        assert (left(refused, "tokens"), left(refused, "requests")) == (10_000_000, 10_000)
+    asked.join()
 
 
-def test_tokens_at_once_come_back_when_an_answer_is_out_or_nobody_waits_for_it() -> None:
-    with running(max_concurrent_tokens=110_000) as service:
-        for hang_up in (False, True):
-            asked = threading.Thread(target=_ask, args=(service, BULK, hang_up))
-            asked.start()
-            while service.metric("queue_tokens") == 0:
-                assert asked.is_alive()
-            refused = service.embed(**BULK)
-            assert_error(refused, 429, "RATE_CONCURRENCY_LIMIT_EXCEEDED", "concurrent tokens")
-            assert refused.headers["retry-after"] == "1"
-            assert service.embed(input="x").status_code == 200  # there is room for this one
+@pytest.mark.parametrize("hang_up", [False, True])
+def test_tokens_at_once_come_back_when_an_answer_is_out_or_nobody_waits_for_it(
+    bounded: Service, hang_up: bool
+) -> None:
+    with bounded.suspended():
+        asked = threading.Thread(target=_ask, args=(bounded, hang_up))
+        asked.start()
+        bounded.wait_for_queue()
+        refused = bounded.embed(**BULK)
+        assert_error(refused, 429, "RATE_CONCURRENCY_LIMIT_EXCEEDED", "concurrent tokens")
+        assert refused.headers["retry-after"] == "1"
+        if hang_up:
             asked.join()
-            while service.metric("queue_tokens"):
-                pass
-            deadline = time.monotonic() + 60
-            while (answer := service.embed(**BULK)).status_code == 429:
-                assert time.monotonic() < deadline
-            assert answer.status_code == 200
+    assert bounded.embed(input="x").status_code == 200  # there is room for this one
+    asked.join()
+    deadline = time.monotonic() + 60
+    while (answer := bounded.embed(**BULK)).status_code == 429:
+        assert time.monotonic() < deadline
+    assert answer.status_code == 200
 
 
-def _ask(service: Service, body: dict[str, list[str]], hang_up: bool) -> None:
+def _ask(service: Service, hang_up: bool) -> None:
     url = f"{service.url}/v1/embeddings"
     if not hang_up:
-        assert httpx.post(url, json=body, timeout=120).status_code == 200
+        assert httpx.post(url, json=BULK, timeout=120).status_code == 200
         return
     with pytest.raises(httpx.ReadTimeout):
-        httpx.post(url, json=body, timeout=httpx.Timeout(120, read=1.0))
+        httpx.post(url, json=BULK, timeout=httpx.Timeout(120, read=1.0))
 
 
 def test_several_processes_do_not_count_each_for_itself() -> None:

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -18,6 +19,8 @@ from tests.checkpoints import TASKS
 from tests.server import Service, running
 
 BULK = {"input": [f"number {index} of many short texts" for index in range(2048)]}
+# Some 40 tokens each: in the engine's small batches they take seconds.
+LONGER_BULK = {"input": [f"{text}, {'word ' * 30}" for text in BULK["input"]]}
 WORDS = ["alpha", "beta", "gamma", "Hautpflege", "新しい", "maquillage", "winter", "tax", "bread"]
 
 
@@ -33,7 +36,7 @@ def cosine(one: np.ndarray, other: np.ndarray) -> float:
 def test_16_clients_with_random_tasks_get_the_vector_the_text_gets_alone(
     service: Service, quintet: Embedder
 ) -> None:
-    """20 seconds of single short texts: only 200s, and each answer is its own caller's."""
+    """8 seconds of single short texts: only 200s, and each answer is its own caller's."""
     seed = random.randrange(2**32)
     print(f"random seed: {seed}")
     answers: list[tuple[str, str, list[float]]] = []
@@ -48,27 +51,26 @@ def test_16_clients_with_random_tasks_get_the_vector_the_text_gets_alone(
                 answers.append((text, task, response.json()["data"][0]["embedding"]))
 
     async def all_clients() -> None:
-        until = time.monotonic() + 20
+        until = time.monotonic() + 8
         await asyncio.gather(*(client(number, until) for number in range(16)))
 
     asyncio.run(all_clients())
     assert len(answers) > 16 * 10
     assert {task for _, task, _ in answers} == set(TASKS)
     # Some of them, drawn at random, are embedded again one at a time.
-    for text, task, found in random.Random(seed).sample(answers, min(400, len(answers))):
+    for text, task, found in random.Random(seed).sample(answers, min(200, len(answers))):
         expected = quintet.embed_texts([text], task)[0]
         assert cosine(np.array(found), expected) >= 0.9999, (text, task)
 
 
 def test_2048_inputs_do_not_delay_anothers_single_queries_beyond_two_batches() -> None:
-    longer = [f"{text}, each one of some twenty tokens or more" for text in BULK["input"]]
     # Batches that take long beside a hop over HTTP, so that counting them counts the delay.
     with (
-        running(max_batch_tokens=1024) as service,
+        running(max_batch_tokens=512) as service,
         concurrent.futures.ThreadPoolExecutor() as pool,
         service.client() as client,
     ):
-        bulk = pool.submit(service.embed, input=longer)
+        bulk = pool.submit(service.embed, **BULK)
         first_batch_done(service)
         for _ in range(5):
             before = service.metric("batch_rows_count", client)
@@ -80,10 +82,11 @@ def test_2048_inputs_do_not_delay_anothers_single_queries_beyond_two_batches() -
         assert len(bulk.result().json()["data"]) == 2048
 
 
-def first_batch_done(service: Service) -> None:
-    """Wait until the engine has run a batch: ask the metrics, which answer between batches."""
+def first_batch_done(service: Service, before: float = 0) -> None:
+    """Wait until the engine has run a batch beside the `before` first ones: ask the metrics, which
+    answer between batches."""
     deadline = time.monotonic() + 60
-    while service.metric("batch_rows_count") == 0:
+    while service.metric("batch_rows_count") <= before:
         assert time.monotonic() < deadline
 
 
@@ -98,56 +101,55 @@ def send_and_keep_open(service: Service, body: bytes, request_id: str) -> socket
     return connection
 
 
-def test_a_caller_who_hangs_up_costs_nothing_more() -> None:
-    body = httpx.Request("POST", "http://x", json=BULK).content
-    with running(max_batch_tokens=64) as service:
-        connection = send_and_keep_open(service, body, "gone")
-        first_batch_done(service)
-        connection.close()
-        service.log.wait_for(r"POST /v1/embeddings 499 .*request_id=gone")
-        assert service.metric("queue_tokens") == 0
-        before = service.metric("batch_rows_sum")
-        for _ in range(3):
-            assert service.embed(input="x").status_code == 200
-        # Three rows of ours; the rows of the one or two batches that ran when it was cancelled.
-        assert service.metric("batch_rows_sum") - before <= 3 + 2 * 12
+def test_a_caller_who_hangs_up_costs_nothing_more(engine: Service) -> None:
+    body = httpx.Request("POST", "http://x", json=LONGER_BULK).content
+    batches = engine.metric("batch_rows_count")
+    connection = send_and_keep_open(engine, body, "gone")
+    first_batch_done(engine, batches)
+    connection.close()
+    engine.log.wait_for(r"POST /v1/embeddings 499 .*request_id=gone")
+    assert engine.metric("queue_tokens") == 0
+    before = engine.metric("batch_rows_sum")
+    for _ in range(3):
+        assert engine.embed(input="x").status_code == 200
+    # Three rows of ours; the rows of the one or two batches that ran when it was cancelled.
+    assert engine.metric("batch_rows_sum") - before <= 3 + 2 * 4
 
 
-def test_a_full_queue_refuses_at_once_and_the_service_stays_responsive() -> None:
-    with (
-        running(max_queue_tokens=30_000, max_batch_tokens=256) as service,
-        concurrent.futures.ThreadPoolExecutor() as pool,
-    ):
-        bulk = pool.submit(service.embed, **BULK)
-        first_batch_done(service)
-        refused = service.embed(input=["word " * 500] * 40)
-        assert not bulk.done()
-        assert refused.status_code == 503
-        assert 1 <= int(refused.headers["retry-after"]) <= 120
-        assert refused.headers["x-should-retry"] == "true"
-        assert refused.json()["code"] == "SERVICE_UNAVAILABLE"
-        assert "of 30000 tokens wait, and this request has 20080" in refused.json()["detail"]
-        assert httpx.get(f"{service.url}/ready").status_code == 200
-        assert service.embed(input="a small one still fits").status_code == 200
-        assert service.metric("refused_total") == 1
+def test_a_full_queue_refuses_at_once_and_the_service_stays_responsive(engine: Service) -> None:
+    refusals = engine.metric("refused_total")
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        with engine.suspended():
+            bulk = pool.submit(engine.embed, **LONGER_BULK)
+            engine.wait_for_queue()
+            refused = engine.embed(input=["word " * 500] * 80)
+            assert refused.status_code == 503
+            assert 1 <= int(refused.headers["retry-after"]) <= 120
+            assert refused.headers["x-should-retry"] == "true"
+            assert refused.json()["code"] == "SERVICE_UNAVAILABLE"
+            assert "of 100000 tokens wait, and this request has 40160" in refused.json()["detail"]
+            assert httpx.get(f"{engine.url}/ready").status_code == 200
+            assert not bulk.done()
+        assert engine.embed(input="a small one still fits").status_code == 200
+        assert engine.metric("refused_total") == refusals + 1
         assert bulk.result().status_code == 200
-        # What could never fit is the caller's mistake, not a reason to retry.
-        never = service.embed(input=["word " * 500] * 80)
-        assert (never.status_code, never.json()["code"]) == (400, "INPUT_TOKEN_LIMIT_EXCEEDED")
-        assert "retry-after" not in never.headers
+    # What could never fit is the caller's mistake, not a reason to retry.
+    never = engine.embed(input=["word " * 500] * 240)
+    assert (never.status_code, never.json()["code"]) == (400, "INPUT_TOKEN_LIMIT_EXCEEDED")
+    assert "retry-after" not in never.headers
 
 
-def test_a_request_that_waits_too_long_is_answered_504() -> None:
-    with running(request_timeout_s=0.5, max_batch_tokens=64) as service:
-        late = service.embed(**BULK)
+def test_a_request_that_waits_too_long_is_answered_504(impatient: Service) -> None:
+    with impatient.suspended():
+        late = impatient.embed(**BULK)
         assert (late.status_code, late.json()["code"]) == (504, "SERVICE_TIMEOUT")
-        assert service.metric("queue_tokens") == 0
-        assert service.embed(input="x").status_code == 200
+        assert impatient.metric("queue_tokens") == 0
+    assert impatient.embed(input="x").status_code == 200
 
 
-def test_sigterm_under_load_loses_no_accepted_request() -> None:
+def test_sigterm_under_load_loses_no_accepted_request(original: Path) -> None:
     """Clients send until the port is closed; whatever a connection took is answered."""
-    with running(drain_delay_s=1) as service:
+    with running(model=original, drain_delay_s=1) as service:
         outcomes: Counter[object] = Counter()
         draining = threading.Event()
 
@@ -182,32 +184,37 @@ def test_sigterm_under_load_loses_no_accepted_request() -> None:
         assert outcomes["close"] > 0
 
 
-def test_a_request_that_is_running_when_the_port_closes_is_answered() -> None:
-    with running(max_batch_tokens=256) as service, concurrent.futures.ThreadPoolExecutor() as pool:
-        bulk = pool.submit(service.embed, **BULK)
+def test_a_request_that_is_running_when_the_port_closes_is_answered(original: Path) -> None:
+    with (
+        running(model=original, max_batch_tokens=128) as service,
+        concurrent.futures.ThreadPoolExecutor() as pool,
+    ):
+        bulk = pool.submit(service.embed, **LONGER_BULK)
         first_batch_done(service)
         assert service.stop(signal.SIGTERM) == 0
         assert len(bulk.result().json()["data"]) == 2048
 
 
-def test_a_killed_worker_is_started_again_and_what_it_held_is_answered() -> None:
-    with running(max_batch_tokens=256) as service, concurrent.futures.ThreadPoolExecutor() as pool:
-        bulk = pool.submit(service.embed, **BULK)
-        first_batch_done(service)
-        (worker,) = service.workers()
+def test_a_killed_worker_is_started_again_and_what_it_held_is_answered(engine: Service) -> None:
+    batches, restarts = engine.metric("batch_rows_count"), engine.metric("worker_restarts_total")
+    starts = engine.log.count("serving +http")
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        bulk = pool.submit(engine.embed, **LONGER_BULK)
+        first_batch_done(engine, batches)
+        (worker,) = engine.workers()
         worker.kill()
         lost = bulk.result()
-        assert (lost.status_code, lost.headers["retry-after"]) == (503, "1")
-        assert lost.json()["detail"] == "the worker ended while it held the request."
-        assert httpx.get(f"{service.url}/live").status_code == 200
-        service.log.wait_for("serving +http", count=2)
-        assert httpx.get(f"{service.url}/ready").status_code == 200
-        assert service.embed(input="x").status_code == 200
-        assert service.metric("worker_restarts_total") == 1
+    assert (lost.status_code, lost.headers["retry-after"]) == (503, "1")
+    assert lost.json()["detail"] == "the worker ended while it held the request."
+    assert httpx.get(f"{engine.url}/live").status_code == 200
+    engine.log.wait_for("serving +http", count=starts + 1)
+    assert httpx.get(f"{engine.url}/ready").status_code == 200
+    assert engine.embed(input="x").status_code == 200
+    assert engine.metric("worker_restarts_total") == restarts + 1
 
 
-def test_with_two_workers_one_may_die_and_the_other_goes_on() -> None:
-    with running(devices="cpu,cpu") as service:
+def test_with_two_workers_one_may_die_and_the_other_goes_on(original: Path) -> None:
+    with running(model=original, devices="cpu,cpu") as service:
         service.log.wait_for("serving +http", count=2)
         assert service.metric("workers_ready") == 2
         one, other = service.workers()
@@ -220,8 +227,8 @@ def test_with_two_workers_one_may_die_and_the_other_goes_on() -> None:
         assert other.is_running()
 
 
-def test_a_killed_service_leaves_no_worker_behind() -> None:
-    with running() as service:
+def test_a_killed_service_leaves_no_worker_behind(original: Path) -> None:
+    with running(model=original) as service:
         (worker,) = service.workers()
         service.process.kill()
         service.process.wait(60)

@@ -4,6 +4,7 @@ Clients that install without conflict also run for real: tests/clients.
 """
 
 import base64
+import concurrent.futures
 from typing import Any
 
 import httpx
@@ -12,7 +13,8 @@ import openai
 import pytest
 
 from tests.app.answers import SKINCARE, assert_error, cosines, vectors
-from tests.server import Service, running
+from tests.app.test_promises import LONGER_BULK
+from tests.server import Service
 
 TEXTS = SKINCARE[:4]
 NAME = {"model": "jina-embeddings-v3"}
@@ -118,33 +120,22 @@ def test_dimensions_out_of_range_are_refused_as_text_that_every_client_shows(
     assert_error(answer, 422, "VALIDATION_ERROR", "dimensions")
 
 
-def test_the_openai_sdk_retries_when_it_is_told_and_gets_through() -> None:
+def test_the_openai_sdk_retries_when_it_is_told_and_gets_through(engine: Service) -> None:
     """The queue is full at first: the SDK obeys Retry-After, and its user sees an answer."""
-    bulk = {"input": [f"number {index} of many short texts" for index in range(2048)]}
-    with running(max_queue_tokens=25_000, max_batch_tokens=512) as service:
-        seen: list[int] = []
+    seen: list[int] = []
+    with engine.suspended() as worker, concurrent.futures.ThreadPoolExecutor() as pool:
 
         def note(answer: httpx.Response) -> None:
             seen.append(answer.status_code)
+            worker.resume()
 
         http = openai.DefaultHttpxClient(event_hooks={"response": [note]})
-        url = f"{service.url}/v1"
-        with openai.OpenAI(base_url=url, api_key="none", max_retries=9, http_client=http) as sdk:
-            occupied = occupy(service, bulk)
-            answer = sdk.embeddings.create(model="quintet-mini", input=["word " * 500] * 20)
-            occupied.join()
-        assert len(answer.data) == 20
-        assert seen[0] == 503
-        assert seen[-1] == 200
-
-
-def occupy(service: Service, bulk: dict[str, Any]) -> Any:
-    """Send the bulk from a thread and return when the engine works on it."""
-    import threading
-
-    from tests.app.test_promises import first_batch_done
-
-    thread = threading.Thread(target=service.embed, kwargs=bulk)
-    thread.start()
-    first_batch_done(service)
-    return thread
+        options = {"base_url": f"{engine.url}/v1", "max_retries": 9, "http_client": http}
+        with openai.OpenAI(**options, api_key="none") as sdk:
+            occupied = pool.submit(engine.embed, **LONGER_BULK)
+            engine.wait_for_queue()
+            answer = sdk.embeddings.create(model="original", input=["word " * 500] * 80)
+            assert occupied.result().status_code == 200
+    assert len(answer.data) == 80
+    assert seen[0] == 503
+    assert seen[-1] == 200

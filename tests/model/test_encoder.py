@@ -13,7 +13,7 @@ from model.packing import pack
 from model.products import PlainProduct, PrepackedProduct, Product
 from model.rows import Row
 from tests.checkpoints import MINI, Shape, random_tensors, write_hf, write_original
-from tests.conftest import random_row
+from tests.conftest import BFLOAT16_PREPACKED, random_row
 from tests.reference import Reference
 
 ADAPTERS = [None, 0, 1, 2, 3, 4]
@@ -123,8 +123,15 @@ def test_a_row_gets_the_same_vector_alone_and_in_any_batch(
     assert (together * alone[spans]).sum(axis=1).min() >= cosine
 
 
-@pytest.mark.parametrize("product", [PlainProduct, PrepackedProduct])
-@pytest.mark.parametrize(("dtype", "cosine"), [("float32", 0.999999), ("bfloat16", 0.9999)])
+@pytest.mark.parametrize(
+    ("product", "dtype", "cosine"),
+    [
+        (PlainProduct, "float32", 0.999999),
+        (PlainProduct, "bfloat16", 0.9999),
+        (PrepackedProduct, "float32", 0.999999),
+        pytest.param(PrepackedProduct, "bfloat16", 0.9999, marks=BFLOAT16_PREPACKED),
+    ],
+)
 def test_weights_merged_for_one_adapter_give_the_same_vectors(
     product: type[Product],
     dtype: str,

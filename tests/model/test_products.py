@@ -1,6 +1,9 @@
 """Products with what follows them, against torch's own operations."""
 
 import logging
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -8,6 +11,7 @@ from torch import Tensor
 
 from model import products
 from model.products import PlainProduct, PrepackedProduct, agrees, choose_product
+from tests.conftest import BFLOAT16_PREPACKED
 
 CPU = torch.device("cpu")
 
@@ -26,7 +30,9 @@ class OfAnotherTorch(PlainProduct):
         raise RuntimeError("_linear_pointwise() is missing value for argument")
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, pytest.param(torch.bfloat16, marks=BFLOAT16_PREPACKED)]
+)
 @pytest.mark.parametrize("tokens", [1, 2, 33, 700])
 @pytest.mark.parametrize("then", ["nothing", "gelu", "residual"])
 def test_the_fast_product_is_the_plain_one(dtype: torch.dtype, tokens: int, then: str) -> None:
@@ -54,8 +60,39 @@ def test_it_is_what_a_cpu_takes() -> None:
 def test_a_torch_without_it_takes_the_plain_one_and_says_so(
     broken: type, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert agrees(PrepackedProduct, torch.bfloat16)
+    assert agrees(PrepackedProduct, torch.float32)
     monkeypatch.setattr(products, "PrepackedProduct", broken)
     with caplog.at_level(logging.WARNING):
-        assert choose_product(CPU, torch.bfloat16) is PlainProduct
+        assert choose_product(CPU, torch.float32) is PlainProduct
     assert "oneDNN's prepacked products cannot be used" in caplog.text
+
+
+def test_a_cpu_with_avx2_only_computes_bfloat16_by_plain_products_and_picks_float32_by_itself() -> (
+    None
+):
+    """In a process of its own, whose libraries are told of no more than AVX2."""
+    program = """
+import logging
+import numpy as np, torch
+from model import embedder
+from model.products import PlainProduct
+
+logging.basicConfig(level=logging.WARNING)
+asked = embedder.load("model/mini", dtype="bfloat16")
+chosen = embedder.load("model/mini")
+assert chosen.dtype == "float32", chosen.dtype
+assert any(isinstance(module, PlainProduct) for module in asked.encoder.modules())
+texts = ["Guten Morgen!", "a longer text about something else " * 20]
+cosines = (asked.embed_texts(texts, "separation") * chosen.embed_texts(texts, "separation")).sum(1)
+assert cosines.min() > 0.999, cosines
+"""
+    environment = os.environ | {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "oneDNN's prepacked products cannot be used" in done.stderr
