@@ -44,7 +44,7 @@ class _Command:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit status."""
-    options = _parser().parse_args(arguments)
+    options = command_line().parse_args(arguments)
     command = _COMMANDS[options.command]
     if command.extra and (lacking := missing(command.extra)):
         print(
@@ -60,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
+    """All words with their arguments. Nothing of what a word needs is imported."""
     parser = argparse.ArgumentParser("quintet", description="Quintet, an embeddings service.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
