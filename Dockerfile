@@ -43,13 +43,14 @@ RUN apt-get update \
     && useradd --uid 10001 --no-create-home quintet \
     && install -d -o 10001 -g 10001 /weights
 # Who may ask is said here, in compose.yaml and in docker/kubernetes/base/settings.env, nowhere else.
-ENV EMBED_HOST=0.0.0.0 EMBED_PORT=8080 HF_HOME=/weights PYTHONDONTWRITEBYTECODE=1
+ENV EMBED_HOST=0.0.0.0 EMBED_PORT=8080 HF_HOME=/weights PYTHONDONTWRITEBYTECODE=1 \
+    PATH=/opt/quintet/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 USER 10001
 EXPOSE 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=120s --retries=3 \
     CMD ["/opt/quintet/bin/python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + os.environ['EMBED_PORT'] + '/ready')"]
-ENTRYPOINT ["/opt/quintet/bin/python", "-m", "app"]
+ENTRYPOINT ["/opt/quintet/bin/quintet"]
 CMD ["serve"]
 
 # The container toolkit of NVIDIA mounts the driver where it reads these two.

@@ -1,4 +1,5 @@
 # make serve    install what is missing and serve on 127.0.0.1:8080; EMBED_* variables are honoured
+# make extras=redis,tracing    install optional packages too; pyproject.toml has their names
 # make test     every check: lint, types, import contracts, what is installed, tests
 # make bench    the encoder beside the machine's matrix products, the service beside the encoder
 # make test-browser    the playground in Chromium (Debian: apt install chromium)
@@ -12,12 +13,24 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 
+PIP     = $(BIN)/pip install --disable-pip-version-check
+
 CLIENTS = $(VENV)-clients
 
-.PHONY: serve bench test test-browser test-clients test-operations test-training soak lint openapi alerts clean
+# Extras that were asked for once are kept up to date.
+comma  := ,
+EXTRAS  = $(sort $(wildcard $(VENV)/.extra-*) \
+	$(patsubst %,$(VENV)/.extra-%,$(subst $(comma), ,$(extras))))
+ifneq ($(extras),)
+.DEFAULT_GOAL = install
+endif
 
-serve: $(VENV)/.serve
+.PHONY: serve install bench test test-browser test-clients test-operations test-training soak lint openapi alerts clean
+
+serve: install
 	@$(BIN)/python -m app serve
+
+install: $(or $(EXTRAS),$(VENV)/.serve)
 
 test: lint
 	$(BIN)/pytest
@@ -63,20 +76,32 @@ alerts:
 
 # A stamp newer than what it depends on means: installed. That makes the second start quick.
 $(VENV)/.serve: pyproject.toml constraints.txt | $(VENV)/bin/pip
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	$(PIP) -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.extra-%: pyproject.toml constraints.txt | $(VENV)/bin/pip
+	@sed -n '/^\[project.optional/,/^\[project.scripts/p' pyproject.toml | grep -q '^$* = ' || \
+		{ echo 'there is no extra $*; pyproject.toml has their names'; exit 1; }
+	$(PIP) -c constraints.txt -e '.[$*]'
+	@touch $@ $(VENV)/.serve
+
+# It is compiled, with nvcc and for an hour or so, by the torch of this environment.
+$(VENV)/.extra-flash-attn: pyproject.toml constraints.txt | $(VENV)/.serve
+	$(PIP) -c constraints.txt ninja packaging psutil setuptools wheel
+	$(PIP) -c constraints.txt --no-build-isolation -e '.[flash-attn]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/pip
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(PIP) -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.serve
 
 $(VENV)/.operations: $(VENV)/.dev
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[operations]'
+	$(PIP) -c constraints.txt -e '.[operations]'
 	@touch $@
 
 $(CLIENTS)/.installed: $(wildcard tests/clients/*.txt tests/clients/*.json) | $(VENV)/bin/pip
 	@$(PYTHON) -m venv $(CLIENTS)
-	$(CLIENTS)/bin/pip install --quiet --disable-pip-version-check -c tests/clients/constraints.txt \
+	$(CLIENTS)/bin/pip install --disable-pip-version-check -c tests/clients/constraints.txt \
 		-r tests/clients/requirements.txt
 	cp tests/clients/package.json $(CLIENTS)
 	npm install --silent --no-audit --no-fund --prefix $(CLIENTS)

@@ -1,18 +1,23 @@
-"""The command line: `python -m app serve`, and the small tools.
+"""The command line: `quintet serve`, and the tools. `python -m app` is the same command.
 
 serve      run the service; settings are EMBED_* variables
 embed      embed a file's texts by a running service or one of its own
 tokens     count a file's tokens
 keys       make, list and remove API keys
 verify     compare a checkpoint with published values of the real weights
+evaluate   measure how good a checkpoint or a running service is
+train      teach an adapter of one's own, or make the embedded model anew
 openapi    print the served OpenAPI document
 settings   print the table of settings
+
+What a command needs is imported when it runs, so that every --help is quick and works without it.
 """
 
 import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from app import __version__
 from app.engine.place import place_of
@@ -20,35 +25,58 @@ from app.logs import configure_logging
 from app.settings import PREFIX, Settings, SettingsError, read_settings
 from app.tools import embed, keys, tokens
 from model.config import CheckpointError
+from model.evaluate import arguments as evaluate
+from model.extras import how_to_install, missing
+from model.training import arguments as train
 
-_TOOLS = (
-    ("embed", embed, "embed a file's texts by a running service or one of its own"),
-    ("tokens", tokens, "count a file's tokens"),
-    ("keys", keys, "make, list and remove API keys"),
-)
+_EXTRA_IS_MISSING = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Command:
+    """`run` gives the exit status. `extra` is what has to be installed beside the service."""
+
+    meaning: str
+    run: Callable[[argparse.Namespace], int]
+    add_arguments: Callable[[argparse.ArgumentParser], None] = lambda _: None
+    extra: str | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; its exit code."""
-    parser = argparse.ArgumentParser("python -m app", description="Quintet, an embeddings service.")
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("serve", help="run the service; settings are EMBED_* variables")
-    verify = commands.add_parser("verify", help="compare a checkpoint with published values")
-    verify.add_argument("--model", help="folder or hub id (default: EMBED_MODEL)")
-    verify.add_argument("--revision", help="commit, tag or branch of the hub id")
-    verify.add_argument("--golden", help="other values to compare with (a JSON file)")
-    verify.add_argument("--device", default="auto", help="cpu, cuda:0, ... (default: auto)")
-    for name, tool, meaning in _TOOLS:
-        tool.add_arguments(commands.add_parser(name, help=meaning))
-    commands.add_parser("openapi", help="print the served OpenAPI document")
-    commands.add_parser("settings", help="print the table of settings")
-    options = parser.parse_args(arguments)
+    """Run one command; its exit status."""
+    options = command_line().parse_args(arguments)
+    command = _COMMANDS[options.command]
+    if command.extra and (lacking := missing(command.extra)):
+        print(
+            f"error: `quintet {options.command}` needs what is not installed ({', '.join(lacking)})"
+            f"; to install it: {how_to_install(command.extra)}",
+            file=sys.stderr,
+        )
+        return _EXTRA_IS_MISSING
     try:
-        return _COMMANDS[options.command](options)
+        return command.run(options)
     except (CheckpointError, SettingsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+
+
+def command_line() -> argparse.ArgumentParser:
+    """All words with their arguments. Nothing of what a word needs is imported."""
+    parser = argparse.ArgumentParser("quintet", description="Quintet, an embeddings service.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, command in _COMMANDS.items():
+        extra = command.extra
+        command.add_arguments(
+            commands.add_parser(
+                name,
+                help=command.meaning,
+                description=command.meaning,
+                epilog=f"It needs the extra `{extra}`: {how_to_install(extra)}" if extra else None,
+                formatter_class=argparse.RawDescriptionHelpFormatter,
+            )
+        )
+    return parser
 
 
 def _serve(_: argparse.Namespace) -> int:
@@ -60,6 +88,14 @@ def _serve(_: argparse.Namespace) -> int:
         return serve(settings, place)
 
 
+def _add_verify(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--model", help="folder or hub id (default: EMBED_MODEL)")
+    add("--revision", help="commit, tag or branch of the hub id")
+    add("--golden", help="other values to compare with (a JSON file)")
+    add("--device", default="auto", help="cpu, cuda:0, ... (default: auto)")
+
+
 def _verify(options: argparse.Namespace) -> int:
     # Torch enters this process here; serving never comes this way.
     from model.verify import verify  # noqa: PLC0415
@@ -67,6 +103,18 @@ def _verify(options: argparse.Namespace) -> int:
     settings = read_settings()
     model, revision = options.model or settings.model, options.revision or settings.model_revision
     return 0 if verify(model, revision, options.golden, options.device) else 1
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from model.evaluate.command import run  # noqa: PLC0415
+
+    return run(options)
+
+
+def _train(options: argparse.Namespace) -> int:
+    from model.training.command import run  # noqa: PLC0415
+
+    return run(options)
 
 
 def _openapi(_: argparse.Namespace) -> int:
@@ -91,12 +139,25 @@ def settings_table() -> str:
     return "\n".join(rows)
 
 
-_COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
-    "serve": _serve,
-    "verify": _verify,
-    "openapi": _openapi,
-    "settings": _settings,
-    **{name: tool.run for name, tool, _ in _TOOLS},
+_COMMANDS = {
+    "serve": _Command("run the service; settings are EMBED_* variables", _serve),
+    "embed": _Command(
+        "embed a file's texts by a running service or one of its own",
+        *(embed.run, embed.add_arguments),
+    ),
+    "tokens": _Command("count a file's tokens", tokens.run, tokens.add_arguments),
+    "keys": _Command("make, list and remove API keys", keys.run, keys.add_arguments),
+    "verify": _Command("compare a checkpoint with published values", _verify, _add_verify),
+    "evaluate": _Command(
+        "measure how good a checkpoint or a running service is",
+        *(_evaluate, evaluate.add_arguments, "evaluate"),
+    ),
+    "train": _Command(
+        "teach an adapter of your own, or make the embedded model anew",
+        *(_train, train.add_arguments, "training"),
+    ),
+    "openapi": _Command("print the served OpenAPI document", _openapi),
+    "settings": _Command("print the table of settings", _settings),
 }
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ import contextlib
 import logging
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from app.engine import messages
 from app.engine.client import EngineClient
 from app.engine.place import Place
 from app.engine.revival import Revival
+from app.modules import start_module
 
 log = logging.getLogger("quintet")
 
@@ -76,11 +76,9 @@ class HttpProcesses:
         folder: Path | None = self._place.folder
         ours, theirs = socket.socketpair()
         sockets = listener.fileno(), theirs.fileno()
-        arguments = "-m", "app.http_process", str(folder), str(number), *map(str, sockets)
+        arguments = str(folder), str(number), *map(str, sockets)
         with theirs:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, *arguments, pass_fds=sockets
-            )
+            process = await start_module("app.http_process", *arguments, pass_fds=sockets)
         _, writer = await asyncio.open_connection(sock=ours)
         self._writers[number] = writer
         for worker in self._engine.ready_workers:

@@ -30,7 +30,7 @@ log = logging.getLogger("quintet.keys")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LINE = re.compile(rf"([0-9a-f]{{64}}) [ *]({_NAME.pattern})")
-_HEADER = "# Keys of Quintet: SHA-256 and name. `python -m app keys` writes this file.\n"
+_HEADER = "# Keys of Quintet: SHA-256 and name. `quintet keys` writes this file.\n"
 _KEY_BYTES = 32
 
 

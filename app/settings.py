@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     )
     keys_file: str | None = Field(
         None,
-        description="File with the digests of API keys, which `python -m app keys` writes; it is "
+        description="File with the digests of API keys, which `quintet keys` writes; it is "
         "read again when it changes. Unset asks nobody for a key.",
     )
     open: bool = Field(
@@ -74,7 +74,7 @@ class Settings(BaseSettings):
     redis_url: str | None = Field(
         None,
         description="`redis://host:6379/0`: where several replicas count those limits together "
-        "(`pip install 'quintet[redis]'`). Unset counts in each process for itself.",
+        "(the extra `redis`). Unset counts in each process for itself.",
     )
     devices: Names = Field(
         ("auto",),
@@ -195,7 +195,7 @@ def check_servable(settings: Settings) -> None:
     if not (settings.keys_file or settings.open or _is_loopback(settings.host)):
         raise SettingsError(
             f"{PREFIX}HOST={settings.host} can be reached by others, and there are no keys. Set "
-            f"{PREFIX}KEYS_FILE (make a key with `python -m app keys add NAME`), or say "
+            f"{PREFIX}KEYS_FILE (make a key with `quintet keys add NAME`), or say "
             f"{PREFIX}OPEN=true if everyone who reaches the port may use it."
         )
     if settings.max_bodies_bytes < settings.max_body_bytes:

@@ -14,6 +14,7 @@ from limits.aio.storage import RedisStorage as RedisWindows
 from limits.aio.storage.base import SlidingWindowCounterSupport
 
 from app.settings import PREFIX, SettingsError
+from model.extras import how_to_install
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -192,8 +193,8 @@ def store_of(redis_url: str | None, longest_request_s: float) -> Store:
         from redis.backoff import NoBackoff  # noqa: PLC0415
     except ImportError:
         raise SettingsError(
-            f"{PREFIX}REDIS_URL needs a package that is not installed: pip install "
-            "'quintet[redis]'."
+            f"{PREFIX}REDIS_URL needs a package that is not installed; to install it: "
+            f"{how_to_install('redis')}"
         ) from None
     try:
         pool = ConnectionPool.from_url(

@@ -13,6 +13,7 @@ from starlette.types import Scope
 
 from app import __version__
 from app.settings import SettingsError
+from model.extras import how_to_install
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -88,8 +89,8 @@ def tracing_of(environment: Mapping[str, str] = os.environ) -> Tracing | None:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
     except ImportError:
         raise SettingsError(
-            f"{named} asks for traces, which need packages that are not installed: pip install "
-            "'quintet[tracing]'."
+            f"{named} asks for traces, which need packages that are not installed; to install "
+            f"them: {how_to_install('tracing')}"
         ) from None
     own = resources.Resource.create({"service.name": "quintet", "service.version": __version__})
     # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES come before our own names.

@@ -120,7 +120,7 @@ class Service:
 
 
 def start(**settings: object) -> Service:
-    """Start `python -m app serve` with EMBED_* settings, on a free port."""
+    """Start `quintet serve` with EMBED_* settings, on a free port."""
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("EMBED_")
     }

@@ -23,7 +23,7 @@ log = logging.getLogger("quintet.keys")
 _BEARER = HTTPBearer(
     auto_error=False,
     scheme_name="key",
-    description="A key that `python -m app keys add` made; none is asked for where there are none.",
+    description="A key that `quintet keys add` made; none is asked for where there are none.",
 )
 
 

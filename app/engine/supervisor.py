@@ -14,13 +14,13 @@ import asyncio
 import contextlib
 import logging
 import socket
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 
 from app.engine import messages
 from app.engine.client import EngineClient, Link, Peer
 from app.engine.revival import Revival
+from app.modules import start_module
 
 log = logging.getLogger("quintet.engine")
 
@@ -90,9 +90,8 @@ class Minder:
         """One life of the worker, from its start to its end."""
         ours, theirs = socket.socketpair()
         with theirs:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "app.engine.worker", str(theirs.fileno())),
-                pass_fds=[theirs.fileno()],
+            process = await start_module(
+                *("app.engine.worker", str(theirs.fileno())), pass_fds=[theirs.fileno()]
             )
         reader, writer = await asyncio.open_connection(sock=ours, limit=STREAM_BYTES)
         try:

@@ -1,4 +1,4 @@
-"""Child: an embedded service, `python -m app serve` in a process of its own.
+"""Child: an embedded service, `quintet serve` in a process of its own.
 
 Promise: it ends with the tool. At the end of the block by an interrupt, which lets it finish; if
 the tool is killed, the kernel sends the same signal.
@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 
+from app.modules import start_module
 from app.tools.errors import ToolError
 
 _END_S = 30
@@ -37,9 +38,9 @@ async def embedded_service(model: str | None) -> AsyncIterator[str]:
     own = {"EMBED_HOST": "127.0.0.1", "EMBED_PORT": "0", "EMBED_LOG_FORMAT": "text"}
     if model is not None:
         own["EMBED_MODEL"] = model
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "app", "serve"),
-        env={**others, **own},
+    process = await start_module(
+        *("app", "serve"),
+        environment={**others, **own},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""`python -m app embed FILE`: texts of a file -> vectors in a file, by a running service.
+"""`quintet embed FILE`: texts of a file -> vectors in a file, by a running service.
 
 Exit codes: 0 done; 1 stopped with a sentence; 2 done, but records were skipped; 130 interrupted.
 """

@@ -1,4 +1,4 @@
-"""`python -m app keys add | list | remove`: the file of API keys that EMBED_KEYS_FILE names."""
+"""`quintet keys add | list | remove`: the file of API keys that EMBED_KEYS_FILE names."""
 
 import argparse
 import sys

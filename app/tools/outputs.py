@@ -15,6 +15,7 @@ import orjson
 
 from app.tools.errors import ToolError
 from app.tools.journal import Journal, sync_folder
+from model.extras import how_to_install
 
 DEFAULT_FORMAT = "jsonl"
 _FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".npy": "npy"}
@@ -35,7 +36,8 @@ def chosen_format(output: Path, asked: str | None) -> str:
     """
     chosen = asked or _FORMATS.get(output.suffix.lower(), DEFAULT_FORMAT)
     if chosen == "parquet" and importlib.util.find_spec("pyarrow") is None:
-        raise ToolError("Parquet needs pyarrow: pip install pyarrow, or write .jsonl or .npy.")
+        how = how_to_install("parquet")
+        raise ToolError(f"Parquet needs pyarrow; write .jsonl or .npy, or install it: {how}")
     return chosen
 
 

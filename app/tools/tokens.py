@@ -1,4 +1,4 @@
-"""`python -m app tokens FILE`: what the texts of a file cost, and which are too long.
+"""`quintet tokens FILE`: what the texts of a file cost, and which are too long.
 
 The model's own tokenizer counts, in this process: no weights are read and nothing is embedded.
 """

@@ -1,4 +1,4 @@
 """Evaluate: how good a checkpoint or a running service is on simple JSONL files.
 
-python -m model.evaluate --model model/mini --data DIR
+quintet evaluate --data DIR
 """

@@ -6,7 +6,7 @@
 
     mteb.evaluate(Quintet(Checkpoint("model/mini")), mteb.get_tasks(tasks=["STSBenchmark"]))
 
-Needs `pip install 'quintet[mteb]'`; MTEB fetches its data from the hub. n texts, d dimensions.
+Needs the extra `mteb`; MTEB fetches its data from the hub. n texts, d dimensions.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""`python -m model.training adapter`: teach one task on data of one's own.
+"""`quintet train adapter`: teach one task on data of one's own.
 
 The base stays as it is. What is written is a whole checkpoint in the -hf layout, which the service
 serves: the base's tensors and the other tasks' adapters are copied, the taught one is new.
@@ -35,36 +35,9 @@ _SHARE, _MOST_VALIDATED = 0.1, 500
 # How often a run validates where nothing is said.
 _VALIDATIONS = 20
 # Options that are no settings: where a run is written, and what stands there by another name.
-_NOT_SETTINGS = ("out", "command", "base", "revision", "data", "validation", "mixed_precision")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what `run` reads."""
-    add = parser.add_argument
-    add("--base", required=True, help="checkpoint: a folder, a hub id or quintet-mini")
-    add("--revision", help="commit, tag or branch of a hub id")
-    add(
-        "--task",
-        required=True,
-        help="a task of the base, a new name, or `retrieval` for queries and passages together",
-    )
-    add("--data", required=True, type=Path, help=".jsonl, also .xz or .gz; see the README")
-    add("--out", required=True, type=Path, help="folder to write; an interrupted run goes on")
-    add("--instruction", help="what a new task puts in front of each text; default: nothing")
-    add("--start", help="task whose adapter to start from, or `none`; default: the task's own")
-    add("--validation", type=Path, help="file to validate with; default: a part of --data")
-    add("--validation-share", type=_share, help="that part; default: .1, at most 500 records")
-    add("--batch-size", type=_positive, default=64, help="records a step (default: %(default)s)")
-    add("--epochs", type=_positive, default=10, help="at most (default: %(default)s)")
-    add("--max-steps", type=_positive, help="at most; default: what the epochs have")
-    add("--learning-rate", type=_rate, default=1e-3, help="its peak (default: %(default)s)")
-    add("--temperature", type=_rate, default=0.05, help="of the loss (default: %(default)s)")
-    add("--max-tokens", type=_positive, default=512, help="of a text (default: %(default)s)")
-    add("--validate-every", type=_positive, help="steps; default: a twentieth of all")
-    add("--patience", type=_positive, default=4, help="validations without a new best, 4")
-    add("--seed", type=int, default=0, help="default: %(default)s")
-    add("--checkpointing", action="store_true", help="less memory, a third more time")
-    add("--mixed-precision", choices=("no", "bf16"), help="default: accelerate's configuration")
+_NOT_SETTINGS = (
+    *("command", "training", "out", "base", "revision", "data", "validation", "mixed_precision"),
+)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -173,25 +146,4 @@ def _report(out: Path, teaching: Teaching, progress: Progress) -> None:
         f"validation loss {progress.first:.3f} before, {progress.best:.3f} at step "
         f"{progress.best_step} of {progress.step}, which is what was written to {out}"
     )
-    print(f"serve it: EMBED_MODEL={out} make serve; the task is {', '.join(teaching.taught)}")
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return number
-
-
-def _rate(text: str) -> float:
-    number = float(text)
-    if not number > 0:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return number
-
-
-def _share(text: str) -> float:
-    number = float(text)
-    if not 0 < number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return number
+    print(f"serve it: EMBED_MODEL={out} quintet serve; the task is {', '.join(teaching.taught)}")

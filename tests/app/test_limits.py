@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from app.limits import Window
 from app.settings import Settings, SettingsError, check_servable
 from app.store import MemoryLeases, store_of
+from model.extras import how_to_install
 from tests.app.answers import assert_error
 from tests.checkpoints import MINI
 from tests.server import Service, running
@@ -250,4 +251,4 @@ def test_redis_without_its_package_is_refused() -> None:
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "SettingsError: EMBED_REDIS_URL needs a package that is not installed" in done.stderr
-    assert "pip install 'quintet[redis]'" in done.stderr
+    assert how_to_install("redis") in done.stderr

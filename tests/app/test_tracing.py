@@ -1,5 +1,6 @@
 """Tracing: spans arrive at a real OTLP receiver, and hold no text and no key."""
 
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from app.settings import SettingsError
 from app.tracing import tracing_of
+from model.extras import how_to_install
 from tests.server import running
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -126,7 +128,7 @@ def test_a_collector_that_is_away_disturbs_nobody(
 def test_without_its_packages_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http", None)
     asked = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
-    with pytest.raises(SettingsError, match=r"pip install 'quintet\[tracing\]'"):
+    with pytest.raises(SettingsError, match=re.escape(how_to_install("tracing"))):
         tracing_of(asked)
     assert tracing_of({}) is None
     assert tracing_of({**asked, "OTEL_SDK_DISABLED": "true"}) is None

@@ -93,10 +93,12 @@ def test_the_gpus_that_compose_reserves_are_those_that_have_a_worker(devices: st
 
 
 def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
-    """With an interpreter that is there, since systemd looks for it."""
+    """With a program that is there, since systemd looks for it."""
     unit = (DOCKER / "systemd" / "quintet.service").read_text()
     here = tmp_path / "quintet.service"
-    here.write_text(unit.replace("/opt/quintet/bin/python", sys.executable))
+    here.write_text(
+        unit.replace("ExecStart=/opt/quintet/bin/quintet", f"ExecStart={sys.executable}")
+    )
     assert sys.executable in here.read_text()
     command = [program("systemd-analyze"), "verify", here]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

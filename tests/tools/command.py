@@ -1,4 +1,4 @@
-"""The command line as people run it: `python -m app embed ...` in a process of its own."""
+"""The command line as people run it: `quintet embed ...` in a process of its own."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""`python -m app embed` with a real service: every format, and what the service itself answers."""
+"""`quintet embed` with a real service: every format, and what the service itself answers."""
 
 import csv
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`python -m app tokens`: the same counts as /tokenize and the same charge as /v1/embeddings."""
+"""`quintet tokens`: the same counts as /tokenize and the same charge as /v1/embeddings."""
 
 import json
 import os

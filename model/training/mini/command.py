@@ -1,4 +1,4 @@
-"""`python -m model.training mini`: make the embedded model anew.
+"""`quintet train mini`: make the embedded model anew.
 
 Text -> vocabulary -> teacher vectors -> table -> encoder -> adapters -> checkpoint in the original
 layout, float16. What a stage has made stands in OUT/training; the same command goes on there after
@@ -53,19 +53,7 @@ _TABLE_RATE, _ADAPTER_RATE = 0.01, 2e-3
 _TABLE_BATCH = Draw(texts=1024, questions=128, instructions=INSTRUCTIONS)
 _VALIDATION_BATCHES, _VALIDATIONS = 4, 10
 _HELD_OUT = 0.05
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what `run` reads."""
-    add = parser.add_argument
-    add("--corpora", required=True, type=Path, help="folder of *.jsonl.xz files")
-    add("--teacher", required=True, type=Path, help="folder of an English sentence encoder")
-    add("--out", required=True, type=Path, help="folder to write; an interrupted run goes on")
-    add("--vocabulary", type=int, default=48_000, help="tokens (default: %(default)s)")
-    add("--phrases", type=int, default=170_000, help="made-up sentences (default: %(default)s)")
-    add("--table-steps", type=int, default=2000, help="default: %(default)s")
-    add("--adapter-steps", type=int, default=160, help="of each lesson (default: %(default)s)")
-    add("--seed", type=int, default=0, help="default: %(default)s")
+_NOT_SETTINGS = ("command", "training", "out")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -123,12 +111,12 @@ class _Making:
         if self._accelerator.is_main_process:
             write_original(self._out, cast(whole, torch.float16), self._tokenizer)
             own.finish()
-            print(f"written to {self._out}; serve it: EMBED_MODEL={self._out} make serve")
+            print(f"written to {self._out}; serve it: EMBED_MODEL={self._out} quintet serve")
         self._accelerator.wait_for_everyone()
 
     def _settings(self) -> dict[str, Any]:
         options = vars(self._options).items()
-        said = {name: str(value) for name, value in options if name not in ("out", "command")}
+        said = {name: str(value) for name, value in options if name not in _NOT_SETTINGS}
         return {**said, "processes": str(self._accelerator.num_processes)}
 
     def _vocabulary(self, corpora: Corpora) -> Pieces:

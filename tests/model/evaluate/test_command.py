@@ -7,11 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from model.evaluate.__main__ import main
+from app.__main__ import main as quintet
 from model.evaluate.lines import KINDS
 from tests.checkpoints import Shape, random_tensors, write_original
 from tests.model.evaluate import data
 from tests.server import Service
+
+
+def main(arguments: list[str]) -> int:
+    """`quintet evaluate` in this process; its exit status."""
+    return quintet(["evaluate", *arguments])
 
 
 def test_it_prints_a_table_and_writes_json_and_pictures(
@@ -63,8 +68,8 @@ def test_against_itself_nothing_is_worse_and_against_another_it_says_what(
 
 def test_a_service_alone_is_measured_without_torch(folder: Path, service: Service) -> None:
     code = (
-        "import sys; from model.evaluate.__main__ import main;"
-        f"main(['--data', {str(folder)!r}, '--url', {service.url!r}, '--limit', '4']);"
+        "import sys; from app.__main__ import main;"
+        f"main(['evaluate', '--data', {str(folder)!r}, '--url', {service.url!r}, '--limit', '4']);"
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)

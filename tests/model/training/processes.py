@@ -8,7 +8,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from model.training.__main__ import main
+from tests.model.training.records import train
 
 KILLS = 3
 # Runs a command that writes to a folder: exit status (negative: the signal), touches.
@@ -31,7 +31,7 @@ def lives(out: Path, arguments: list[object], last: float, counted: Connection) 
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(count)
-    status = main([*map(str, arguments), "--out", str(out)])
+    status = train(*arguments, "--out", out)
     counted.send(touched)
     sys.exit(status)
 
@@ -40,7 +40,7 @@ def command() -> Command:
     """Starts such processes."""
     context = multiprocessing.get_context("forkserver")
     # Imports take seconds; the server has them, and each run is a fork of it.
-    context.set_forkserver_preload([__name__])
+    context.set_forkserver_preload([__name__, "model.training.command"])
 
     def run(
         out: Path, arguments: list[object], last: float = float("inf")

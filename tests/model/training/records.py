@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from model.training.__main__ import main
+from app.__main__ import main
 
 TOPICS = ("river", "engine", "bread", "violin", "winter", "doctor")
 WORDS = ("the", "we", "had", "seen", "two", "new", "old", "good", "small", "last", "next", "here")
@@ -56,7 +56,12 @@ def write(path: Path, records: Iterable[dict[str, Any]]) -> Path:
 
 def teach(*options: object) -> int:
     """Run the command here; its exit status."""
-    return main(["adapter", *map(str, options)])
+    return train("adapter", *options)
+
+
+def train(*arguments: object) -> int:
+    """`quintet train` in this process; its exit status."""
+    return main(["train", *map(str, arguments)])
 
 
 def log_of(out: Path) -> list[dict[str, Any]]:

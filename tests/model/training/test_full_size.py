@@ -19,7 +19,7 @@ LIMIT_BYTES = 6 << 30
 def test_a_step_on_a_full_size_checkpoint_fits(tmp_path: Path) -> None:
     folder = write_original(tmp_path / "full-size", FULL_SIZE)
     data, out = write(tmp_path / "data.jsonl", labelled()), tmp_path / "out"
-    command = [sys.executable, "-m", "model.training", "adapter", "--checkpointing"]
+    command = [sys.executable, "-m", "app", "train", "adapter", "--checkpointing"]
     command += ["--base", folder, "--task", "separation", "--data", data, "--out", out]
     process = subprocess.Popen([*command, "--max-steps", "1", "--batch-size", "4"])
     try:

@@ -39,7 +39,7 @@ def test_the_worked_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert unseen
     assert not learned & unseen
     command = commands.replace("\\\n", " ").splitlines()[0]
-    assert command.startswith(".venv/bin/python -m model.training adapter ")
-    options = shlex.split(re.sub(r"--max-steps \d+", "--max-steps 1", command))[4:]
+    assert command.startswith(".venv/bin/quintet train adapter ")
+    options = shlex.split(re.sub(r"--max-steps \d+", "--max-steps 1", command))[3:]
     assert teach(*options) == 0
     assert embedder.load("intents").tasks.names == read_config(MINI).tasks

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from model import embedder
-from model.training.__main__ import main
 from tests.model.training.mini.corpus import write_corpora, write_teacher
 from tests.model.training.processes import KILLS, Command
+from tests.model.training.records import train
 
 SMALL = ("--vocabulary", 600, "--phrases", 60, "--table-steps", 8, "--adapter-steps", 3)
 
@@ -83,10 +83,10 @@ def test_what_goes_wrong_is_a_sentence(
     tmp_path: Path, options: list[object], capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refusal(**changed: object) -> str:
-        said = [str(each) for each in options]
+        said = [*options]
         for name, value in changed.items():
-            said[said.index(f"--{name}") + 1] = str(value)
-        assert main([*said, "--out", str(tmp_path / "new")]) == 2
+            said[said.index(f"--{name}") + 1] = value
+        assert train(*said, "--out", tmp_path / "new") == 2
         return capsys.readouterr().err
 
     assert "has no *.jsonl.xz files" in refusal(corpora=tmp_path)

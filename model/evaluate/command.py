@@ -1,4 +1,4 @@
-"""The command line: `python -m model.evaluate --data DIR`.
+"""`quintet evaluate --data DIR`; its arguments stand in arguments.py.
 
 Exit status: 0 measured; 1 with --against, lines are worse by more than --tolerance; 2 wrong input;
 130 interrupted.
@@ -10,27 +10,24 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from pathlib import Path
 from typing import Any
 
+from model.evaluate.arguments import KEY_VARIABLE
 from model.evaluate.errors import EvaluationError
 from model.evaluate.evaluation import Evaluated, evaluate, read_sets
 from model.evaluate.lines import TASKS, kinds_left_out
-from model.evaluate.sets import LANGUAGES, Bounds
+from model.evaluate.sets import Bounds
 from model.evaluate.subject import Subject
 from model.evaluate.table import table, worse
-from model.sources import EMBEDDED_MODEL
 
 # torch and oneDNN each keep what they have prepared for a shape, by default for 1,024 shapes, which
 # takes gigabytes where every batch has another one. They read this when torch is imported.
 _PREPARED_SHAPES = "64"
 _INTERRUPTED = 130
-KEY_VARIABLE = "QUINTET_API_KEY"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; its exit status."""
-    options = _parser().parse_args(arguments)
+def run(options: argparse.Namespace) -> int:
+    """Evaluate; the exit status. Errors are sentences on standard error."""
     try:
         return _run(options)
     except EvaluationError as error:
@@ -39,36 +36,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return _INTERRUPTED
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "python -m model.evaluate", description="How good a checkpoint or a service is."
-    )
-    add = parser.add_argument
-    add("--data", type=Path, required=True, metavar="DIR", help="folder of .jsonl(.xz) files")
-    one = parser.add_mutually_exclusive_group()
-    one.add_argument(
-        "--model", default=EMBEDDED_MODEL, help="folder or hub id; default: quintet-mini"
-    )
-    one.add_argument("--url", help=f"a running service instead, with its key in {KEY_VARIABLE}")
-    add("--against", metavar="MODEL_OR_URL", help="measure this one too, and compare")
-    add("--tolerance", type=float, default=0.01, help="how much worse is no worse (default: .01)")
-    add("--out", type=Path, metavar="DIR", help="write evaluation.json and two pictures there")
-    add("--dimensions", type=int, nargs="+", default=(), help="default: the Matryoshka sizes")
-    add(
-        "--limit",
-        type=_positive,
-        metavar="N",
-        help="records of a set and language (default: all, but 300 passages and 1000 questions)",
-    )
-    add("--split", choices=("dev", "test"), default="dev", help="or the other where one is missing")
-    add("--languages", nargs="+", default=LANGUAGES, help="of parallel texts; default: %(default)s")
-    add("--seed", type=int, default=0, help="of what is drawn at random (default: 0)")
-    add("--device", default="cpu", help="cpu, cuda:0, ... or auto (default: cpu)")
-    add("--dtype", default="auto", help="float32, bfloat16, float16 or auto (default)")
-    add("--progress", action="store_true", help="show the bar where there is no terminal, too")
-    return parser
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -151,14 +118,3 @@ def _write(options: argparse.Namespace, found: Sequence[Evaluated], missing: lis
     from model.evaluate.pictures import draw  # noqa: PLC0415  (slow, and not needed without --out)
 
     draw(options.out, [(each.subject.name, each.lines) for each in found])
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not a positive number")
-    return number
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,43 @@
+"""The arguments of `quintet evaluate`, which are read without scikit-learn and torch."""
+
+import argparse
+from pathlib import Path
+
+from model.evaluate.sets import LANGUAGES
+from model.sources import EMBEDDED_MODEL
+
+KEY_VARIABLE = "QUINTET_API_KEY"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what command.run reads."""
+    add = parser.add_argument
+    add("--data", type=Path, required=True, metavar="DIR", help="folder of .jsonl(.xz) files")
+    one = parser.add_mutually_exclusive_group()
+    one.add_argument(
+        "--model", default=EMBEDDED_MODEL, help="folder or hub id; default: quintet-mini"
+    )
+    one.add_argument("--url", help=f"a running service instead, with its key in {KEY_VARIABLE}")
+    add("--against", metavar="MODEL_OR_URL", help="measure this one too, and compare")
+    add("--tolerance", type=float, default=0.01, help="how much worse is no worse (default: .01)")
+    add("--out", type=Path, metavar="DIR", help="write evaluation.json and two pictures there")
+    add("--dimensions", type=int, nargs="+", default=(), help="default: the Matryoshka sizes")
+    add(
+        "--limit",
+        type=_positive,
+        metavar="N",
+        help="records of a set and language (default: all, but 300 passages and 1000 questions)",
+    )
+    add("--split", choices=("dev", "test"), default="dev", help="or the other where one is missing")
+    add("--languages", nargs="+", default=LANGUAGES, help="of parallel texts; default: %(default)s")
+    add("--seed", type=int, default=0, help="of what is drawn at random (default: 0)")
+    add("--device", default="cpu", help="cpu, cuda:0, ... or auto (default: cpu)")
+    add("--dtype", default="auto", help="float32, bfloat16, float16 or auto (default)")
+    add("--progress", action="store_true", help="show the bar where there is no terminal, too")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not a positive number")
+    return number

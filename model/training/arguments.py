@@ -1,0 +1,80 @@
+"""The arguments of `quintet train`, which are read without torch and transformers."""
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what command.run reads; `training` is the one that was chosen."""
+    trainings = parser.add_subparsers(dest="training", required=True)
+    for name, (add, what) in _TRAININGS.items():
+        one = trainings.add_parser(name, help=what, description=what, epilog=parser.epilog)
+        one.formatter_class = parser.formatter_class
+        add(one)
+
+
+def _add_adapter(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--base", required=True, help="checkpoint: a folder, a hub id or quintet-mini")
+    add("--revision", help="commit, tag or branch of a hub id")
+    add(
+        "--task",
+        required=True,
+        help="a task of the base, a new name, or `retrieval` for queries and passages together",
+    )
+    add("--data", required=True, type=Path, help=".jsonl, also .xz or .gz; see the README")
+    add("--out", required=True, type=Path, help="folder to write; an interrupted run goes on")
+    add("--instruction", help="what a new task puts in front of each text; default: nothing")
+    add("--start", help="task whose adapter to start from, or `none`; default: the task's own")
+    add("--validation", type=Path, help="file to validate with; default: a part of --data")
+    add("--validation-share", type=_share, help="that part; default: .1, at most 500 records")
+    add("--batch-size", type=_positive, default=64, help="records a step (default: %(default)s)")
+    add("--epochs", type=_positive, default=10, help="at most (default: %(default)s)")
+    add("--max-steps", type=_positive, help="at most; default: what the epochs have")
+    add("--learning-rate", type=_rate, default=1e-3, help="its peak (default: %(default)s)")
+    add("--temperature", type=_rate, default=0.05, help="of the loss (default: %(default)s)")
+    add("--max-tokens", type=_positive, default=512, help="of a text (default: %(default)s)")
+    add("--validate-every", type=_positive, help="steps; default: a twentieth of all")
+    add("--patience", type=_positive, default=4, help="validations without a new best, 4")
+    add("--seed", type=int, default=0, help="default: %(default)s")
+    add("--checkpointing", action="store_true", help="less memory, a third more time")
+    add("--mixed-precision", choices=("no", "bf16"), help="default: accelerate's configuration")
+
+
+def _add_mini(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--corpora", required=True, type=Path, help="folder of *.jsonl.xz files")
+    add("--teacher", required=True, type=Path, help="folder of an English sentence encoder")
+    add("--out", required=True, type=Path, help="folder to write; an interrupted run goes on")
+    add("--vocabulary", type=int, default=48_000, help="tokens (default: %(default)s)")
+    add("--phrases", type=int, default=170_000, help="made-up sentences (default: %(default)s)")
+    add("--table-steps", type=int, default=2000, help="default: %(default)s")
+    add("--adapter-steps", type=int, default=160, help="of each lesson (default: %(default)s)")
+    add("--seed", type=int, default=0, help="default: %(default)s")
+
+
+_TRAININGS = {
+    "adapter": (_add_adapter, "teach one task on data of your own"),
+    "mini": (_add_mini, "make the embedded model anew"),
+}
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return number
+
+
+def _rate(text: str) -> float:
+    number = float(text)
+    if not number > 0:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return number
+
+
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 < number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return number
