@@ -16,6 +16,7 @@ from model.config import CheckpointError, EncoderConfig
 from model.rows import Row, TokenIds, Vectors
 from model.tasks import Task
 from model.windows import Parts, windows
+from model.wording import well_formed
 
 SPECIAL_TOKENS = 2  # <s> in front of a row and </s> behind it
 
@@ -107,8 +108,12 @@ class Tokenizer:
                 )
 
     def ids(self, texts: list[str]) -> list[TokenIds]:
-        """The token ids of each text, without special tokens: (tokens,) int32 each."""
-        encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        """The token ids of each text, without special tokens: (tokens,) int32 each.
+
+        A lone surrogate is read as U+FFFD.
+        """
+        clean = [well_formed(text) for text in texts]
+        encodings = self._tokenizer.encode_batch_fast(clean, add_special_tokens=False)
         return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
 
     def rows(self, texts: list[str], task: Task, reading: Reading = PLAIN) -> TokenizedInputs:
