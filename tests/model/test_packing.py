@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.attention import Attend, attend_on_cpu, attend_sdpa, choose_attention
-from model.packing import PackedBatch, pack, rounded_up
+from model.packing import pack, rounded_up
 from model.pooling import mean_over_spans
 from model.rows import Row
 from tests.conftest import random_row
+from tests.naive import naive_attention as naive
 
 CPU = torch.device("cpu")
 seeds = st.integers(0, 2**32 - 1)
@@ -86,17 +87,6 @@ def test_batches_of_all_sizes_have_few_numbers_of_tokens() -> None:
     sizes = {filled(tokens) for tokens in range(1, 2049)}
     assert len(sizes) == 32 + 16 + 16 + 48
     assert {2, 16, 128, 2048} - sizes == {2}
-
-
-def naive(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, batch: PackedBatch) -> torch.Tensor:
-    """Attention over all tokens with every other row masked out, spelled out in float32."""
-    starts = batch.row_starts.tolist()
-    owner = torch.repeat_interleave(
-        torch.arange(len(starts) - 1), torch.tensor(np.diff(starts))
-    ).to(q.device)
-    scores = torch.einsum("qhk,thk->hqt", q.float(), k.float()) / q.shape[2] ** 0.5
-    scores = scores.masked_fill(owner[:, None] != owner[None, :], float("-inf"))
-    return torch.einsum("hqt,thk->qhk", F.softmax(scores, dim=-1), v.float())
 
 
 @pytest.mark.parametrize("attend", [attend_sdpa, attend_on_cpu])
