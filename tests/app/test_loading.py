@@ -10,10 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app import settings as app_settings
 from app.engine import messages
 from app.engine.loading import own_gpu
+from app.settings import Settings
 from model import embedder
-from model.rows import Row
+from model.rows import MAX_ROWS, Row
+from model.tasks import DEFAULT_TASK, NO_TASK
 from tests.conftest import random_row
 
 
@@ -90,3 +93,11 @@ def test_a_gpu_that_is_not_there_is_said_of_all_that_are(original: Path) -> None
     word, _ = started(original, "cuda:3", None)
     assert isinstance(word, messages.StartFailed)
     assert word.reason == "cuda:3 is not here. Choose cuda:0, cuda:1, cuda:2, cpu or auto."
+
+
+def test_what_the_settings_and_the_model_both_say_agrees() -> None:
+    fields = Settings.model_fields
+    assert fields["default_task"].default == DEFAULT_TASK
+    assert app_settings.NO_TASK == NO_TASK
+    (most,) = (each.le for each in fields["max_batch_tokens"].metadata if hasattr(each, "le"))
+    assert most == 2 * MAX_ROWS  # the shortest row of the service has two tokens, the special ones
