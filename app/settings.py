@@ -93,7 +93,7 @@ class Settings(BaseSettings):
         le=131_070,  # in rows of two tokens, the shortest, that is model.rows.MAX_ROWS
         description="Tokens of one forward pass; a longer text goes alone. Lower it for quicker "
         "single queries beside bulk work, raise it for throughput on a big GPU. Unset is 2048 on "
-        "a CPU and 32768 on a GPU; more than 131070 may be more rows than a GPU takes at once.",
+        "a CPU and 32768 on a GPU; at most 131070, as FlashAttention takes 65,535 rows at once.",
     )
     max_queue_tokens: int = Field(
         1_048_576,

@@ -12,7 +12,8 @@ from model.attention import Attention
 from model.embedder import Embedder
 from model.graphs import SIZES, filled
 from model.packing import PackedBatch, pack
-from tests.checkpoints import MINI
+from tests.bench import bench_model
+from tests.checkpoints import MINI, Shape
 from tests.conftest import random_row
 from tests.emulated_cuda import EmulatedCuda, Graph, watch
 from tests.naive import naive_attention
@@ -20,7 +21,7 @@ from tests.naive import naive_attention
 
 @pytest.fixture(scope="module")
 def precise() -> Embedder:
-    return embedder.load(MINI, dtype="float32")
+    return embedder.load(MINI, "cpu", "float32")
 
 
 @pytest.mark.parametrize("lengths", [[2], [32], [2] * 16, [9, 2, 13], [7, 7, 7, 3]])
@@ -155,6 +156,17 @@ def test_warming_up_meets_the_largest_batch_and_the_longest_text(
     )
     loaded.warm_up(10_000)
     assert seen == [(32, 16), (10_000, 16), (8192, 8192)]
+
+
+def test_the_bench_measures_recorded_passes(
+    original: Path, monkeypatch: pytest.MonkeyPatch, shape: Shape
+) -> None:
+    machine = EmulatedCuda(1)
+    loaded = recordable(original, monkeypatch, machine, "cpu")
+    monkeypatch.setattr(bench_model, "BATCHES", [(2, 8)])
+    bench_model.bench(loaded, shape, rounds=1)
+    with_and_without_adapters = 2
+    assert machine.recordings == with_and_without_adapters * len(graphs.SIZES)
 
 
 def test_a_batch_that_does_not_fit_is_said_before_the_first_request(
