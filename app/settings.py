@@ -90,9 +90,10 @@ class Settings(BaseSettings):
     max_batch_tokens: int | None = Field(
         None,
         ge=1,
+        le=131_070,  # in rows of two tokens, the shortest, that is model.rows.MAX_ROWS
         description="Tokens of one forward pass; a longer text goes alone. Lower it for quicker "
         "single queries beside bulk work, raise it for throughput on a big GPU. Unset is 2048 on "
-        "a CPU and 32768 on a GPU.",
+        "a CPU and 32768 on a GPU; at most 131070, as FlashAttention takes 65,535 rows at once.",
     )
     max_queue_tokens: int = Field(
         1_048_576,

@@ -3,11 +3,17 @@
 T tokens, H heads, K = D / H.
 
 One contract, four kernels: `attend(q, k, v, batch)` with q, k, v (T, H, K) gives (T, H, K), full
-bidirectional softmax attention within each row, scaled by 1 / sqrt(K). The kernel is chosen once,
-when a model is loaded, and its name is logged: there is no silent fall from fast to slow.
+bidirectional softmax attention within each row, scaled by 1 / sqrt(K). q, k and v may be slices of
+a larger tensor: only their last dimension is contiguous. The kernel is chosen once, when a model is
+loaded, and its name is logged: there is no silent fall from fast to slow.
+
+On a GPU torch's own kernel, which is a FlashAttention too, needs nothing further. The package
+flash-attn is compiled where it is installed, against the torch that is there:
+`pip install flash-attn --no-build-isolation`, with nvcc and half an hour or more.
 """
 
 import importlib.util
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,6 +22,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.packing import PackedBatch, whole
+from model.rows import MAX_ROWS
+
+log = logging.getLogger("quintet.model")
 
 Attend = Callable[[Tensor, Tensor, Tensor, PackedBatch], Tensor]
 
@@ -46,7 +55,10 @@ def choose_attention(device: torch.device, dtype: torch.dtype) -> Attention:
     if torch.cuda.get_device_capability(device) < FLASH_CAPABILITY:
         return Attention("sdpa", attend_sdpa)
     if importlib.util.find_spec("flash_attn") is not None:
-        return Attention("flash-attn", _flash_attn(), recordable=True)
+        try:
+            return Attention("flash-attn", _flash_attn(), recordable=True)
+        except (ImportError, OSError) as error:  # made for another torch, or flash-attn-4 alone
+            log.error("flash_attn is installed and cannot be used: %s", error)  # noqa: TRY400
     return Attention("torch varlen_attn", _varlen_attn(), recordable=True)
 
 
@@ -117,7 +129,7 @@ def _varlen_attn() -> Attend:
     from torch.nn.attention.varlen import varlen_attn  # noqa: PLC0415  (CUDA builds only)
 
     def attend(q: Tensor, k: Tensor, v: Tensor, batch: PackedBatch) -> Tensor:
-        starts, longest = batch.row_starts, batch.longest
+        starts, longest = _checked_starts(batch), batch.longest
         out = varlen_attn(q, k, v, starts, starts, longest, longest)
         assert isinstance(out, Tensor)
         return out
@@ -129,8 +141,14 @@ def _flash_attn() -> Attend:
     from flash_attn import flash_attn_varlen_func  # noqa: PLC0415  (an optional extra)
 
     def attend(q: Tensor, k: Tensor, v: Tensor, batch: PackedBatch) -> Tensor:
-        starts, longest = batch.row_starts, batch.longest
+        starts, longest = _checked_starts(batch), batch.longest
         out: Tensor = flash_attn_varlen_func(q, k, v, starts, starts, longest, longest)
         return out
 
     return attend
+
+
+def _checked_starts(batch: PackedBatch) -> Tensor:
+    rows = len(batch.row_starts) - 1
+    assert rows <= MAX_ROWS, f"{rows} rows are more than the {MAX_ROWS} of a kernel's grid"
+    return batch.row_starts

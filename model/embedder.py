@@ -1,48 +1,62 @@
 """Embedder: the one door of the model room.
 
     from model import embedder
-    quintet = embedder.load("model/mini")
+    quintet = embedder.load("quintet-mini")
     vectors = quintet.embed_texts(["Guten Morgen!", "Good morning!"], task="text-matching")
 
 R rows, S spans, D hidden.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from model.arguments import checked_overlap, rows_of, texts_of, whole_number
 from model.checkpoint import load_encoder
-from model.config import CheckpointError, read_config
+from model.config import read_config
+from model.devices import current, device_named, dtype_named, survived
 from model.encoder import Encoder
-from model.graphs import Graphs
-from model.packing import PackedBatch, pack, rounded_up
+from model.graphs import Graphs, check_same
+from model.packing import PackedBatch, batches, example, pack, rounded_up
 from model.pooling import mean_over_spans
-from model.rows import Row, Vectors
-from model.tasks import Tasks
+from model.rows import Row, Vectors, normalised
+from model.sources import locate
+from model.tasks import DEFAULT_TASK, Tasks
 from model.tokenizer import Reading, Tokenizer
 
 log = logging.getLogger("quintet.model")
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Tokens of one forward pass where the caller does not batch by itself: past this, more tokens make
 # a CPU's products no faster, and activations stay small.
 DEFAULT_BATCH_TOKENS = 8192
+# A document that is read in windows here may have any length.
+_ANY_LENGTH = 1 << 40
 
 
 class Embedder:
     """A loaded model. Not for several threads at once: a device does one batch after the other."""
 
-    def __init__(self, encoder: Encoder, tokenizer: Tokenizer, device: torch.device) -> None:
+    def __init__(
+        self, encoder: Encoder, tokenizer: Tokenizer, device: torch.device, name: str = "model"
+    ) -> None:
+        self.name = name
         self.encoder = encoder
         self.config = encoder.config
         self.device = device
         self.tasks = Tasks(encoder.config)
         self.tokenizer = tokenizer
         self._graphs: Graphs | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"<Embedder {self.name}: {self.parameters / 1e6:.1f}M parameters, "
+            f"{self.config.hidden_size} dimensions, {self.config.max_tokens} tokens a text, "
+            f"tasks {', '.join(self.tasks.names)}; {self.dtype} on {self.device_name}>"
+        )
 
     @property
     def dtype(self) -> str:
@@ -57,11 +71,15 @@ class Embedder:
     @property
     def device_name(self) -> str:
         """The device for people: "cpu, 2 threads" or "cuda:0, NVIDIA H200, with CUDA graphs"."""
+        return f"{self.device}, {self.hardware}"
+
+    @property
+    def hardware(self) -> str:
+        """What the device is: "2 threads" or "NVIDIA H200, with CUDA graphs"."""
         if self.device.type == "cuda":
             recorded = "with" if self._graphs else "without"
-            name = torch.cuda.get_device_name(self.device)
-            return f"{self.device}, {name}, {recorded} CUDA graphs"
-        return f"{self.device}, {torch.get_num_threads()} threads"
+            return f"{torch.cuda.get_device_name(self.device)}, {recorded} CUDA graphs"
+        return f"{torch.get_num_threads()} threads"
 
     @property
     def parameters(self) -> int:
@@ -69,22 +87,20 @@ class Embedder:
         return self.encoder.numbers
 
     def survives(self, error: Exception) -> bool:
-        """Whether the device still works after an error of `pack` or `forward`.
-
-        Running out of memory is survived, and so is anything on a CPU; another CUDA error leaves
-        the process without a device.
-        """
-        return isinstance(error, torch.OutOfMemoryError) or self.device.type != "cuda"
+        """Whether the device still works after an error of `pack` or `forward`."""
+        return survived(self.device, error)
 
     def free_memory(self) -> None:
         """Give memory that no tensor has back to the device. Not while an error is handled: its
         trace has the tensors of the pass that failed."""
         if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+            with current(self.device):
+                torch.cuda.empty_cache()
 
     def pack(self, rows: Sequence[Row]) -> PackedBatch:
         """Rows -> the tensors of one forward pass, on the device."""
-        return pack(rounded_up(rows) if self.device.type == "cpu" else rows, self.device)
+        with current(self.device):
+            return pack(rounded_up(rows) if self.device.type == "cpu" else rows, self.device)
 
     @torch.inference_mode()
     def forward(self, batch: PackedBatch) -> Tensor:
@@ -92,116 +108,140 @@ class Embedder:
 
         On a GPU this returns before the work is done, like any torch operation.
         """
-        hidden = None if self._graphs is None else self._graphs.hidden(batch)
-        return mean_over_spans(self.encoder(batch) if hidden is None else hidden, batch)
+        with current(self.device):
+            hidden = None if self._graphs is None else self._graphs.hidden(batch)
+            return mean_over_spans(self.encoder(batch) if hidden is None else hidden, batch)
 
-    @torch.inference_mode()
-    def warm_up(self) -> None:
+    def warm_up(self, max_batch_tokens: int = 0) -> None:
         """Have the first request find everything loaded: kernels, and on a GPU recorded graphs.
 
-        Those belong to the calling thread, which must be the one that calls `forward`.
-        """
-        row = Row.whole(np.zeros(16, np.int32), 0)
-        batch = self.pack([row])
-        self.forward(batch).cpu()
-        if self.device.type == "cuda" and self.encoder.attention.recordable:
-            try:
-                self._graphs = Graphs(self.encoder, batch)
-            except RuntimeError as error:
-                log.error("no CUDA graphs, so short queries are slower: %s", error)  # noqa: TRY400
-
-    def embed(self, rows: Sequence[Row], max_batch_tokens: int = DEFAULT_BATCH_TOKENS) -> Vectors:
-        """Rows -> vectors (S, D) float32, one for each span, in order, not normalised."""
-        batches = [
-            self.forward(self.pack(batch)).cpu().numpy()
-            for batch in _batches(rows, max_batch_tokens)
-        ]
-        return np.concatenate(batches) if batches else np.empty((0, self.config.hidden_size), "f4")
-
-    def embed_texts(
-        self,
-        texts: list[str],
-        task: str | None = None,
-        *,
-        late_chunking: bool = False,
-        dimensions: int | None = None,
-    ) -> Vectors:
-        """Texts -> unit vectors (len(texts), dimensions or D) float32.
-
-        `task` None is the base model without adapter and instruction. With `late_chunking` all
-        texts are one document and each is pooled out of the shared context.
+        With `max_batch_tokens` also the memory of a batch of so many, and of the longest text.
+        Graphs belong to the calling thread, which must be the one that calls `forward`.
 
         Raises:
+            RuntimeError: the device does not work, or not as it did before the recording.
+        """
+        batch = self.pack(example(self.config, tokens=32))
+        expected = self.forward(batch).cpu()
+        if self.encoder.attention.recordable:
+            self._record(batch)
+            check_same(self.forward(batch).cpu(), expected, "after graphs were recorded")
+        if max_batch_tokens:
+            longest = self.config.max_tokens
+            self._try(example(self.config, max_batch_tokens))
+            self._try(example(self.config, longest, row_tokens=longest))
+
+    @torch.inference_mode()
+    def _record(self, batch: PackedBatch) -> None:
+        try:
+            with current(self.device):
+                self._graphs = Graphs(self.encoder, batch)
+        except RuntimeError as error:
+            log.error("no CUDA graphs, so short queries are slower: %s", error)  # noqa: TRY400
+
+    def _try(self, rows: list[Row]) -> None:
+        try:
+            self.forward(self.pack(rows)).cpu()
+        except torch.OutOfMemoryError as error:
+            why = str(error)
+        else:
+            return
+        self.free_memory()
+        log.error(
+            "%d tokens do not fit into the memory of %s, and a batch that does not is run in "
+            "halves, slowly; allow fewer tokens a batch: %s",
+            *(sum(map(len, rows)), self.device_name, why),
+        )
+
+    def embed(
+        self,
+        rows: Sequence[Row],
+        max_batch_tokens: int = DEFAULT_BATCH_TOKENS,
+        *,
+        progress: bool | None = False,
+    ) -> Vectors:
+        """Rows -> vectors (S, D) float32, one for each span, in order, not normalised.
+
+        `progress` shows a bar on standard error; None does where that is a terminal.
+        """
+        from tqdm.auto import tqdm  # noqa: PLC0415  (slow, and a notebook's where there is one)
+
+        embedded = [np.empty((0, self.config.hidden_size), np.float32)]
+        parts = list(batches(rows, max_batch_tokens))
+        hidden = None if progress is None and len(parts) > 1 else not progress
+        total = sum(map(len, rows))
+        with tqdm(total=total, unit=" tokens", unit_scale=True, disable=hidden) as bar:
+            for batch in parts:
+                embedded.append(self.forward(self.pack(batch)).cpu().numpy())
+                bar.update(sum(map(len, batch)))
+        return np.concatenate(embedded)
+
+    def embed_texts(  # noqa: PLR0913  (all but the first two go by name)
+        self,
+        texts: str | Iterable[str],
+        task: str = DEFAULT_TASK,
+        *,
+        late_chunking: bool = False,
+        late_chunking_overlap: int | None = None,
+        dimensions: int | None = None,
+        truncate: bool = False,
+        progress: bool | None = None,
+    ) -> Vectors:
+        """Texts -> unit vectors (n, dimensions or D) float32, one for each of n texts, in order.
+
+        `texts` is a list, an array, a column of a table or any other iterable of str; a single str
+        is one text. `task` is one of `tasks.names`, or "none" for the base model without adapter
+        and instruction; left out it is the service's default. With `late_chunking` all texts are
+        one document, and each is pooled out of the shared context; with an overlap in tokens, from
+        0 to half of what the model reads, a longer document is read in windows. Vectors are cut to
+        `dimensions`, from 1 to D. `truncate` cuts texts at the model's limit. `progress` shows a
+        bar on standard error; None does where that is a terminal.
+
+        Raises:
+            TypeError, ValueError: an argument is of another type, or out of range.
             UnknownTaskError: the model has no such task.
             TooManyTokensError: a text, or the document, is over the model's limit.
+            FloatingPointError: a vector is not finite, as float16 may overflow.
         """
-        reading = Reading(late_chunking=late_chunking)
-        inputs = self.tokenizer.rows(texts, self.tasks.named(task), reading)
-        vectors = inputs.vectors(self.embed(inputs.rows))[:, :dimensions]
-        # Cut first: cutting shortens a vector.
-        unit: Vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-        return unit
+        if dimensions is not None:
+            dimensions = whole_number("dimensions", dimensions, 1, self.config.hidden_size)
+        overlap = checked_overlap(late_chunking_overlap, self.config, late_chunking=late_chunking)
+        reading = Reading(late_chunking, truncate, overlap, _ANY_LENGTH, field="texts")
+        inputs = rows_of(texts_of(texts), self.tasks.chosen(task), reading, self.tokenizer)
+        vectors = inputs.vectors(self.embed(inputs.rows, progress=progress))
+        if len(bad := np.flatnonzero(~np.isfinite(vectors).all(axis=1))):
+            raise FloatingPointError(
+                f"the model's numbers for texts[{bad[0]}] are not finite in {self.dtype}."
+            )
+        return normalised(vectors[:, :dimensions])  # cut first: cutting shortens a vector
 
 
 def load(
-    folder: str | Path, device: str = "cpu", dtype: str = "auto", threads: int | None = None
+    model: str | Path,
+    device: str | torch.device = "auto",
+    dtype: str = "auto",
+    threads: int | None = None,
+    *,
+    revision: str | None = None,
 ) -> Embedder:
-    """Load a checkpoint folder in either published layout.
+    """Load a checkpoint in either published layout.
 
-    `device` is torch's word ("cpu", "cuda:0") or auto, the first GPU or else the CPU. `dtype` is
-    float32, bfloat16, float16, or auto: bfloat16 where the hardware computes in it, else float32.
-    `threads` is how many this process computes with on a CPU; None is one for each core.
+    `model` is a folder, a hub id such as jinaai/jina-embeddings-v3, whose commit, tag or branch
+    `revision` is, or the embedded quintet-mini. `device` is cpu, cuda:0, ... or auto: the first
+    GPU, or else the CPU. `dtype` is float32, bfloat16, float16, or auto: bfloat16 where the
+    hardware computes in it, else float32. `threads` is how many this process computes with on a
+    CPU; None is one for each core.
 
     Raises:
-        CheckpointError: the folder is not a checkpoint that this encoder computes, or the dtype is
-            unknown; the sentence says why.
+        CheckpointError: there is no such model or device, the checkpoint is none that this encoder
+            computes, or the dtype is unknown; the sentence says why.
     """
-    folder, place = Path(folder), _device(device)
-    if dtype not in (*DTYPES, "auto"):
-        raise CheckpointError(f"unknown dtype {dtype!r}; choose {', '.join(DTYPES)} or auto.")
+    place = device_named(str(device))
+    stored = dtype_named(dtype, place)
+    folder = model.expanduser() if isinstance(model, Path) else locate(model, revision)
     if threads is not None:
         torch.set_num_threads(threads)
     config = read_config(folder)
     tokenizer = Tokenizer(folder, config)
-    stored = best_dtype(place) if dtype == "auto" else DTYPES[dtype]
-    return Embedder(load_encoder(folder, config, place, stored), tokenizer, place)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.device(name)
-    except RuntimeError:
-        raise CheckpointError(
-            f"unknown device {name!r}; choose cpu, cuda:0, ... or auto."
-        ) from None
-
-
-def best_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the hardware multiplies it (CUDA sm80+, CPU with AMX or AVX512-BF16).
-
-    Elsewhere float32: bfloat16 without the instructions, and float16 on any CPU, are slower.
-    """
-    if device.type == "cuda":
-        native = torch.cuda.get_device_capability(device) >= (8, 0)
-    else:
-        # The latter two say what torch and oneDNN may use, which variables of theirs can lower.
-        native = (
-            (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-            and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
-            and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        )
-    return torch.bfloat16 if native else torch.float32
-
-
-def _batches(rows: Sequence[Row], max_batch_tokens: int) -> Iterator[Sequence[Row]]:
-    """Neighbouring rows of at most `max_batch_tokens` together; a longer row goes alone."""
-    start, tokens = 0, 0
-    for index, row in enumerate(rows):
-        if tokens and tokens + len(row) > max_batch_tokens:
-            yield rows[start:index]
-            start, tokens = index, 0
-        tokens += len(row)
-    if start < len(rows):
-        yield rows[start:]
+    encoder = load_encoder(folder, config, place, stored)
+    return Embedder(encoder, tokenizer, place, name=str(model))

@@ -9,8 +9,11 @@ replaying only where there is one (marker `gpu`).
 https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 """
 
+import contextlib
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +28,8 @@ log = logging.getLogger("quintet.model")
 SIZES = (32, 64, 128, 256, 512, 1024, 2048)
 # The shortest row has two tokens, the special ones; one more row is for what fills up.
 _SHORTEST_ROW = 2
+# Between what is replayed and what is computed, in bfloat16.
+_LEAST_COSINE = 0.99
 
 
 def filled(batch: PackedBatch, tokens: int) -> PackedBatch:
@@ -51,6 +56,17 @@ def filled(batch: PackedBatch, tokens: int) -> PackedBatch:
     )
 
 
+def check_same(found: Tensor, expected: Tensor, when: str) -> None:
+    """Compare what two passes gave, (n, D) each.
+
+    Raises:
+        RuntimeError: they differ by more than rounding, or are not finite.
+    """
+    cosine = F.cosine_similarity(found.float(), expected.float()).min().item()
+    if not cosine >= _LEAST_COSINE:  # a cosine may be no number
+        raise RuntimeError(f"a pass gives other values {when}: a cosine of {cosine:.4f}")
+
+
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """A graph with the tensors that it reads and the hidden states that it writes."""
@@ -60,29 +76,54 @@ class Recorded:
     hidden: Tensor
 
 
+@contextlib.contextmanager
+def _stream_beside(device: torch.device) -> Iterator["torch.cuda.Stream"]:
+    """A stream to record on. Whatever fails on it, the stream from before is current afterwards,
+    and nothing runs any more that reads a tensor which is now given back.
+
+    torch.cuda.graph does not see to that: where the begin or the end of a capture raises, its own
+    stream stays current. Later passes would run there, and not wait for the copies of their
+    batches, which another thread makes on the default stream.
+    """
+    before = torch.cuda.current_stream(device)
+    try:
+        yield torch.cuda.Stream(device)
+    finally:
+        torch.cuda.set_stream(before)
+        torch.cuda.synchronize(device)
+
+
+def _record(
+    encoder: Encoder, batch: PackedBatch, pool: Any, stream: "torch.cuda.Stream"
+) -> Recorded:
+    """A graph of the pass over `batch`, which gives what the pass itself gives."""
+    stream.wait_stream(torch.cuda.current_stream(batch.token_ids.device))
+    with torch.cuda.stream(stream):  # kernels are chosen and loaded before the recording
+        for _ in range(2):
+            expected = encoder(batch)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, pool=pool, stream=stream):
+        hidden = encoder(batch)
+    graph.replay()
+    check_same(hidden, expected, "when it is replayed")
+    return Recorded(graph, batch, hidden)
+
+
 class Graphs:
     """An encoder's graphs. Record and replay on one thread: that of the device."""
 
     def __init__(self, encoder: Encoder, example: PackedBatch) -> None:
-        """`example` is any batch of at most 32 tokens.
+        """`example` is any batch of at most 32 tokens. Its device must be the current one.
 
         Raises:
-            RuntimeError: the device or a kernel cannot be recorded.
+            RuntimeError: the device or a kernel cannot be recorded, or a graph gives other values.
         """
         pool = torch.cuda.graph_pool_handle()
         self._recorded: dict[int, Recorded] = {}
-        for size in reversed(SIZES):  # the largest first: the others fit into its memory
-            batch = filled(example, size)
-            side = torch.cuda.Stream()
-            side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side):  # kernels are chosen and loaded before the recording
-                for _ in range(2):
-                    encoder(batch)
-            torch.cuda.current_stream().wait_stream(side)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=pool):
-                hidden = encoder(batch)
-            self._recorded[size] = Recorded(graph, batch, hidden)
+        with _stream_beside(example.token_ids.device) as stream:
+            for size in reversed(SIZES):  # the largest first: the others fit into its memory
+                batch = filled(example, size)
+                self._recorded[size] = _record(encoder, batch, pool, stream)
 
     def hidden(self, batch: PackedBatch) -> Tensor | None:
         """Hidden states (T, D), to be used before the next call; None for a batch too large."""

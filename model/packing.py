@@ -3,7 +3,7 @@
 T tokens, R rows, S spans, N pooled tokens (the lengths of all spans added up).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -12,7 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from model.rows import Row
+from model.config import EncoderConfig
+from model.rows import MAX_ROWS, Row
 
 NO_ADAPTER = -1
 
@@ -54,6 +55,19 @@ def whole(count: int, group: int) -> int:
     return -(-count // group) * group
 
 
+def batches(rows: Sequence[Row], max_tokens: int) -> Iterator[Sequence[Row]]:
+    """Neighbouring rows of at most `max_tokens` together; a longer row goes alone."""
+    start, tokens = 0, 0
+    for index, row in enumerate(rows):
+        full = tokens + len(row) > max_tokens or index - start == MAX_ROWS
+        if full and index > start:
+            yield rows[start:index]
+            start, tokens = index, 0
+        tokens += len(row)
+    if start < len(rows):
+        yield rows[start:]
+
+
 def rounded_up(rows: Sequence[Row]) -> Sequence[Row]:
     """Rows for a CPU: filled up to a round number of tokens by one more row, which nobody pools.
 
@@ -71,6 +85,16 @@ def rounded_up(rows: Sequence[Row]) -> Sequence[Row]:
 def _step(tokens: int) -> int:
     """4 tokens, and from 128 tokens on about a sixteenth, up to 32."""
     return next((step for step in (4, 8, 16) if tokens <= 32 * step), 32)
+
+
+def example(config: EncoderConfig, tokens: int, row_tokens: int = 16) -> list[Row]:
+    """Random rows of so many tokens together, with no adapter and each of the adapters in turn."""
+    ids = np.random.default_rng(0).integers(config.vocab_size, size=tokens, dtype=np.int32)
+    adapters = (None, *range(len(config.tasks)))
+    return [
+        Row.whole(ids[start : start + row_tokens], adapters[at % len(adapters)])
+        for at, start in enumerate(range(0, tokens, row_tokens))
+    ]
 
 
 def pack(rows: Sequence[Row], device: torch.device) -> PackedBatch:

@@ -5,6 +5,11 @@ from dataclasses import dataclass
 from model.config import EncoderConfig
 from model.wording import quoted
 
+# What stands for the base model where the name of a task is asked for.
+NO_TASK = "none"
+# The task of texts that come without one, in the service (EMBED_DEFAULT_TASK) and in Python.
+DEFAULT_TASK = "text-matching"
+
 
 class UnknownTaskError(ValueError):
     """A task that the loaded model has no adapter for."""
@@ -47,3 +52,13 @@ class Tasks:
             return self._by_name[name]
         except KeyError:
             raise UnknownTaskError(name, self.names) from None
+
+    def chosen(self, name: str) -> Task:
+        """The task of that name, where `none` is the base model.
+
+        Raises:
+            UnknownTaskError: the model has no such task.
+        """
+        if name is None or name not in (*self.names, NO_TASK):
+            raise UnknownTaskError(name, (*self.names, NO_TASK))
+        return self.named(None if name == NO_TASK else name)

@@ -16,17 +16,23 @@ from model.config import CheckpointError, EncoderConfig
 from model.rows import Row, TokenIds, Vectors
 from model.tasks import Task
 from model.windows import Parts, windows
+from model.wording import well_formed
 
 SPECIAL_TOKENS = 2  # <s> in front of a row and </s> behind it
 
 
 class TooManyTokensError(ValueError):
-    """A text, or the sum of a late-chunked document, is over the model's limit (in tokens)."""
+    """A text, or the sum of a late-chunked document, is over the model's limit (in tokens).
 
-    def __init__(self, sentence: str, tokens: int, limit: int) -> None:
+    `windows` says whether a document of that length could be read in overlapping windows. How a
+    caller asks for those, or for truncation, is not said here: HTTP has other words than Python.
+    """
+
+    def __init__(self, sentence: str, tokens: int, limit: int, *, windows: bool = False) -> None:
         super().__init__(sentence)
         self.tokens = tokens
         self.limit = limit
+        self.windows = windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,8 @@ class Reading:
     With `late_chunking` all texts are one document. With `truncate` what is over the limit is cut
     from the end instead of refused. With `overlap` (tokens) a late-chunked document may be longer
     than the model reads: up to `max_document_tokens`, in windows that overlap by so much. With
-    `counting` there are no limits: the rows are for looking at, not for the encoder.
+    `counting` there are no limits: the rows are for looking at, not for the encoder. `field` is
+    what the caller calls the list of texts; errors name a text by it.
     """
 
     late_chunking: bool = False
@@ -44,6 +51,7 @@ class Reading:
     overlap: int | None = None
     max_document_tokens: int = 0
     counting: bool = False
+    field: str = "input"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +115,12 @@ class Tokenizer:
                 )
 
     def ids(self, texts: list[str]) -> list[TokenIds]:
-        """The token ids of each text, without special tokens: (tokens,) int32 each."""
-        encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        """The token ids of each text, without special tokens: (tokens,) int32 each.
+
+        A lone surrogate is read as U+FFFD.
+        """
+        clean = [well_formed(text) for text in texts]
+        encodings = self._tokenizer.encode_batch_fast(clean, add_special_tokens=False)
         return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
 
     def rows(self, texts: list[str], task: Task, reading: Reading = PLAIN) -> TokenizedInputs:
@@ -122,21 +134,21 @@ class Tokenizer:
         instruction = self.ids([task.instruction])[0]
         if reading.late_chunking:
             return self._document(inputs, task, instruction, reading)
-        truncated = () if reading.counting else self._over(inputs, truncate=reading.truncate)
+        truncated = () if reading.counting else self._over(inputs, reading)
         for index in truncated:
             inputs[index] = inputs[index][: self._config.max_tokens]
         rows = tuple(Row.whole(self._framed([instruction, ids]), task.adapter) for ids in inputs)
         counts = tuple(map(len, inputs))
         return TokenizedInputs(rows, sum(counts) + SPECIAL_TOKENS * len(rows), counts, truncated)
 
-    def _over(self, inputs: list[TokenIds], *, truncate: bool) -> tuple[int, ...]:
+    def _over(self, inputs: list[TokenIds], reading: Reading) -> tuple[int, ...]:
         limit = self._config.max_tokens
         over = tuple(index for index, ids in enumerate(inputs) if len(ids) > limit)
-        if over and not truncate:
+        if over and not reading.truncate:
             tokens = len(inputs[over[0]])
             raise TooManyTokensError(
-                f"input[{over[0]}] has {tokens} tokens; this model reads at most {limit} "
-                '(send "truncate": true to cut at the limit).',
+                f"{reading.field}[{over[0]}] has {tokens} tokens; this model reads at most "
+                f"{limit}.",
                 tokens,
                 limit,
             )
@@ -187,16 +199,15 @@ class Tokenizer:
             TooManyTokensError: the document has more, and truncation is not asked for.
         """
         total, limit = sum(map(len, inputs)), self._config.max_tokens
-        way_out = '"truncate": true to cut at the limit, or "late_chunking_overlap" for windows'
         if reading.overlap is not None:
             limit = max(limit, reading.max_document_tokens)
-            way_out = '"truncate": true to cut at the limit'
         if total > limit and not reading.truncate:
             raise TooManyTokensError(
                 f"late chunking reads all inputs as one document of at most {limit} tokens; these "
-                f"{len(inputs)} inputs have {total} (send {way_out}).",
+                f"{len(inputs)} inputs have {total}.",
                 total,
                 limit,
+                windows=reading.overlap is None,
             )
         return limit
 

@@ -2,12 +2,17 @@
 
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
 
 from model.rows import Row
 from tests.checkpoints import Shape, random_tensors, write_hf, write_original
+
+# How long an example takes says more of the machine than of the code.
+hypothesis.settings.register_profile("quintet", deadline=None)
+hypothesis.settings.load_profile("quintet")
 
 APART = Path(__file__).parent / "model"
 BFLOAT16_PREPACKED = pytest.mark.skipif(

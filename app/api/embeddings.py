@@ -150,7 +150,9 @@ class Embeddings:
                     self._threads, self._tokenizer.rows, texts, task, reading
                 )
         except TooManyTokensError as error:
-            raise TokenLimitError(str(error)) from None
+            windows = ', or "late_chunking_overlap": 256 for windows' if error.windows else ""
+            way_out = f'Send "truncate": true to cut at the limit{windows}.'
+            raise TokenLimitError(f"{error} {way_out}") from None
 
     def _check_sizes(self, request: EmbeddingsRequest) -> None:
         """What only the loaded model can judge of a request's numbers."""

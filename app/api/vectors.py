@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from model.rows import Vectors
+from model.rows import Vectors, normalised
 
 
 def cut(vectors: Vectors, dimensions: int | None) -> Vectors:
@@ -20,11 +20,7 @@ def cut(vectors: Vectors, dimensions: int | None) -> Vectors:
 
 def normalise(vectors: Vectors) -> Vectors:
     """Vectors of length 1. After cut, never before: cutting shortens a vector."""
-    # Squares in float64: in float32 those of a short vector vanish.
-    norms = np.sqrt(np.einsum("sd,sd->s", vectors, vectors, dtype=np.float64))
-    norms[norms == 0] = 1  # a zero vector has no direction and stays as it is
-    unit: Vectors = (vectors / norms[:, None]).astype(np.float32)
-    return unit
+    return normalised(vectors)
 
 
 def encode(vectors: Vectors, types: Sequence[str]) -> list[Any]:

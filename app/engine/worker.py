@@ -37,9 +37,9 @@ import numpy as np
 
 from app.engine import messages
 from app.engine.board import Board, NextBatch, Prepared
+from app.engine.loading import load
 from app.logs import configure_logging
 from model.config import CheckpointError
-from model.memory import keep_freed_memory
 from model.rows import Row, Vectors
 
 if TYPE_CHECKING:
@@ -48,15 +48,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("quintet.worker")
 
-# Past these, larger batches make the device no faster, only single queries slower.
-CPU_BATCH_TOKENS = 2048
-GPU_BATCH_TOKENS = 32768
 # The link to the HTTP process that has started the worker.
 FIRST = 0
-# torch and oneDNN each keep what they have prepared for a shape, 0.2 MB, for 1,024 shapes and every
-# kind of product: a gigabyte hardly used again. The shapes of one batch, which all layers share,
-# are some ten; so these are those of 25 numbers of tokens, of the hundred that packing.py makes.
-_PREPARED_SHAPES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,33 +222,15 @@ def main() -> None:
     if not isinstance(start, messages.Start):
         return
     configure_logging(start.log_format)
-    for cache in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
-        os.environ.setdefault(cache, str(_PREPARED_SHAPES))
-    keep_freed_memory()
-    from model import embedder  # noqa: PLC0415  (torch enters here)
-
-    began = time.perf_counter()
     try:
-        loaded = embedder.load(Path(start.folder), start.device, start.dtype, start.threads)
-        loaded.warm_up()
-    except (CheckpointError, RuntimeError) as error:
-        connection.sendall(messages.frame(messages.StartFailed(str(error))))
+        loaded, started = load(start)
+    except (CheckpointError, ImportError, MemoryError, OSError, RuntimeError) as error:
+        connection.sendall(messages.frame(messages.StartFailed(str(error) or repr(error))))
         return
-    on_gpu = loaded.device.type == "cuda"
-    default = GPU_BATCH_TOKENS if on_gpu else CPU_BATCH_TOKENS
     listener = None
     if start.listen is not None:
         Path(start.listen).unlink(missing_ok=True)  # of a worker that died
         listener = socket.create_server(start.listen, family=socket.AF_UNIX)
-    started = messages.Started(
-        device=loaded.device_name,
-        dtype=loaded.dtype,
-        attention=loaded.attention,
-        parameters=loaded.parameters,
-        max_batch_tokens=start.max_batch_tokens or default,
-        seconds=time.perf_counter() - began,
-        process=os.getpid(),
-    )
     Worker(loaded, connection, started).run(listener)
 
 

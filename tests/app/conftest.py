@@ -41,4 +41,4 @@ def quintet() -> Embedder:
 @pytest.fixture(scope="session")
 def precise() -> Embedder:
     """The same model in float32."""
-    return embedder.load(MINI, dtype="float32")
+    return embedder.load(MINI, "cpu", "float32")

@@ -39,6 +39,7 @@ def test_a_mistyped_variable_is_refused_with_the_right_name(
         ("EMBED_PORT", "70000"),
         ("EMBED_DTYPE", "int8"),
         ("EMBED_MAX_BATCH_TOKENS", "0"),
+        ("EMBED_MAX_BATCH_TOKENS", "131071"),
         ("EMBED_DEVICES", ","),
         ("EMBED_DRAIN_DELAY_S", "-1"),
     ],

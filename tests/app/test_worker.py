@@ -1,5 +1,6 @@
 """A real worker process, spoken to in messages: its promises one by one."""
 
+import re
 import socket
 import subprocess
 import sys
@@ -167,7 +168,7 @@ def test_halves_run_when_the_memory_of_the_pass_that_failed_is_free_again(
     rng: np.random.Generator,
 ) -> None:
     """A pass over more than one row fails in the last block, as if there were no more memory."""
-    loaded = embedder.load(MINI)
+    loaded = embedder.load(MINI, "cpu")
     failed: list[weakref.ref[torch.Tensor]] = []
 
     def last_block(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
@@ -191,7 +192,7 @@ def outcomes_of(loaded: Embedder, rows: list[Row]) -> list[np.ndarray | str]:
 
 
 def test_a_row_without_finite_numbers_fails_alone(rng: np.random.Generator) -> None:
-    loaded = embedder.load(MINI)
+    loaded = embedder.load(MINI, "cpu")
     loaded.encoder.embedding.word[7] = torch.nan
     good, bad = random_row(rng, 9, 1), random_row(rng, 12, 1)
     good.token_ids[good.token_ids == 7] = 8
@@ -224,15 +225,21 @@ def test_it_goes_when_the_http_process_is_gone_and_computes_nothing_for_nobody(
     assert wire.process.wait(30) == 0
 
 
-def test_a_checkpoint_that_cannot_be_loaded_is_said(tmp_path: object) -> None:
+@pytest.mark.parametrize(
+    ("folder", "device", "sentence"),
+    [(MINI.parent, "cpu", "has no config.json"), (MINI, "cuda:99", "cuda:99 (is not|cannot be)")],
+)
+def test_a_model_or_a_device_that_cannot_be_used_is_said(
+    folder: Path, device: str, sentence: str
+) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         arguments = [sys.executable, "-m", "app.engine.worker", str(theirs.fileno())]
         process = subprocess.Popen(arguments, pass_fds=[theirs.fileno()])
-        ours.sendall(messages.frame(messages.Start(str(tmp_path), "cpu", "auto", None)))
+        ours.sendall(messages.frame(messages.Start(str(folder), device, "auto", None)))
         head = messages._receive(ours, 4)
         assert head is not None
         word = messages._from_worker.decode(messages._receive(ours, int.from_bytes(head, "little")))
         assert isinstance(word, messages.StartFailed)
-        assert "has no config.json" in word.reason
+        assert re.search(sentence, word.reason)
         assert process.wait(60) == 0

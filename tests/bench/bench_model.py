@@ -152,6 +152,8 @@ def bench(loaded: Embedder, shape: Shape, rounds: int) -> list[dict[str, object]
     """A result for each batch shape."""
     results: list[dict[str, object]] = []
     bare = without_adapters(loaded, shape)
+    for each in (loaded, bare):  # as a worker does; on a GPU small batches are recorded by this
+        each.warm_up()
     kernels = {"products": choose_product(loaded.device, dtype_of(loaded)), "plain": PlainProduct}
     (adapter,) = ADAPTERS["one"]
     assert adapter is not None

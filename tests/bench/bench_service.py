@@ -182,7 +182,8 @@ def main() -> None:
     keep_freed_memory()  # as a worker does
     with tempfile.TemporaryDirectory() as folder:
         path = write_original(Path(folder) / "model", SHAPES[options.shape])
-        loaded = embedder.load(path, "auto")
+        loaded = embedder.load(path)
+        loaded.warm_up()
         settings = {"model": path, "http_processes": options.http_processes}
         with running(**settings, request_timeout_s=1800) as service:
             facts = {

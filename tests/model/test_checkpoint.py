@@ -44,7 +44,7 @@ def change_tensors(path: Path, change: Change) -> None:
 
 def refusal(folder: Path) -> str:
     with pytest.raises(CheckpointError) as caught:
-        embedder.load(folder, dtype="float32")
+        embedder.load(folder, "cpu", "float32")
     return str(caught.value)
 
 
@@ -150,23 +150,23 @@ def test_another_variant_of_lora_is_refused(
 
 
 def test_an_hf_checkpoint_may_leave_rank_and_alpha_to_its_adapters(hf_folder: Path) -> None:
-    expected = embedder.load(hf_folder, dtype="float32").embed([row()])
+    expected = embedder.load(hf_folder, "cpu", "float32").embed([row()])
     change_config(hf_folder, lora_rank=..., lora_alpha=...)
     np.testing.assert_array_equal(
-        embedder.load(hf_folder, dtype="float32").embed([row()]), expected
+        embedder.load(hf_folder, "cpu", "float32").embed([row()]), expected
     )
 
 
 def test_weights_in_several_files_and_without_the_roberta_prefix_load(
     folder: Path, shape: Shape
 ) -> None:
-    expected = embedder.load(folder, dtype="float32").embed([row()])
+    expected = embedder.load(folder, "cpu", "float32").embed([row()])
     tensors = {key.removeprefix("roberta."): t for key, t in random_tensors(shape).items()}
     (folder / "model.safetensors").unlink()
     for part in (0, 1):
         keys = sorted(tensors)[part::2]
         save_file({key: tensors[key] for key in keys}, folder / f"model-{part}.safetensors")
-    np.testing.assert_array_equal(embedder.load(folder, dtype="float32").embed([row()]), expected)
+    np.testing.assert_array_equal(embedder.load(folder, "cpu", "float32").embed([row()]), expected)
 
 
 def row() -> Row:

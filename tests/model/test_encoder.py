@@ -26,7 +26,7 @@ def reference(hf: Path) -> Reference:
 
 @pytest.fixture(scope="module", params=["original", "hf"])
 def quintet(request: pytest.FixtureRequest) -> Embedder:
-    return embedder.load(request.getfixturevalue(request.param), dtype="float32")
+    return embedder.load(request.getfixturevalue(request.param), "cpu", "float32")
 
 
 def hidden(quintet: Embedder, rows: list[Row]) -> list[np.ndarray]:
@@ -95,7 +95,7 @@ def test_other_shapes_ranks_alphas_and_task_lists_equal_too(
     rows = [random_row(rng, 50, adapter) for adapter in (None, *range(len(shape.tasks)))]
     expected = np.concatenate([reference.vectors(row) for row in rows])
     for path in (folder, write_original(tmp_path / "original", shape, tensors)):
-        found = embedder.load(path, dtype="float32").embed(rows)
+        found = embedder.load(path, "cpu", "float32").embed(rows)
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -105,7 +105,7 @@ def test_adapters_whose_q_k_and_v_have_an_a_each_equal_too(
     folder = write_hf(tmp_path / "hf", shape, one_a=False)
     rows = [random_row(rng, 30, adapter) for adapter in ADAPTERS]
     expected = np.concatenate([Reference(folder).vectors(row) for row in rows])
-    found = embedder.load(folder, dtype="float32").embed(rows)
+    found = embedder.load(folder, "cpu", "float32").embed(rows)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -113,7 +113,7 @@ def test_adapters_whose_q_k_and_v_have_an_a_each_equal_too(
 def test_a_row_gets_the_same_vector_alone_and_in_any_batch(
     dtype: str, cosine: float, rng: np.random.Generator
 ) -> None:
-    quintet = embedder.load(MINI, dtype=dtype)
+    quintet = embedder.load(MINI, "cpu", dtype)
     lengths = rng.integers(2, 300, 24)
     rows = [random_row(rng, int(length), ADAPTERS[at % 6], 2) for at, length in enumerate(lengths)]
     alone = unit_rows(np.concatenate([quintet.embed([row]) for row in rows]))
@@ -140,7 +140,7 @@ def test_weights_merged_for_one_adapter_give_the_same_vectors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(checkpoint, "choose_product", lambda *_: product)
-    quintet = embedder.load(MINI, dtype=dtype)
+    quintet = embedder.load(MINI, "cpu", dtype)
     for adapter in (3, 1):  # the second one takes the first one's place
         rows = [random_row(rng, int(length), adapter) for length in rng.integers(2, 300, 12)]
         other = random_row(rng, 5, None if adapter == 1 else 0)
@@ -168,7 +168,7 @@ def test_weights_are_merged_once_many_tokens_in_a_row_had_one_adapter(
 
 
 def test_a_long_run_of_one_task_is_merged_by_itself(rng: np.random.Generator) -> None:
-    quintet = embedder.load(MINI, dtype="float32")
+    quintet = embedder.load(MINI, "cpu", "float32")
     row = random_row(rng, 8000, 2)
     vectors = [quintet.embed([row])[0] for _ in range(4)]
     assert np.array_equal(vectors[0], vectors[1])

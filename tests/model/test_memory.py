@@ -39,7 +39,7 @@ from model.encoder import Merging
 from model.rows import Row
 from tests.checkpoints import MINI
 
-quintet = embedder.load(MINI, dtype="float32")
+quintet = embedder.load(MINI, "cpu", "float32")
 quintet.encoder._merging = Merging(after_tokens=300)
 task, other = (Row.whole(np.arange(3, 103, dtype=np.int32), adapter) for adapter in (2, 4))
 expected, others = quintet.embed([task])[0], quintet.embed([other])[0]

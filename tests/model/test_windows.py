@@ -20,7 +20,7 @@ from tests.conftest import random_row
 
 @pytest.fixture(scope="module")
 def small(original: Path) -> Embedder:
-    return embedder.load(original, dtype="float32")
+    return embedder.load(original, "cpu", "float32")
 
 
 def reference(loaded: Embedder, document: Row, size: int, overlap: int) -> np.ndarray:
@@ -59,7 +59,7 @@ def test_every_token_of_a_span_is_pooled_once(seed: int, size: int, data: st.Dat
 
 
 def test_a_document_that_fits_is_read_whole_and_a_longer_one_in_windows() -> None:
-    mini = embedder.load(MINI)
+    mini = embedder.load(MINI, "cpu")
     task = mini.tasks.named("retrieval.passage")
     reading = Reading(late_chunking=True, overlap=256, max_document_tokens=20_000)
     fits = mini.tokenizer.rows(["a " * 8192], task, reading)

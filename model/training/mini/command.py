@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer as Pieces
 from torch import Tensor
 
-from model.embedder import best_dtype
+from model.devices import best_dtype
 from model.tasks import Tasks
 from model.tokenizer import Tokenizer
 from model.training import weights

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from tqdm import tqdm
 from transformers import AutoModel
 
-from model.embedder import best_dtype
+from model.devices import best_dtype
 from model.training.errors import TrainingError
 
 # Texts of a file; an interruption costs the vectors of one.

@@ -30,7 +30,9 @@ def mine(tmp_path_factory: pytest.TempPathFactory, original: Path) -> Path:
 def apartness(folder: Path, task: str | None) -> float:
     """How much nearer texts of one topic are than texts of two, on texts never learned from."""
     records = labelled(10, seed=99)
-    vectors = embedder.load(folder, dtype="float32").embed_texts([r["text"] for r in records], task)
+    vectors = embedder.load(folder, "cpu", "float32").embed_texts(
+        [r["text"] for r in records], task
+    )
     labels = np.array([record["label"] for record in records])
     cosines, alike = vectors @ vectors.T, labels[:, None] == labels
     return float(cosines[alike].mean() - cosines[~alike].mean())
@@ -51,7 +53,7 @@ def test_the_base_and_the_other_adapters_stay_as_they_are(mine: Path, hf: Path) 
 
 
 def test_transformers_and_peft_read_the_outcome_alike(mine: Path) -> None:
-    loaded = embedder.load(mine, dtype="float32")
+    loaded = embedder.load(mine, "cpu", "float32")
     rows = loaded.tokenizer.rows(["one small river"], loaded.tasks.named("mine")).rows
     np.testing.assert_allclose(
         Reference(mine).vectors(rows[0]), loaded.embed(rows), atol=1e-5, rtol=1e-4
@@ -59,7 +61,7 @@ def test_transformers_and_peft_read_the_outcome_alike(mine: Path) -> None:
 
 
 def test_the_service_serves_a_new_task_at_once(mine: Path) -> None:
-    expected = embedder.load(mine, dtype="float32").embed_texts(["one small river"], "mine")
+    expected = embedder.load(mine, "cpu", "float32").embed_texts(["one small river"], "mine")
     with running(model=mine, dtype="float32", default_task="mine") as service:
         for said in ({"task": "mine"}, {}):
             answer = service.embed(input=["one small river"], **said).json()

@@ -62,7 +62,7 @@ def test_both_layouts_give_the_vectors_of_transformers_and_peft(
     row = random_row(rng, 50, 1)
     expected = Reference(tmp_path / "hf").vectors(row)
     for layout in ("original", "hf"):
-        found = embedder.load(tmp_path / layout, dtype="float32").embed([row])
+        found = embedder.load(tmp_path / layout, "cpu", "float32").embed([row])
         np.testing.assert_allclose(found, expected, atol=1e-5, rtol=1e-4)
 
 
@@ -108,10 +108,10 @@ def test_a_task_more_is_written_and_read(
     for write in (write_hf, write_original):
         folder = tmp_path / write.__name__
         write(folder, replace(read, fields=fields, adapters=adapters), TOKENIZER)
-        loaded = embedder.load(folder, dtype="float32")
+        loaded = embedder.load(folder, "cpu", "float32")
         assert loaded.tasks.named("mine").instruction == "Look: "
         row = random_row(rng, 20, loaded.tasks.named("mine").adapter)
-        base = embedder.load(original, dtype="float32").embed([replace(row, adapter=None)])
+        base = embedder.load(original, "cpu", "float32").embed([replace(row, adapter=None)])
         np.testing.assert_allclose(loaded.embed([row]), base, atol=1e-5, rtol=1e-4)
 
 

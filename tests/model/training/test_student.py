@@ -17,7 +17,7 @@ TASK = "retrieval.passage"
 
 
 def product(folder: Path) -> embedder.Embedder:
-    return embedder.load(folder, dtype="float32")
+    return embedder.load(folder, "cpu", "float32")
 
 
 @pytest.fixture(scope="module")

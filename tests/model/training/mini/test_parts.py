@@ -73,17 +73,17 @@ def test_a_table_in_the_encoder_is_the_mean_of_its_words(
         student.add(task)
         adapters[task] = student.adapter(task)
     write_original(tmp_path, weights.Weights(fields, encoder.base, adapters), pieces)
-    made = embedder.load(tmp_path, dtype=dtype)
+    made = embedder.load(tmp_path, "cpu", dtype)
     texts = ["the river keeps a letter", "bread", "a violin number 7 breaks the winter"]
     ids = [[0, *made.tokenizer.ids([text])[0].tolist(), 2] for text in texts]
     rows = normed(words)[:, :-CONSTANTS]
     means = torch.stack([rows[own].mean(dim=0) for own in ids])
     expected = torch.nn.functional.normalize(means, dim=1).numpy()
-    alone = made.embed_texts(texts)
+    alone = made.embed_texts(texts, "none")
     assert (alone[:, :-CONSTANTS] * expected).sum(axis=1).min() > cosine
     assert not alone[:, -CONSTANTS:].any()
     # Read as one document, each text gets a share of the mean of all.
-    late = made.embed_texts(texts, late_chunking=True)[:, :-CONSTANTS]
+    late = made.embed_texts(texts, "none", late_chunking=True)[:, :-CONSTANTS]
     parts = [[0, *ids[0][1:-1]], ids[1][1:-1], [*ids[2][1:-1], 2]]
     document = rows[[*chain.from_iterable(parts)]].mean(dim=0)
     shared = torch.stack([rows[own].mean(dim=0) + 0.35 * document for own in parts])

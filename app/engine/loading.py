@@ -1,0 +1,93 @@
+"""Loading: how a worker comes to its model, on the device that was asked for and on no other."""
+
+import os
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.engine.messages import Start, Started
+from model.config import CheckpointError
+from model.memory import keep_freed_memory
+
+if TYPE_CHECKING:
+    from model.embedder import Embedder
+
+# Past these, larger batches make the device no faster, only single queries slower.
+CPU_BATCH_TOKENS = 2048
+GPU_BATCH_TOKENS = 32768
+# torch and oneDNN each keep what they have prepared for a shape, 0.2 MB, for 1,024 shapes and every
+# kind of product: a gigabyte hardly used again. The shapes of one batch, which all layers share,
+# are some ten; so these are those of 25 numbers of tokens, of the hundred that packing.py makes.
+_PREPARED_SHAPES = 256
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+def own_gpu(device: str, visible: str | None) -> str | None:
+    """The value of CUDA_VISIBLE_DEVICES with which a process sees the GPU `device` alone.
+
+    `visible` is its present value, through which numbers go: with "4,5" cuda:1 is GPU 5. Entries
+    may be numbers, UUIDs or MIG instances; the order of GPUs stays CUDA's own. None where the value
+    has to stay as it is: the device is not cuda:N, or N is not among the entries.
+    https://docs.nvidia.com/cuda/cuda-c-programming-guide/#cuda-environment-variables
+    """
+    found = re.fullmatch(r"cuda:(\d+)", device)
+    if found is None:
+        return None
+    index = int(found[1])
+    if visible is None:
+        return str(index)
+    entries = [entry.strip() for entry in visible.split(",")]
+    seen = entries[: index + 1]  # what follows an invalid entry is not visible
+    if len(seen) <= index or not all(re.match(r"\d|GPU-|MIG-", entry) for entry in seen):
+        return None
+    return seen[index] if len(set(entries)) == len(entries) else None
+
+
+def load(start: Start) -> tuple["Embedder", Started]:
+    """The model that Start names, warm, and what is said of it. For the thread that computes, and
+    before torch enters the process.
+
+    A worker on cuda:1 sees that GPU alone, as cuda:0: nothing in the process, on any of its
+    threads, can then come to be on another one. People are told the name that was asked for.
+
+    Raises:
+        CheckpointError: the model or the device cannot be used; the sentence says why.
+        ImportError, MemoryError, OSError, RuntimeError: torch, the memory or the device fails.
+    """
+    began = time.perf_counter()
+    for cache in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
+        os.environ.setdefault(cache, str(_PREPARED_SHAPES))
+    keep_freed_memory()
+    visible = os.environ.get(VISIBLE)
+    own = own_gpu(start.device, visible)
+    if own is not None:
+        os.environ[VISIBLE] = own
+    from model import devices, embedder  # noqa: PLC0415  (torch enters here)
+
+    device = start.device if own is None else "cuda:0"
+    try:
+        loaded = embedder.load(Path(start.folder), device, start.dtype, start.threads)
+    except CheckpointError:
+        if own is not None:  # there may be no such GPU; which there are is seen without the limit
+            _restore(visible)
+            devices.device_named(start.device)
+        raise
+    on_gpu = loaded.device.type == "cuda"
+    tokens = start.max_batch_tokens or (GPU_BATCH_TOKENS if on_gpu else CPU_BATCH_TOKENS)
+    loaded.warm_up(tokens if on_gpu else 0)
+    return loaded, Started(
+        device=f"{loaded.device if own is None else start.device}, {loaded.hardware}",
+        dtype=loaded.dtype,
+        attention=loaded.attention,
+        parameters=loaded.parameters,
+        max_batch_tokens=tokens,
+        seconds=time.perf_counter() - began,
+        process=os.getpid(),
+    )
+
+
+def _restore(visible: str | None) -> None:
+    del os.environ[VISIBLE]
+    if visible is not None:
+        os.environ[VISIBLE] = visible

@@ -1,0 +1,90 @@
+"""Arguments: what Python code may pass for texts and for numbers, checked before anything is done.
+
+A notebook has what HTTP does not: arrays, generators, missing values of a table.
+"""
+
+import operator
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from model.config import EncoderConfig
+from model.tasks import Task
+from model.tokenizer import Reading, TokenizedInputs, Tokenizer, TooManyTokensError
+from model.wording import quoted
+
+
+def texts_of(texts: str | Iterable[str]) -> list[str]:
+    """The texts of an iterable (a list, an array, a column of a table, a generator); a bare str is
+    one text.
+
+    Raises:
+        TypeError: it is something else, or an item is no str; the sentence has the index.
+    """
+    if isinstance(texts, str):
+        return [str(texts)]
+    # Iterating a mapping or a table would give the names of its columns.
+    one_dimension = getattr(texts, "ndim", 1) == 1
+    if isinstance(texts, bytes | Mapping) or not isinstance(texts, Iterable) or not one_dimension:
+        raise TypeError(
+            f"texts must be a str or a one-dimensional iterable of str, not {_type(texts)}."
+        )
+    items = list(texts)
+    for index, item in enumerate(items):
+        if not isinstance(item, str):
+            raise TypeError(f"texts[{index}] is {quoted(item)}, of type {_type(item)}, not str.")
+    return [str(item) for item in items]  # also of a subclass, as an array has it
+
+
+def whole_number(name: str, value: Any, least: int, most: int) -> int:
+    """A whole number within a range, its ends included.
+
+    Raises:
+        TypeError: it is no whole number; True and 2.0 are none.
+        ValueError: it is out of range.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool):
+        raise TypeError(f"{name} must be a whole number from {least} to {most}, not {value!r}.")
+    if not least <= number <= most:
+        raise ValueError(f"{name} is {number}; this model takes {least} to {most}.")
+    return number
+
+
+def checked_overlap(
+    overlap: int | None, config: EncoderConfig, *, late_chunking: bool
+) -> int | None:
+    """The tokens by which windows of a document overlap, from 0 to half of what the model reads.
+
+    Raises:
+        TypeError, ValueError: it is out of that range, or there is no late chunking.
+    """
+    if overlap is None:
+        return None
+    if not late_chunking:
+        raise ValueError("late_chunking_overlap needs late_chunking=True.")
+    return whole_number("late_chunking_overlap", overlap, 0, config.max_tokens // 2)
+
+
+def rows_of(
+    texts: list[str], task: Task, reading: Reading, tokenizer: Tokenizer
+) -> TokenizedInputs:
+    """Texts -> rows, of which there are none without a text.
+
+    Raises:
+        TooManyTokensError: a text or the document is over the limit.
+    """
+    if not texts:
+        return TokenizedInputs((), 0, ())
+    try:
+        return tokenizer.rows(texts, task, reading)
+    except TooManyTokensError as error:
+        windows = ", or late_chunking_overlap=256 for windows" if error.windows else ""
+        way_out = f"Pass truncate=True to cut at the limit{windows}."
+        raise TooManyTokensError(f"{error} {way_out}", error.tokens, error.limit) from None
+
+
+def _type(value: Any) -> str:
+    return type(value).__qualname__
