@@ -21,12 +21,19 @@ SPECIAL_TOKENS = 2  # <s> in front of a row and </s> behind it
 
 
 class TooManyTokensError(ValueError):
-    """A text, or the sum of a late-chunked document, is over the model's limit (in tokens)."""
+    """A text, or the sum of a late-chunked document, is over the model's limit (in tokens).
 
-    def __init__(self, sentence: str, tokens: int, limit: int) -> None:
+    `index` is the text's among so many `inputs`; None for a document.
+    """
+
+    def __init__(
+        self, sentence: str, tokens: int, limit: int, *, inputs: int, index: int | None = None
+    ) -> None:
         super().__init__(sentence)
         self.tokens = tokens
         self.limit = limit
+        self.inputs = inputs
+        self.index = index
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +146,8 @@ class Tokenizer:
                 '(send "truncate": true to cut at the limit).',
                 tokens,
                 limit,
+                inputs=len(inputs),
+                index=over[0],
             )
         return over
 
@@ -197,6 +206,7 @@ class Tokenizer:
                 f"{len(inputs)} inputs have {total} (send {way_out}).",
                 total,
                 limit,
+                inputs=len(inputs),
             )
         return limit
 
