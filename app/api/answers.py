@@ -58,6 +58,7 @@ class Model(Answer):
     created: int
     """When the checkpoint was written, in seconds since 1970."""
     owned_by: str
+    """Always `quintet`."""
     name: str
     """The same as `id`."""
     description: str
@@ -129,8 +130,7 @@ class ErrorBody(Answer):
 
 
 class InputTokens(Answer):
-    """One input's tokens. `token_ids` are what the model reads, special tokens and the task's
-    instruction included; absent where only counts were asked for."""
+    """One input's tokens. `token_ids` have the special tokens and the task's instruction too."""
 
     index: int
     """Which input it is of."""
@@ -139,6 +139,7 @@ class InputTokens(Answer):
     fits: bool
     """Whether it is within the limit."""
     token_ids: list[int] | None = None
+    """What the model reads; absent where only counts were asked for."""
 
 
 class TokenizeResponse(Answer):
