@@ -131,7 +131,7 @@ def test_replicas_are_found_by_one_name_and_follow_it_when_it_changes() -> None:
         b"GET /metrics",
         b"GET /%6detrics",
         b"GET /%6D%65trics",
-        b"GET http://x/m%65trics?a",
+        b"GET http://localhost/m%65trics?a",
         b"GET /metrics/",
     ],
 )

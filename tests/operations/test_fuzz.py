@@ -42,7 +42,7 @@ PATHS = [
         "*",
     ),
     *("/openai/deployments/x/embeddings?api-version=1", "/embeddings/", "/docs", "/docs/"),
-    *("http://x/live", "/v1/embeddings?x=%ff", "/" + "a" * 5000, "/\u00fc"),
+    *("http://localhost/live", "/v1/embeddings?x=%ff", "/" + "a" * 5000, "/\u00fc"),
 ]
 VALUES = st.recursive(
     st.none()
