@@ -85,9 +85,9 @@ def _authorization(request: Request) -> str:
 
 async def identified(
     request: Request,
-    _: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
-    __: Annotated[str | None, Security(_API_KEY)],
-    ___: Annotated[str | None, Security(_X_API_KEY)],
+    _bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
+    _api_key: Annotated[str | None, Security(_API_KEY)],
+    _x_api_key: Annotated[str | None, Security(_X_API_KEY)],
 ) -> None:
     """For routes that only known callers may use; raises what `Callers.identify` does."""
     callers: Callers = request.app.state.callers

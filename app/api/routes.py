@@ -173,8 +173,11 @@ async def playground() -> Response:
 @router.get("/docs", include_in_schema=False)
 async def reference_page(request: Request) -> Response:
     """The OpenAPI document as a page."""
+    state = request.app.state
+    if not hasattr(state, "reference"):  # it asks for no key, so it is made once
+        state.reference = reference.page(request.app.openapi())
     headers = {"content-security-policy": _REFERENCE_POLICY}
-    return HTMLResponse(reference.page(request.app.openapi()), headers=headers)
+    return HTMLResponse(state.reference, headers=headers)
 
 
 @router.get("/docs/", include_in_schema=False)
