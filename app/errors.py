@@ -4,10 +4,12 @@ QuintetError
 ├── RequestError                   the caller's mistake, 4xx: never reaches the queue
 │   ├── InvalidHttpError           400 (refusals.py)
 │   ├── InvalidJsonError           400
+│   │   └── NotUtf8Error           (api/encoding.py)
 │   ├── TokenIdsError              400
 │   ├── TooManyInputsError         400
 │   ├── TokenLimitError            400
 │   ├── UnauthorisedError          401 (keys.py)
+│   ├── HostError, OriginError     403 (api/hosts.py)
 │   ├── RouteError                 404, 405
 │   ├── UnknownModelError          404
 │   ├── BodyTimeoutError           408
@@ -114,12 +116,12 @@ class TokenIdsError(RequestError):
 
     code = "INPUT_TOKEN_IDS_UNSUPPORTED"
     openai_code = "token_ids_unsupported"
-    param = "input"
 
-    def __init__(self) -> None:
+    def __init__(self, field: str = "input") -> None:
+        self.param = field
         super().__init__(
-            "input holds token ids. This model has a tokenizer of its own (XLM-RoBERTa's), so ids "
-            "of another one would be read as other words: send texts. In langchain-openai set "
+            f"{field} holds token ids. This model has a tokenizer of its own (XLM-RoBERTa's), so "
+            "ids of another one would be read as other words: send texts. In langchain-openai set "
             "check_embedding_ctx_length=False."
         )
 
@@ -129,10 +131,10 @@ class TooManyInputsError(RequestError):
 
     code = "INPUT_LIMIT_EXCEEDED"
     openai_code = "too_many_inputs"
-    param = "input"
 
-    def __init__(self, inputs: int, limit: int) -> None:
-        super().__init__(f"input has {inputs} inputs; one request may have at most {limit}.")
+    def __init__(self, inputs: int, limit: int, field: str = "input") -> None:
+        self.param = field
+        super().__init__(f"{field} has {inputs} inputs; one request may have at most {limit}.")
 
 
 class TokenLimitError(RequestError):
@@ -140,7 +142,10 @@ class TokenLimitError(RequestError):
 
     code = "INPUT_TOKEN_LIMIT_EXCEEDED"
     openai_code = "context_length_exceeded"
-    param = "input"
+
+    def __init__(self, sentence: str, field: str = "input") -> None:
+        self.param = field
+        super().__init__(sentence)
 
 
 class RouteError(RequestError):
@@ -166,10 +171,13 @@ class UnknownModelError(RequestError):
     status = 404
     code = "INPUT_MODEL_NOT_FOUND"
     openai_code = "model_not_found"
-    param = "model"
 
-    def __init__(self, name: str, served: tuple[str, ...]) -> None:
-        super().__init__(f"the model {quoted(name)} is not served here; {', '.join(served)} is.")
+    def __init__(self, name: str, served: tuple[str, ...], field: str = "model") -> None:
+        self.param = field
+        super().__init__(
+            f"the model {quoted(name)} is not served here. Send {' or '.join(served)}, or have "
+            "whoever runs the service add the name to EMBED_SERVED_MODEL_NAMES."
+        )
 
 
 class BodyTimeoutError(RequestError):
@@ -217,7 +225,7 @@ class InvalidFieldsError(RequestError):
     def __init__(self, errors: tuple[FieldError, ...]) -> None:
         super().__init__("; ".join(error.message for error in errors[:3]))
         self.errors = errors
-        self.param = errors[0].field.removeprefix("body -> ")
+        self.param = errors[0].field.removeprefix("body -> ").replace(" -> ", ".")
 
 
 class ClientGoneError(QuintetError):

@@ -11,6 +11,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
 from app import __version__
@@ -20,7 +21,8 @@ from app.api.bodies import Bodies
 from app.api.callers import Callers, callers_of
 from app.api.document import describe
 from app.api.embeddings import Embeddings, Rules
-from app.api.frame import Frame, answer_error
+from app.api.frame import Frame, Refused, answer_error
+from app.api.hosts import Hosts
 from app.api.routes import Served
 from app.engine.client import EngineClient, Limits
 from app.engine.messages import Start, Started
@@ -40,6 +42,8 @@ from model.tokenizer import Tokenizer
 log = logging.getLogger("quintet")
 
 FIRST_AND_ONLY = Place()
+# How long a browser need not ask again; Chromium keeps it no longer.
+_PREFLIGHT_S = 7200
 
 
 def create_app(settings: Settings, place: Place = FIRST_AND_ONLY) -> FastAPI:
@@ -66,6 +70,9 @@ def create_app(settings: Settings, place: Place = FIRST_AND_ONLY) -> FastAPI:
         summary="Embeddings of jina-embeddings-v3: five task adapters, resident together.",
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         lifespan=_lifespan(settings, folder, config, place),
+        redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.served = Served(
         _embeddings(settings, folder, config, engine, metrics),
@@ -85,9 +92,25 @@ def create_app(settings: Settings, place: Place = FIRST_AND_ONLY) -> FastAPI:
     app.mount("/playground", StaticFiles(directory=routes.PLAYGROUND), "playground")
     app.add_exception_handler(QuintetError, answer_error)
     app.add_exception_handler(HTTPException, answer_error)
-    app.add_middleware(Frame, served=app.state.served)
+    _frame(app, settings, metrics)
     describe(app)
     return app
+
+
+def _frame(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
+    """What is around the routes, from the inside out."""
+    app.add_middleware(Refused, hosts=Hosts(settings, metrics))
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "HEAD", "POST"],
+            allow_headers=["*"],
+            allow_private_network=True,  # a page of the internet that asks a service at home
+            expose_headers=["*"],
+            max_age=_PREFLIGHT_S,
+        )
+    app.add_middleware(Frame, served=app.state.served)
 
 
 def _lifespan(

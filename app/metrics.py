@@ -35,6 +35,8 @@ REFUSALS = (
     "bodies full",
     "no key",
     "wrong key",
+    "foreign host",
+    "foreign origin",
     "requests per minute",
     "tokens per minute",
     "concurrent tokens",

@@ -3,6 +3,7 @@
 import difflib
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -15,6 +16,8 @@ PREFIX = "EMBED_"
 NO_TASK = "none"
 # What a request may have before its body.
 MAX_HEAD_BYTES = 32_768
+
+_ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s]+")
 
 Names = Annotated[tuple[str, ...], NoDecode]
 
@@ -58,6 +61,17 @@ class Settings(BaseSettings):
     )
     metrics_open: bool = Field(
         True, description="`false` asks for a key at /metrics too, where there are keys."
+    )
+    cors_origins: Names = Field(
+        (),
+        description="Comma-separated origins (`https://app.example`) whose pages a browser lets "
+        "use this service; `*` is all.",
+    )
+    allowed_hosts: Names = Field(
+        (),
+        description="Comma-separated names under which the service answers besides localhost; `*` "
+        "is all. Unset is all too, but for a service without keys on a loopback address: behind a "
+        "proxy that passes on its own name, name it here.",
     )
     max_requests_per_minute: int | None = Field(
         None,
@@ -170,7 +184,9 @@ class Settings(BaseSettings):
         "text", description="Log lines for people or for machines."
     )
 
-    @field_validator("devices", "served_model_names", mode="before")
+    @field_validator(
+        "devices", "served_model_names", "cors_origins", "allowed_hosts", mode="before"
+    )
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -184,6 +200,14 @@ class Settings(BaseSettings):
             raise ValueError("name at least one device, or leave the variable out")
         return value
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _as_browsers_say(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if origin not in ("*", "null") and not _ORIGIN.fullmatch(origin):
+                raise ValueError("an origin is a scheme and a host, as https://app.example")
+        return tuple(origin.lower() for origin in value)
+
 
 def check_servable(settings: Settings) -> None:
     """Refuse what must not be served.
@@ -193,7 +217,7 @@ def check_servable(settings: Settings) -> None:
             limits would be counted in each of several processes for itself; or the largest body
             would never pass.
     """
-    if not (settings.keys_file or settings.open or _is_loopback(settings.host)):
+    if not (settings.keys_file or settings.open or is_loopback(settings.host)):
         raise SettingsError(
             f"{PREFIX}HOST={settings.host} can be reached by others, and there are no keys. Set "
             f"{PREFIX}KEYS_FILE (make a key with `quintet keys add NAME`), or say "
@@ -217,7 +241,8 @@ def check_servable(settings: Settings) -> None:
         )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether nobody on another machine can reach the address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -81,9 +81,10 @@ def rows_of(
     try:
         return tokenizer.rows(texts, task, reading)
     except TooManyTokensError as error:
-        windows = ", or late_chunking_overlap=256 for windows" if error.windows else ""
-        way_out = f"Pass truncate=True to cut at the limit{windows}."
-        raise TooManyTokensError(f"{error} {way_out}", error.tokens, error.limit) from None
+        by_windows = error.index is None and reading.overlap is None
+        windows = ", or late_chunking_overlap=256 for windows" if by_windows else ""
+        error.args = (f"{error} Pass truncate=True to cut at the limit{windows}.",)
+        raise
 
 
 def _type(value: Any) -> str:

@@ -206,7 +206,7 @@ class Embedder:
         if dimensions is not None:
             dimensions = whole_number("dimensions", dimensions, 1, self.config.hidden_size)
         overlap = checked_overlap(late_chunking_overlap, self.config, late_chunking=late_chunking)
-        reading = Reading(late_chunking, truncate, overlap, _ANY_LENGTH, field="texts")
+        reading = Reading(late_chunking, truncate, overlap, _ANY_LENGTH)
         inputs = rows_of(texts_of(texts), self.tasks.chosen(task), reading, self.tokenizer)
         vectors = inputs.vectors(self.embed(inputs.rows, progress=progress))
         if len(bad := np.flatnonzero(~np.isfinite(vectors).all(axis=1))):

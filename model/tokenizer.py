@@ -24,15 +24,18 @@ SPECIAL_TOKENS = 2  # <s> in front of a row and </s> behind it
 class TooManyTokensError(ValueError):
     """A text, or the sum of a late-chunked document, is over the model's limit (in tokens).
 
-    `windows` says whether a document of that length could be read in overlapping windows. How a
-    caller asks for those, or for truncation, is not said here: HTTP has other words than Python.
+    `index` is the text's among so many `inputs`; None for a document. How a caller asks for
+    truncation or windows is not said here: HTTP has other words than Python.
     """
 
-    def __init__(self, sentence: str, tokens: int, limit: int, *, windows: bool = False) -> None:
+    def __init__(
+        self, sentence: str, tokens: int, limit: int, *, inputs: int, index: int | None = None
+    ) -> None:
         super().__init__(sentence)
         self.tokens = tokens
         self.limit = limit
-        self.windows = windows
+        self.inputs = inputs
+        self.index = index
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +45,7 @@ class Reading:
     With `late_chunking` all texts are one document. With `truncate` what is over the limit is cut
     from the end instead of refused. With `overlap` (tokens) a late-chunked document may be longer
     than the model reads: up to `max_document_tokens`, in windows that overlap by so much. With
-    `counting` there are no limits: the rows are for looking at, not for the encoder. `field` is
-    what the caller calls the list of texts; errors name a text by it.
+    `counting` there are no limits: the rows are for looking at, not for the encoder.
     """
 
     late_chunking: bool = False
@@ -51,7 +53,6 @@ class Reading:
     overlap: int | None = None
     max_document_tokens: int = 0
     counting: bool = False
-    field: str = "input"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +148,11 @@ class Tokenizer:
         if over and not reading.truncate:
             tokens = len(inputs[over[0]])
             raise TooManyTokensError(
-                f"{reading.field}[{over[0]}] has {tokens} tokens; this model reads at most "
-                f"{limit}.",
+                f"texts[{over[0]}] has {tokens} tokens; this model reads at most {limit}.",
                 tokens,
                 limit,
+                inputs=len(inputs),
+                index=over[0],
             )
         return over
 
@@ -207,7 +209,7 @@ class Tokenizer:
                 f"{len(inputs)} inputs have {total}.",
                 total,
                 limit,
-                windows=reading.overlap is None,
+                inputs=len(inputs),
             )
         return limit
 

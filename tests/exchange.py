@@ -47,7 +47,7 @@ def post(
     """A POST of a JSON body."""
     sent = body if isinstance(body, bytes) else orjson.dumps(body)
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: quintet\r\nContent-Type: application/json\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(sent)}\r\n{_authorization(key)}\r\n"
     )
     return Request(head.encode() + sent, judge, tokens)
@@ -55,7 +55,7 @@ def post(
 
 def get(path: str, judge: Callable[[Answer], str] = status_alone) -> Request:
     """A GET."""
-    return Request(f"GET {path} HTTP/1.1\r\nHost: quintet\r\n\r\n".encode(), judge)
+    return Request(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode(), judge)
 
 
 def _authorization(key: str | None) -> str:

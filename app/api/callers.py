@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 from fastapi import Request, Security
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from app.budget import Budget
 from app.keys import KeyRing, KeysError, UnauthorisedError
@@ -19,11 +19,16 @@ from app.settings import PREFIX, Settings, SettingsError
 
 log = logging.getLogger("quintet.keys")
 
-# Only for the OpenAPI document and its page; `Callers.identify` is what looks at the header.
+_KEY_HEADERS = ("api-key", "x-api-key")
+# Only for the OpenAPI document and its page; `Callers.identify` is what looks at the headers.
 _BEARER = HTTPBearer(
     auto_error=False,
     scheme_name="key",
-    description="A key that `quintet keys add` made; none is asked for where there are none.",
+    description="A key that `quintet keys add NAME` made; none is asked for where there are none.",
+)
+_API_KEY, _X_API_KEY = (
+    APIKeyHeader(name=name, auto_error=False, scheme_name=name, description="The same key.")
+    for name in _KEY_HEADERS
 )
 
 
@@ -45,7 +50,7 @@ class Callers:
         if self._keys is None:
             return
         try:
-            name = self._keys.name_of(request.headers.get("authorization", ""))
+            name = self._keys.name_of(_authorization(request))
         except UnauthorisedError as error:
             self._metrics.refused.labels(error.reason).inc()
             raise
@@ -68,8 +73,21 @@ class Callers:
         await self.limits.store.close()
 
 
+def _authorization(request: Request) -> str:
+    """The Authorization header, or what it would be: Azure's clients send the key as api-key, and
+    some others as x-api-key."""
+    given = request.headers.get("authorization", "")
+    if given.lower().startswith("bearer "):
+        return given
+    key = next((key for name in _KEY_HEADERS if (key := request.headers.get(name))), None)
+    return given if key is None else f"Bearer {key}"
+
+
 async def identified(
-    request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
+    request: Request,
+    _bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
+    _api_key: Annotated[str | None, Security(_API_KEY)],
+    _x_api_key: Annotated[str | None, Security(_X_API_KEY)],
 ) -> None:
     """For routes that only known callers may use; raises what `Callers.identify` does."""
     callers: Callers = request.app.state.callers

@@ -12,11 +12,25 @@ from app.api.schemas import EmbeddingsRequest, TokenizeRequest
 _BODIES: tuple[type[BaseModel], ...] = (EmbeddingsRequest, TokenizeRequest, InvocationsRequest)
 # FastAPI's own answer to a path it cannot read; ours are read as they are.
 _NEVER = ("HTTPValidationError", "ValidationError")
-_KEY_OR_NONE: list[dict[str, list[str]]] = [{"key": []}, {}]
+_KEY_OR_NONE: list[dict[str, list[str]]] = [{"key": []}, {"api-key": []}, {"x-api-key": []}, {}]
+_DESCRIPTION = """\
+Texts become vectors, under the HTTP API of OpenAI and of Jina.
+
+`/embeddings` and `/models` are the same as under `/v1`, and so are both under `/openai/v1`; a slash
+at the end changes nothing. Where the service has keys, a request brings one as
+`Authorization: Bearer KEY`, `api-key: KEY` or `x-api-key: KEY`.
+
+A field that may be absent may also be null. Unknown fields are ignored and named in
+`x-ignored-fields`, but for those that look like a field on which the vectors depend.
+
+Every error has the one body `ErrorBody`. Every answer has an `x-request-id`, the caller's own if it
+sent one."""
 
 
 def describe(app: FastAPI) -> None:
     """Make `app.openapi` say all."""
+    app.description = _DESCRIPTION
+    app.servers = [{"url": ".", "description": "The service that this document comes from."}]
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:

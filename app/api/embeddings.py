@@ -55,7 +55,7 @@ class Embedded:
 
     def notes(self) -> dict[str, str]:
         """What the answer's headers say of it."""
-        return notes(self.request.ignored_fields, self.tokenized.truncated)
+        return notes(self.request, self.tokenized.truncated)
 
     def facts(self) -> dict[str, Any]:
         """What the log line says of it."""
@@ -86,8 +86,9 @@ class Embeddings:
         self._stage_seconds = metrics.stage_seconds
         self._threads = ThreadPoolExecutor(os.cpu_count(), "tokenize")
 
-    async def answer(self, body: bytes, budget: Budget) -> Embedded:
-        """One request, from its body to its encoded vectors.
+    async def answer(self, body: bytes, budget: Budget, model: str | None = None) -> Embedded:
+        """One request, from its body to its encoded vectors. A `model` of its address comes before
+        one of its body.
 
         Raises:
             RequestError: the request is refused, and nothing of it reached the queue.
@@ -95,6 +96,10 @@ class Embeddings:
         """
         with self._stage_seconds.labels("parse").time():
             request = validated(EmbeddingsRequest, body)
+        if model is not None:
+            if request.model not in (None, model):
+                request.ignore({"model"})
+            request.model = model
         return await self.embed(request, budget)
 
     async def embed(self, request: EmbeddingsRequest, budget: Budget) -> Embedded:
@@ -107,7 +112,7 @@ class Embeddings:
             overlap=request.late_chunking_overlap,
             max_document_tokens=self.rules.max_document_tokens,
         )
-        tokenized = await self.tokenize(request.input, task, reading)
+        tokenized = await self.tokenize(request, task, reading)
         async with budget.spend(tokenized.tokens):
             pooled = await self._engine.embed(tokenized.rows)
         with self._stage_seconds.labels("encode").time():
@@ -124,21 +129,25 @@ class Embeddings:
             RequestError: the model, the number of inputs or the task is refused.
         """
         if request.model is not None and request.model not in self.rules.served:
-            raise UnknownModelError(request.model, self.rules.served)
+            raise UnknownModelError(request.model, self.rules.served, request.sent_as("model"))
         if len(request.input) > self.rules.max_inputs:
-            raise TooManyInputsError(len(request.input), self.rules.max_inputs)
+            inputs, most = len(request.input), self.rules.max_inputs
+            raise TooManyInputsError(inputs, most, request.sent_as("input"))
         name = self.rules.default_task if request.task is None else request.task
         try:
             return self._tasks.named(name)
         except UnknownTaskError as error:
-            raise invalid_field("task", str(error), "enum", request.task) from None
+            name = request.sent_as("task")
+            raise invalid_field(name, str(error), "enum", request.task) from None
 
     def signed(self, request: TextsRequest) -> str:
         """The model's name as an answer gives it: the one that was asked for."""
         return request.model or self.rules.served[0]
 
-    async def tokenize(self, texts: list[str], task: Task, reading: Reading) -> TokenizedInputs:
-        """Texts -> rows, in a thread.
+    async def tokenize(
+        self, request: TextsRequest, task: Task, reading: Reading
+    ) -> TokenizedInputs:
+        """A request's texts -> rows, in a thread.
 
         Raises:
             TokenLimitError: a text or the document is too long.
@@ -147,18 +156,19 @@ class Embeddings:
         try:
             with self._stage_seconds.labels("tokenise").time():
                 return await loop.run_in_executor(
-                    self._threads, self._tokenizer.rows, texts, task, reading
+                    self._threads, self._tokenizer.rows, request.input, task, reading
                 )
         except TooManyTokensError as error:
-            windows = ', or "late_chunking_overlap": 256 for windows' if error.windows else ""
-            way_out = f'Send "truncate": true to cut at the limit{windows}.'
-            raise TokenLimitError(f"{error} {way_out}") from None
+            field = request.sent_as("input")
+            raise TokenLimitError(_too_long(error, reading, field), field) from None
 
     def _check_sizes(self, request: EmbeddingsRequest) -> None:
         """What only the loaded model can judge of a request's numbers."""
-        width, widest_overlap = self.rules.width, self.rules.max_tokens // 2
-        _check_range("dimensions", request.dimensions, 1, width)
-        _check_range("late_chunking_overlap", request.late_chunking_overlap, 0, widest_overlap)
+        for field, least, most in (
+            ("dimensions", 1, self.rules.width),
+            ("late_chunking_overlap", 0, self.rules.max_tokens // 2),
+        ):
+            _check_range(request.sent_as(field), getattr(request, field), least, most)
 
 
 def _check_range(field: str, value: int | None, least: int, most: int) -> None:
@@ -166,3 +176,19 @@ def _check_range(field: str, value: int | None, least: int, most: int) -> None:
         kind = "less_than_equal" if value > most else "greater_than_equal"
         sentence = f"{field} is {quoted(value)}; this model takes {least} to {most}."
         raise invalid_field(field, sentence, kind, value)
+
+
+def _too_long(error: TooManyTokensError, reading: Reading, field: str) -> str:
+    """What is too long, and what to send instead."""
+    way_out = '"truncate": true to cut at the limit'
+    if error.index is not None:
+        return (
+            f"{field}[{error.index}] has {error.tokens} tokens; this model reads at most "
+            f"{error.limit} (send {way_out})."
+        )
+    if reading.overlap is None:
+        way_out += ', or "late_chunking_overlap" for windows'
+    return (
+        f"late chunking reads all inputs as one document of at most {error.limit} tokens; these "
+        f"{error.inputs} inputs have {error.tokens} (send {way_out})."
+    )

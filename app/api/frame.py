@@ -1,6 +1,8 @@
 """Frame: what is around every answer: a request id, a time, a log line, a metric, an error body.
 
-A plain ASGI middleware, so that it sees 404s and failures too and can watch the body's last byte.
+Plain ASGI middlewares, so that they see 404s and failures too and can watch the body's last byte.
+From the outside in: Frame, CORS where pages of other origins are let in, Refused, the routes. So
+such a page can read errors too.
 """
 
 import logging
@@ -8,13 +10,16 @@ import re
 import time
 import uuid
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.routes import JSON, Served
+from app.api.addresses import canonical, suggested
+from app.api.documented import JSON
+from app.api.hosts import PROBES, Hosts
+from app.api.routes import Served, router
 from app.api.vectors import to_json
 from app.errors import HeadersTooLargeError, InternalError, QuintetError, RouteError
 from app.logs import RequestLine
@@ -26,11 +31,16 @@ log = logging.getLogger("quintet.request")
 # What a caller may name its request: anything else is replaced, since it goes into logs.
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _LINE_BYTES = len(": \r\n")
-_QUIET = {"/live", "/ready", "/health", "/ping", "/metrics"}
+_QUIET = {*PROBES, "/metrics"}
+# What an address that does not exist may have meant.
+_PATHS = {path for route in router.routes if "{" not in (path := getattr(route, "path", "{"))} - {
+    "/",
+    "/docs/",
+}
 
 
 class Frame:
-    """See the top of the file."""
+    """The request id, the time, the log line and the metric; and one path for each route."""
 
     def __init__(self, app: ASGIApp, served: Served) -> None:
         self._app = app
@@ -43,10 +53,10 @@ class Frame:
             return
         began = time.perf_counter()
         asked_method = scope["method"]
-        if asked_method == "HEAD":  # GET without the body, which the server leaves out
-            scope = {**scope, "method": "GET"}
-        request = Request(scope)
-        asked = request.headers.get("x-request-id", "")
+        # HEAD is GET without the body, which the server leaves out.
+        method = "GET" if asked_method == "HEAD" else asked_method
+        scope = {**scope, "method": method, "path": canonical(scope["path"])}
+        asked = Headers(scope=scope).get("x-request-id", "")
         request_id = asked if _SANE_ID.fullmatch(asked) else uuid.uuid4().hex
         line = RequestLine(request_id, asked_method, _printable(scope["path"]))
         own: dict[str, str] = {}  # headers of the answer, whatever it is
@@ -66,13 +76,7 @@ class Frame:
             await send(message)
 
         try:
-            _check_size(scope)
             await self._app(scope, receive, send_framed)
-        except Exception as error:
-            answer = await answer_error(request, error)
-            if status:  # half an answer is out: the caller must see that it breaks off
-                raise
-            await answer(scope, receive, send_framed)
         finally:
             self._enter(line, scope, status or 499, time.perf_counter() - began)
 
@@ -84,6 +88,37 @@ class Frame:
             line.write(status, seconds)
             if self._served.tracing:
                 self._served.tracing.record(scope, status, seconds)
+
+
+class Refused:
+    """Who may not ask is refused, and any exception becomes the one error body."""
+
+    def __init__(self, app: ASGIApp, hosts: Hosts) -> None:
+        self._app = app
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, if it may pass."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        started = False
+
+        async def send_seen(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            _check_size(scope)
+            self._hosts.check(request)
+            await self._app(scope, receive, send_seen)
+        except Exception as error:
+            answer = await answer_error(request, error)
+            if started:  # half an answer is out: the caller must see that it breaks off
+                raise
+            await answer(scope, receive, send)
 
 
 def _check_size(scope: Scope) -> None:
@@ -113,10 +148,13 @@ async def answer_error(request: Request, error: Exception) -> Response:
 def _no_route(request: Request, error: HTTPException) -> RouteError:
     path, headers = shortened(request.url.path), dict(error.headers or {})
     if error.status_code == 404:
-        sentence = f"there is no {path}; see /docs."
+        meant = suggested(request.url.path, _PATHS)
+        sentence = f"there is no {path}; " + (f"did you mean {meant}? See" if meant else "see")
+        sentence += " /docs."
     elif methods := headers.get("Allow"):
         headers["Allow"] = methods.replace("GET", "GET, HEAD")
-        sentence = f"{path} takes {headers['Allow']}, not {request.method}; see /docs."
+        sentence = f"{path} takes {headers['Allow']}, not {request.method}; "
+        sentence += "texts go to /v1/embeddings." if path == "/" else "see /docs."
     else:
         sentence = f"{error.detail}."
     return RouteError(error.status_code, sentence, headers)

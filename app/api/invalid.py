@@ -2,52 +2,74 @@
 
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from app.api.encoding import repaired
+from app.api.schemas import Body
 from app.errors import FieldError, InvalidFieldsError, InvalidJsonError, RequestError, TokenIdsError
 from model.wording import quoted, shortened
 
-Body = TypeVar("Body", bound=BaseModel)
+Kind = TypeVar("Kind", bound=Body)
+
+_NO_JSON = "json_invalid"
 
 
-def validated(kind: type[Body], body: bytes | dict[str, Any]) -> Body:
+def validated(kind: type[Kind], body: bytes | dict[str, Any], within: str = "") -> Kind:
     """A body, as JSON or as an object already, as a valid request of that kind.
+
+    `within` is the field of the real body whose value the object is.
 
     Raises:
         RequestError: it is no JSON, or fields of it are invalid.
     """
     try:
-        if isinstance(body, bytes):
-            return kind.model_validate_json(body)
-        return kind.model_validate(body)
+        return _from_json(kind, body) if isinstance(body, bytes) else kind.model_validate(body)
     except ValidationError as error:
-        raise _invalid(error) from None
+        raise _invalid(error, (within,) if within else ()) from None
 
 
-def _invalid(error: ValidationError) -> RequestError:
+def _from_json(kind: type[Kind], body: bytes) -> Kind:
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        if not _is_no_json(error):
+            raise
+    clean, replaced = repaired(body)
+    request = kind.model_validate_json(clean)
+    request.replace_surrogates(replaced)
+    return request
+
+
+def _is_no_json(error: ValidationError) -> bool:
+    return error.error_count() == 1 and error.errors(include_input=False)[0]["type"] == _NO_JSON
+
+
+def _invalid(error: ValidationError, within: tuple[str, ...]) -> RequestError:
     """The one error that a request which does not validate is answered with."""
     details = error.errors(include_url=False, include_context=False)
-    kinds = {detail["type"] for detail in details}
-    if "json_invalid" in kinds:
+    kinds = {detail["type"]: detail for detail in details}
+    if _NO_JSON in kinds:
         return InvalidJsonError(f"the body is not valid JSON: {details[0]['msg']}.")
-    if "token_ids" in kinds:
-        return TokenIdsError()
-    return InvalidFieldsError(tuple(_field_error(detail) for detail in details))
+    if own := kinds.get("token_ids"):
+        return TokenIdsError(".".join(map(str, (*within, *own["loc"]))))
+    return InvalidFieldsError(tuple(_field_error(detail, within) for detail in details))
 
 
 def invalid_field(name: str, message: str, kind: str, value: Any) -> InvalidFieldsError:
     """The same for a field that only the loaded model can judge."""
-    return InvalidFieldsError((FieldError(f"body -> {name}", message, kind, _shown(value)),))
+    path = " -> ".join(["body", *name.split(".")])
+    return InvalidFieldsError((FieldError(path, message, kind, _shown(value)),))
 
 
-def _field_error(detail: ErrorDetails) -> FieldError:
-    path = " -> ".join(["body", *map(str, detail["loc"])])
-    name = ".".join(map(str, detail["loc"]))
-    message = detail["msg"].rstrip(".")
+def _field_error(detail: ErrorDetails, within: tuple[str, ...]) -> FieldError:
+    place = [*within, *map(str, detail["loc"])]
+    name, message = ".".join(place), detail["msg"].rstrip(".")
     if name and not message.startswith(name):
         message = f"{name}: {message[0].lower()}{message[1:]}"
-    return FieldError(path, message + ".", detail["type"], _shown(detail["input"]))
+    end = "" if message.endswith("?") else "."
+    path = " -> ".join(["body", *place])
+    return FieldError(path, message + end, detail["type"], _shown(detail["input"]))
 
 
 def _shown(value: Any) -> Any:

@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import FileResponse
-from pydantic import BaseModel
+from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
 
-from app.api import sagemaker, tokens
+from app.api import examples, reference, sagemaker, tokens
 from app.api.answers import (
     EmbeddingsResponse,
-    ErrorBody,
     Health,
     Info,
     InvocationsResponse,
@@ -25,6 +23,7 @@ from app.api.answers import (
 from app.api.bodies import Bodies
 from app.api.callers import admitted, identified
 from app.api.connection import read_body, unless_gone
+from app.api.documented import JSON, NO_ENGINE, answers, body_of, noted, refused
 from app.api.embeddings import Embeddings
 from app.api.vectors import to_json
 from app.engine.client import EngineClient
@@ -33,12 +32,17 @@ from app.metrics import Metrics
 from app.settings import Settings
 from app.tracing import Tracing
 
-JSON = "application/json"
 PLAYGROUND = Path(__file__).parent.parent / "playground"
 # The page loads what stands beside it, asks this service, and nothing else.
 _PLAYGROUND_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+# The reference is text and a style.
+_REFERENCE_POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
 )
 
 router = APIRouter()
@@ -80,51 +84,36 @@ class Served:
             self.metrics.key_tokens.labels(key).inc(facts["tokens"])
 
 
-_REFUSALS = {
-    400: "The body is no JSON, or over a limit that the sentence names.",
-    401: "This service asks for a key, and the request has none that is known.",
-    404: "The model is not served here.",
-    408: "The body did not arrive in time.",
-    413: "The body has too many bytes or parts.",
-    415: "The body is compressed.",
-    422: "A field is missing, of the wrong type or out of range; `errors` names it.",
-    429: "Over a limit of this caller; retry after as many seconds as Retry-After says.",
-    431: "The address and headers have too many bytes.",
-    500: "A defect of the service; the log has its trace under the request id.",
-    503: "Not now; retry after as many seconds as Retry-After says.",
-    504: "The request waited too long.",
-}
-
-# Without the engine a request waits for nothing; 503 is for want of room for its body.
-_NO_ENGINE = tuple(status for status in _REFUSALS if status != 504)
-
-
-def _answers(answer: type[BaseModel], meaning: str, *refusals: int) -> dict[int | str, Any]:
-    return {200: {"model": answer, "description": meaning}, **_refused(*refusals or _REFUSALS)}
-
-
-def _refused(*statuses: int) -> dict[int | str, Any]:
-    return {status: {"model": ErrorBody, "description": _REFUSALS[status]} for status in statuses}
-
-
-def _body(name: str, **others: dict[str, Any]) -> dict[str, Any]:
-    """A body that is read from bytes, for the OpenAPI document."""
-    content = {JSON: {"schema": {"$ref": f"#/components/schemas/{name}"}}, **others}
-    return {"requestBody": {"required": True, "content": content}}
-
-
 @router.post(
     "/v1/embeddings",
     dependencies=_LIMITED,
     response_class=Response,
-    responses=_answers(EmbeddingsResponse, "A vector for each input, in order."),
-    openapi_extra=_body("EmbeddingsRequest"),
+    responses=noted(EmbeddingsResponse, "A vector for each input, in order."),
+    openapi_extra=body_of("EmbeddingsRequest", examples.EMBEDDINGS),
 )
 async def create_embeddings(request: Request) -> Response:
     """Texts -> vectors, read by the adapter of the task."""
+    return await _embeddings(request, None)
+
+
+@router.post(
+    "/openai/deployments/{name:path}/embeddings",
+    dependencies=_LIMITED,
+    response_class=Response,
+    responses=noted(EmbeddingsResponse, "A vector for each input, in order."),
+    openapi_extra=body_of("EmbeddingsRequest", examples.AZURE),
+)
+async def create_azure_embeddings(request: Request, name: str) -> Response:
+    """The same under the address of Azure OpenAI's clients, whose deployment is a served name. It
+    comes before a `model` in the body, as on Azure; one that differs is named as ignored."""
+    return await _embeddings(request, name)
+
+
+async def _embeddings(request: Request, model: str | None) -> Response:
     served: Served = request.app.state.served
     async with served.body(request) as body:
-        embedded = await unless_gone(request, served.embeddings.answer(body, request.state.budget))
+        answering = served.embeddings.answer(body, request.state.budget, model)
+        embedded = await unless_gone(request, answering)
     served.account(request, embedded.facts())
     answer = embedded.body(served.embeddings.signed(embedded.request))
     return Response(answer, media_type=JSON, headers=embedded.notes())
@@ -134,8 +123,8 @@ async def create_embeddings(request: Request) -> Response:
     "/tokenize",
     dependencies=_LIMITED,
     response_class=Response,
-    responses=_answers(TokenizeResponse, "The tokens of each input.", *_NO_ENGINE),
-    openapi_extra=_body("TokenizeRequest"),
+    responses=noted(TokenizeResponse, "The tokens of each input.", *NO_ENGINE),
+    openapi_extra=body_of("TokenizeRequest", examples.TOKENIZE),
 )
 async def tokenize(request: Request) -> Response:
     """Texts -> token ids and counts, and whether they fit; nothing is embedded."""
@@ -149,8 +138,8 @@ async def tokenize(request: Request) -> Response:
     "/invocations",
     dependencies=_LIMITED,
     response_class=Response,
-    responses=_answers(InvocationsResponse, "A vector for each text, in order."),
-    openapi_extra=_body("InvocationsRequest", **{"text/csv": {"schema": {"type": "string"}}}),
+    responses=noted(InvocationsResponse, "A vector for each text, in order."),
+    openapi_extra=body_of("InvocationsRequest", examples.INVOCATIONS, examples.INVOCATIONS_CSV),
 )
 async def invocations(request: Request) -> Response:
     """The contract of SageMaker's and Azure Marketplace's containers."""
@@ -163,7 +152,7 @@ async def invocations(request: Request) -> Response:
     return Response(answer, media_type=JSON, headers=embedded.notes())
 
 
-@router.get("/info", dependencies=_KNOWN, responses=_answers(Info, "What is served.", 401))
+@router.get("/info", dependencies=_KNOWN, responses=answers(Info, "What is served.", 401))
 async def info(request: Request) -> Response:
     """What is served: model, sizes, limits, tasks, workers."""
     served: Served = request.app.state.served
@@ -181,8 +170,24 @@ async def playground() -> Response:
     return FileResponse(PLAYGROUND / "index.html", headers=headers)
 
 
+@router.get("/docs", include_in_schema=False)
+async def reference_page(request: Request) -> Response:
+    """The OpenAPI document as a page."""
+    state = request.app.state
+    if not hasattr(state, "reference"):  # it asks for no key, so it is made once
+        state.reference = reference.page(request.app.openapi())
+    headers = {"content-security-policy": _REFERENCE_POLICY}
+    return HTMLResponse(state.reference, headers=headers)
+
+
+@router.get("/docs/", include_in_schema=False)
+async def reference_page_with_a_slash() -> Response:
+    """To where the page's relative links lead to something, wherever a proxy has put it."""
+    return RedirectResponse("../docs")
+
+
 @router.get(
-    "/v1/models", dependencies=_KNOWN, responses=_answers(ModelList, "The served names.", 401)
+    "/v1/models", dependencies=_KNOWN, responses=answers(ModelList, "The served names.", 401)
 )
 async def list_models(request: Request) -> Response:
     """The served names."""
@@ -194,7 +199,7 @@ async def list_models(request: Request) -> Response:
     "/v1/models/{name:path}",
     dependencies=_KNOWN,
     response_model=Model,
-    responses=_answers(Model, "One served name.", 401, 404),
+    responses=answers(Model, "One served name.", 401, 404),
 )
 async def get_model(request: Request, name: str) -> Response:
     """One served name."""
@@ -224,7 +229,7 @@ async def ready(request: Request) -> Response:
 @router.get(
     "/metrics",
     response_class=Response,
-    responses=_refused(401),
+    responses=refused(401),
     openapi_extra={"security": [{"key": []}]},
 )
 async def metrics(request: Request) -> Response:

@@ -10,19 +10,31 @@ import uuid
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
-from pydantic_core import PydanticCustomError
 
 from app.api import inputs
 from app.api.embeddings import Embedded, Embeddings
+from app.api.encoding import decoded
+from app.api.fields import (
+    ALIASES,
+    INPUT_TYPE,
+    all_names,
+    check_near_misses,
+    deciding,
+    refusal,
+    without_nulls,
+)
 from app.api.invalid import invalid_field, validated
-from app.api.schemas import Body, EmbeddingsRequest, known_names, without_nulls
+from app.api.schemas import Body, EmbeddingsRequest
 from app.api.vectors import to_json
 from app.budget import Budget
 from app.errors import InvalidJsonError
 from model.tokenizer import SPECIAL_TOKENS
 
 # Fields without which an answer is another one.
-_IN_PARAMETERS = known_names(EmbeddingsRequest) - {"model", "user"}
+_IN_PARAMETERS = all_names(EmbeddingsRequest.model_fields) - {"model", "user"} | {INPUT_TYPE}
+_DECIDING = deciding(EmbeddingsRequest.model_fields) | {"parameters"}
+# The texts are in data.
+_NOT_IN_PARAMETERS = {"input", *ALIASES["input"]}
 
 
 def _items(value: Any) -> list[Any]:
@@ -49,11 +61,9 @@ class InvocationsRequest(Body):
         call = handler(fields)
         others = set(fields) - set(cls.model_fields)
         if misplaced := sorted(others & _IN_PARAMETERS):
-            raise PydanticCustomError(
-                "misplaced",
-                "{names} cannot stand beside data; what a request asks for is in parameters.",
-                {"names": " and ".join(misplaced)},
-            )
+            sentence = "cannot stand beside data; what a request asks for is in parameters."
+            raise refusal(misplaced[0], "misplaced", f"{' and '.join(misplaced)} {sentence}")
+        check_near_misses({name: fields[name] for name in others}, _DECIDING)
         call.ignore(others | inputs.unread_keys(call.data, "data"))
         return call
 
@@ -68,10 +78,14 @@ async def invoke(
         QuintetError: the engine did not take it, or failed on it.
     """
     call = _from_csv(body) if "csv" in content_type.lower() else validated(InvocationsRequest, body)
-    own = {name: value for name, value in call.parameters.items() if name != "input"}
-    request = validated(EmbeddingsRequest, {**own, "input": inputs.texts_of(call.data, "data")})
+    given = call.parameters
+    own = {name: given[name] for name in given if name not in _NOT_IN_PARAMETERS}
+    texts = inputs.texts_of(call.data, "data")
+    request = validated(EmbeddingsRequest, {**own, "input": texts}, "parameters")
+    request.stands_in("parameters.", input="data")
+    request.replace_surrogates(call.replaced_surrogates)
     parameters = {name: own[name] for name in own if name not in request.ignored_fields}
-    request.ignore({*call.ignored_fields, *(call.parameters.keys() - own)})
+    request.ignore({*call.ignored_fields, *(given.keys() - own)})
     embedded = await embeddings.embed(request, budget)
     special = 0 if request.late_chunking else SPECIAL_TOKENS
     data = [
@@ -89,9 +103,9 @@ async def invoke(
 
 def _from_csv(body: bytes) -> InvocationsRequest:
     try:
-        rows = list(csv.reader(io.StringIO(body.decode("utf-8-sig")), strict=True))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InvalidJsonError(f"the body is not valid CSV in UTF-8: {error}.") from None
+        rows = list(csv.reader(io.StringIO(decoded(body)), strict=True))
+    except csv.Error as error:
+        raise InvalidJsonError(f"the body is not valid CSV: {error}.") from None
     for number, row in enumerate(rows, 1):
         if len(row) not in (0, 2):
             sentence = f"row {number} has {len(row)} columns; an id and a text are two."

@@ -1,12 +1,10 @@
 """The wire, inwards: the bodies of requests with texts.
 
-A field has one name here and is also taken by the names that other APIs and SDKs have for it.
-`null` is the same as absent. Unknown fields are ignored, and named in a response header.
+Under which names a field is taken, and which names are ignored or refused, is in fields.py.
 """
 
-from collections.abc import Iterable, Mapping
-from functools import cache
-from typing import Annotated, Any, Literal, get_args
+from collections.abc import Iterable
+from typing import Annotated, Any
 
 from pydantic import (
     BaseModel,
@@ -15,31 +13,19 @@ from pydantic import (
     FailFast,
     Field,
     PrivateAttr,
+    ValidationError,
     WithJsonSchema,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from app.api import inputs
+from app.api.fields import EMBEDDING_TYPES, EmbeddingType, as_list, refusal, resolved
 
-EmbeddingType = Literal["float", "base64", "binary", "ubinary"]
-
-# Field -> its other names, first the one that wins. Two names of one field must agree, but for
-# embedding_type: the OpenAI SDKs add encoding_format=base64 to requests that do not ask for it.
-ALIASES: Mapping[str, tuple[str, ...]] = {
-    "input": ("texts", "content"),
-    "task": inputs.TASK_NAMES[1:],
-    "dimensions": ("output_dimension", "output_dimensionality"),
-    "embedding_type": ("encoding_type", "encoding_format"),
-    "truncate": ("truncation",),
-}
-_MAY_DISAGREE = {"embedding_type"}
-
-_EMBEDDING_TYPES = get_args(EmbeddingType)
 _EMBEDDING_TYPE_SCHEMA = {
     "anyOf": [
-        {"type": "string", "enum": [*_EMBEDDING_TYPES]},
-        {"type": "array", "minItems": 1, "items": {"enum": [*_EMBEDDING_TYPES]}},
+        {"type": "string", "enum": [*EMBEDDING_TYPES]},
+        {"type": "array", "minItems": 1, "items": {"enum": [*EMBEDDING_TYPES]}},
     ]
 }
 
@@ -48,10 +34,6 @@ def _no_bool(value: Any) -> Any:
     if isinstance(value, bool):
         raise PydanticCustomError("int_type", "must be a whole number, not true or false")
     return value
-
-
-def _as_list(value: Any) -> Any:
-    return value if isinstance(value, list) else [value]
 
 
 # Whole numbers; whether they are in the range is for the loaded model to say, in one sentence for
@@ -63,11 +45,12 @@ _Overlap = Annotated[
 
 
 class Body(BaseModel):
-    """A body, and which names in it mean nothing here."""
+    """A body, and what is to be said of it beside its answer."""
 
     model_config = ConfigDict(extra="ignore")
 
     _ignored: tuple[str, ...] = PrivateAttr(())
+    _replaced: int = PrivateAttr(0)
 
     @property
     def ignored_fields(self) -> tuple[str, ...]:
@@ -77,6 +60,15 @@ class Body(BaseModel):
     def ignore(self, names: Iterable[str]) -> None:
         """Add names to them."""
         self._ignored = tuple(sorted({*self._ignored, *names}))
+
+    @property
+    def replaced_surrogates(self) -> int:
+        """Lone surrogates in the body that were replaced by U+FFFD."""
+        return self._replaced
+
+    def replace_surrogates(self, count: int) -> None:
+        """So many were."""
+        self._replaced = count
 
 
 class TextsRequest(Body):
@@ -93,15 +85,32 @@ class TextsRequest(Body):
         None,
         description="Which adapter reads the inputs: `retrieval.query`, `retrieval.passage`, "
         "`separation`, `classification` or `text-matching`. Absent is the service's default. "
-        "Also taken as `task_type`.",
+        "Also taken as `task_type`, and in other words as `input_type`: `query`, `document`, ...",
     )
+
+    _sent: dict[str, str] = PrivateAttr(default_factory=dict)
+    _within: str = PrivateAttr("")
+
+    def sent_as(self, field: str) -> str:
+        """The name under which a field was sent, for errors."""
+        return self._sent.get(field, self._within + field)
+
+    def stands_in(self, within: str, **others: str) -> None:
+        """Its fields were sent as those of another field, but for these."""
+        inside = {own: within + name for own, name in self._sent.items()}
+        self._within, self._sent = within, {**inside, **others}
 
     @model_validator(mode="wrap")
     @classmethod
     def _resolve(cls, body: Any, handler: Any) -> Any:
-        fields = _resolved(without_nulls(body))
-        request = handler(fields)
-        request.ignore(set(body) - known_names(cls) | inputs.unread_keys(fields["input"]))
+        found = resolved(body, cls.model_fields)
+        try:
+            request = handler(found.fields)
+        except ValidationError as error:
+            raise found.renamed(error) from None
+        input_name = found.sent["input"]
+        request._sent = found.sent
+        request.ignore(found.ignored | inputs.unread_keys(found.fields["input"], input_name))
         return request
 
 
@@ -125,17 +134,19 @@ class EmbeddingsRequest(TextsRequest):
     embedding_type: Annotated[
         list[EmbeddingType],
         FailFast(),  # a million wrong words are one error, not a million
-        BeforeValidator(_as_list),
+        BeforeValidator(as_list),
         Field(min_length=1),
         WithJsonSchema(_EMBEDDING_TYPE_SCHEMA),
     ] = Field(
         ["float"],
         description="How vectors are written: `float`; `base64` of little-endian float32; "
         "`binary` and `ubinary` have a sign bit a dimension, eight to a number. With a list of "
-        "several, `embedding` is an object with a key for each. Also taken as `encoding_type` and "
-        "`encoding_format`.",
+        "several, `embedding` is an object with a key for each. Also taken as `encoding_type`, "
+        "`encoding_format` and `embedding_types`.",
     )
-    normalized: bool = Field(True, description="Scale vectors to length 1.")
+    normalized: bool = Field(
+        True, description="Scale vectors to length 1. Also taken as `normalize`."
+    )
     truncate: bool = Field(
         False,
         description="Cut what is over the token limit, from the end, instead of refusing it. "
@@ -146,9 +157,8 @@ class EmbeddingsRequest(TextsRequest):
     @model_validator(mode="after")
     def _overlap_needs_late_chunking(self) -> "EmbeddingsRequest":
         if self.late_chunking_overlap is not None and not self.late_chunking:
-            raise PydanticCustomError(
-                "conflict", "late_chunking_overlap needs late_chunking to be true."
-            )
+            name, sentence = "late_chunking_overlap", "late_chunking_overlap needs late_chunking"
+            raise refusal(name, "conflict", f"{sentence} to be true.", self.late_chunking_overlap)
         return self
 
 
@@ -156,49 +166,3 @@ class TokenizeRequest(TextsRequest):
     """The body of POST /tokenize."""
 
     counts_only: bool = Field(False, description="Leave the ids out of the answer.")
-
-
-def without_nulls(body: Any) -> dict[str, Any]:
-    """The fields of a body, in which null is absent.
-
-    Raises:
-        PydanticCustomError: it is no object.
-    """
-    if not isinstance(body, dict):
-        raise PydanticCustomError("dict_type", "the body must be a JSON object")
-    return {name: value for name, value in body.items() if value is not None}
-
-
-@cache
-def known_names(kind: type[TextsRequest]) -> frozenset[str]:
-    """The fields of a body with texts, under all their names."""
-    return frozenset(kind.model_fields).union(*ALIASES.values())
-
-
-def _resolved(fields: dict[str, Any]) -> dict[str, Any]:
-    """Fields with aliases under the field's own name."""
-    for own, others in ALIASES.items():
-        said = {name: fields.pop(name) for name in (own, *others) if name in fields}
-        values = list(said.values())
-        if any(value != values[0] for value in values[1:]):
-            _check_disagreement(own, said)
-        if values:
-            fields[own] = values[0]
-    return fields
-
-
-def _check_disagreement(own: str, said: Mapping[str, Any]) -> None:
-    """Refuse two values of one field, or a value that would be wrong if it were the only one."""
-    if own not in _MAY_DISAGREE:
-        raise PydanticCustomError(
-            "conflict",
-            "{names} are names of one field and must not differ.",
-            {"names": " and ".join(said)},
-        )
-    for name, value in said.items():
-        if not all(each in _EMBEDDING_TYPES for each in _as_list(value)):
-            raise PydanticCustomError(
-                "literal_error",
-                "{name} must be of {types}.",
-                {"name": name, "types": ", ".join(_EMBEDDING_TYPES)},
-            )

@@ -18,7 +18,7 @@ async def tokenize(embeddings: Embeddings, body: bytes) -> tuple[bytes, dict[str
     """
     request = validated(TokenizeRequest, body)
     task, limit = embeddings.task(request), embeddings.rules.max_tokens
-    tokenized = await embeddings.tokenize(request.input, task, Reading(counting=True))
+    tokenized = await embeddings.tokenize(request, task, Reading(counting=True))
     inputs: list[dict[str, Any]] = []
     for index, (row, tokens) in enumerate(zip(tokenized.rows, tokenized.input_tokens, strict=True)):
         ids = {} if request.counts_only else {"token_ids": row.token_ids}
@@ -32,4 +32,4 @@ async def tokenize(embeddings: Embeddings, body: bytes) -> tuple[bytes, dict[str
         "fits_late_chunking": total <= limit,
         "inputs": inputs,
     }
-    return to_json(answer), notes(request.ignored_fields)
+    return to_json(answer), notes(request)

@@ -76,7 +76,7 @@ def of_size(size: int, **fields: object) -> bytes:
 
 
 def head(*lines: bytes) -> bytes:
-    return b"\r\n".join([b"POST /v1/embeddings HTTP/1.1", b"Host: x", *lines, b"", b""])
+    return b"\r\n".join([b"POST /v1/embeddings HTTP/1.1", b"Host: localhost", *lines, b"", b""])
 
 
 def sent(body: bytes) -> bytes:

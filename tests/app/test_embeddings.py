@@ -137,9 +137,9 @@ def test_null_is_absent(service: Service) -> None:
 
 
 def test_unknown_fields_are_ignored_and_named(service: Service) -> None:
-    response = service.embed(input="x", dimension=12, user="someone", ünder="x")
+    response = service.embed(input="x", prompt_name="x", user="someone", ünder="x")
     assert vectors(response).shape == (1, 256)
-    assert response.headers["x-ignored-fields"] == "dimension, \\xfcnder"
+    assert response.headers["x-ignored-fields"] == "prompt_name, \\xfcnder"
     inputs = [{"text": "x", "id": 1, "image": "y"}, "z", {"text": "x", "title": "t"}]
     within = service.embed(input=inputs)
     assert within.headers["x-ignored-fields"] == "input.image, input.title"

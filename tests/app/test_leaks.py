@@ -52,7 +52,7 @@ async def answered(url: str) -> None:
 
 
 async def refused(url: str) -> None:
-    slow = Request(b"POST /v1/embeddings HTTP/1.1\r\nHost: q\r\nContent-Length: 9\r\n\r\n{")
+    slow = Request(b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
     kinds = {
         post({"input": "a", "task": "no such task"}): 422,
         post({"input": ["a b c d e f g h"] * 2000}): 400,

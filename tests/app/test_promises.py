@@ -94,7 +94,7 @@ def send_and_keep_open(service: Service, body: bytes, request_id: str) -> socket
     host, port = service.url.removeprefix("http://").split(":")
     connection = socket.create_connection((host, int(port)))
     head = (
-        f"POST /v1/embeddings HTTP/1.1\r\nHost: test\r\nContent-Length: {len(body)}\r\n"
+        f"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
         f"x-request-id: {request_id}\r\n\r\n"
     )
     connection.sendall(head.encode() + body)

@@ -78,10 +78,9 @@ REFUSED: list[tuple[Any, int, str, str]] = [
     ("text", 422, "VALIDATION_ERROR", "must be a JSON object"),
     (b"", 400, "INPUT_INVALID_JSON", "not valid JSON"),
     (b"{", 400, "INPUT_INVALID_JSON", "not valid JSON"),
-    (b'{"input": "\\ud800"}', 400, "INPUT_INVALID_JSON", "not valid JSON"),
     (b'{"input": "x", "dimensions": NaN}', 422, "VALIDATION_ERROR", "dimensions: "),
     (b"[" * 100_000, 400, "INPUT_INVALID_JSON", "not valid JSON"),
-    (b"\xff\xfe", 400, "INPUT_INVALID_JSON", "not valid JSON"),
+    (b"\xff\xfe", 400, "INPUT_INVALID_JSON", "is not UTF-8: byte 0, counted from 0, is 0xff"),
 ]
 
 

@@ -127,14 +127,20 @@ def test_replicas_are_found_by_one_name_and_follow_it_when_it_changes() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [b"GET /metrics", b"GET /%6detrics", b"GET /%6D%65trics", b"GET http://x/m%65trics?a"],
+    [
+        b"GET /metrics",
+        b"GET /%6detrics",
+        b"GET /%6D%65trics",
+        b"GET http://localhost/m%65trics?a",
+        b"GET /metrics/",
+    ],
 )
 def test_a_metric_is_asked_of_a_replica_and_not_of_the_balancer(
     service: Service, line: bytes
 ) -> None:
     with balancer(service.url.removeprefix("http://")) as url:
         wait_until_up(url)
-        asked = line + b" HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+        asked = line + b" HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
         answer = talk(url, asked)
         assert statuses(answer) == [404]
         assert b"quintet_" not in answer
@@ -216,7 +222,9 @@ def test_a_caller_who_sends_slowly_is_answered_408_and_costs_no_replica(service:
         host, _, port = url.removeprefix("http://").partition(":")
         with socket.create_connection((host, int(port))) as slow:
             slow.settimeout(30)
-            slow.sendall(b"POST /v1/embeddings HTTP/1.1\r\nhost: q\r\ncontent-length: 99\r\n\r\n{")
+            slow.sendall(
+                b"POST /v1/embeddings HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99\r\n\r\n{"
+            )
             answer = slow.recv(65536)
         assert answer.startswith(b"HTTP/1.1 408 ")
         assert b'"code":"body_timeout"' in answer

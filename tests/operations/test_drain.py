@@ -19,13 +19,15 @@ pytestmark = pytest.mark.operations
 DRAIN_S = 1
 # What a machine that others use too adds: the engine's end, the process's end.
 SLACK_S = 10
-MANY = b"GET /playground/playground.png HTTP/1.1\r\nHost: x\r\n\r\n" * 400
+MANY = b"GET /playground/playground.png HTTP/1.1\r\nHost: localhost\r\n\r\n" * 400
 
 
 def test_callers_who_hold_on_do_not_hold_back_the_drain(original: Path) -> None:
     """Idle, slow and never-reading callers cost at most the longest of the limits for them."""
     body = b'{"input": "a b c"}'
-    head = b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+    head = b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(
+        body
+    )
     # Limits so long that ending in time shows that none of them adds to another.
     with (
         running(model=original, drain_delay_s=DRAIN_S, **PATIENCE) as service,
@@ -66,7 +68,9 @@ def await_closed_port(service: Service) -> None:
 def test_what_was_accepted_is_answered_beside_callers_who_hold_on(original: Path) -> None:
     """A body that is complete after the port has closed is an accepted request too."""
     body = b'{"input": "a b c"}'
-    head = b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+    head = b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(
+        body
+    )
     settings = {**PATIENCE, "body_timeout_s": 30}
     with (
         running(model=original, drain_delay_s=DRAIN_S, **settings) as service,

@@ -41,7 +41,8 @@ PATHS = [
         "//",
         "*",
     ),
-    *("http://x/live", "/v1/embeddings?x=%ff", "/" + "a" * 5000, "/\u00fc"),
+    *("/openai/deployments/x/embeddings?api-version=1", "/embeddings/", "/docs", "/docs/"),
+    *("http://localhost/live", "/v1/embeddings?x=%ff", "/" + "a" * 5000, "/\u00fc"),
 ]
 VALUES = st.recursive(
     st.none()
@@ -58,7 +59,7 @@ VALUES = st.recursive(
 FIELDS = [
     *("input", "texts", "content", "model", "task", "task_type", "dimensions", "late_chunking"),
     *("late_chunking_overlap", "embedding_type", "encoding_format", "normalized", "truncate"),
-    *("user", "data", "parameters", "counts_only", "unknown"),
+    *("user", "data", "parameters", "counts_only", "unknown", "taks", "input_type"),
 ]
 
 
@@ -77,7 +78,9 @@ BODIES = (
         st.dictionaries(st.sampled_from(FIELDS[3:]), VALUES, max_size=3),
     )
     | st.binary(max_size=200)
-    | st.sampled_from([b"", b"[" * 5000, b'{"input": "\\ud800"}', b'{"input": NaN}', b'"\xff"'])
+    | st.sampled_from(
+        [b"", b"[" * 5000, b'{"input": "\\ud800"}', b'{"input": NaN}', b'"\xff"', b"\xef\xbb\xbf{}"]
+    )
 )
 HEADERS = st.sampled_from(
     [
@@ -102,6 +105,7 @@ HEADERS = st.sampled_from(
             b"X: " + b"y" * 9000,
             b"Range: bytes=9-1",
         ),
+        *(b"Host: \xff", b"Origin: null", b"Sec-Fetch-Site: cross-site", b"api-key: \xff"),
         *(b"Range: bytes=0-1,2-3", b"If-Modified-Since: never", b"Authorization: Basic \xff", b""),
     ]
 )
@@ -118,7 +122,7 @@ def requests(draw: st.DrawFn) -> bytes:
     method = draw(METHODS) if draw(rarely) else b"POST"
     path = draw(st.sampled_from(PATHS)) if draw(rarely) else draw(st.sampled_from(PATHS[:3]))
     version = draw(VERSIONS) if draw(rarely) else b"HTTP/1.1"
-    headers = [b"Host: x", *(draw(st.lists(HEADERS, max_size=2)) if draw(rarely) else [])]
+    headers = [b"Host: localhost", *(draw(st.lists(HEADERS, max_size=2)) if draw(rarely) else [])]
     body = draw(BODIES)
     if not draw(rarely):
         headers.append(b"Content-Length: %d" % len(body))

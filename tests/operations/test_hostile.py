@@ -108,7 +108,7 @@ def test_a_byte_now_and_then_buys_no_time(service: Service) -> None:
 def test_callers_who_never_read_are_cut_off(service: Service) -> None:
     """Each asks for some megabytes and reads none: the service keeps them for 2 s, not for ever."""
     seen = len(service.log.text().split("does not read its answer")) - 1
-    asked = b"GET /playground/playground.png HTTP/1.1\r\nHost: x\r\n\r\n" * 100
+    asked = b"GET /playground/playground.png HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100
     with others_feel_nothing(service), ExitStack() as stack:
         deaf = [stack.enter_context(connect(service.url, 4096)) for _ in range(10)]
         for connection in deaf:

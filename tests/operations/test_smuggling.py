@@ -14,7 +14,7 @@ from tests.server import Service
 
 pytestmark = pytest.mark.operations
 
-SMUGGLED = b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n"
+SMUGGLED = b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n"
 AMBIGUOUS = {
     "length and chunks": request(LENGTH, CHUNKED, body=b"0\r\n\r\n" + SMUGGLED),
     "chunks and length": request(CHUNKED, LENGTH, body=b"0\r\n\r\n" + SMUGGLED),
@@ -32,10 +32,10 @@ AMBIGUOUS = {
     "chunks behind a control": request(b"Transfer-Encoding: \x0bchunked", body=ONE_CHUNK),
     "chunks on a folded line": request(b"Transfer-Encoding:\r\n chunked", body=ONE_CHUNK),
     "a folded line": request(b"X-A: a\r\n b", LENGTH),
-    "line feeds alone": b"GET /live HTTP/1.1\nHost: x\n\n",
+    "line feeds alone": b"GET /live HTTP/1.1\nHost: localhost\n\n",
     "a line feed in a header": b"GET /live HTTP/1.1\r\nHost: x\nX-A: a\r\n\r\n",
     "a carriage return in a header": b"GET /live HTTP/1.1\r\nHost: x\rX-A: a\r\n\r\n",
-    "a zero in a header": b"GET /live HTTP/1.1\r\nHost: x\r\nX-A: a\0b\r\n\r\n",
+    "a zero in a header": b"GET /live HTTP/1.1\r\nHost: localhost\r\nX-A: a\0b\r\n\r\n",
     "a chunk size of letters": request(CHUNKED, body=b"zz\r\n" + BODY),
     "a wrong chunk where more was awaited": request(
         b"Expect: 100-continue", CHUNKED, body=b"zz\r\n"
@@ -47,8 +47,8 @@ AMBIGUOUS = {
     "chunks with line feeds": request(CHUNKED, body=ONE_CHUNK.replace(b"\r", b"")),
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "TLS": bytes.fromhex("1603010200010001fc0303") + bytes(64),
-    "a proxy's CONNECT": b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n",
-    "no ASCII in the path": "GET /ü HTTP/1.1\r\nHost: x\r\n\r\n".encode(),
+    "a proxy's CONNECT": b"CONNECT x:80 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "no ASCII in the path": "GET /ü HTTP/1.1\r\nHost: localhost\r\n\r\n".encode(),
 }
 
 

@@ -16,7 +16,7 @@ def request(
     *headers: bytes, body: bytes = BODY, line: bytes = b"POST /v1/embeddings HTTP/1.1"
 ) -> bytes:
     """A request's bytes: a line, a host, these headers, this body."""
-    return b"\r\n".join([line, b"Host: x", *headers, b"", body])
+    return b"\r\n".join([line, b"Host: localhost", *headers, b"", body])
 
 
 def connect(url: str, receive_buffer: int | None = None) -> socket.socket:

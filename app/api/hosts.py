@@ -1,0 +1,123 @@
+"""Hosts: under which names the service answers, and whose pages may use it.
+
+Without keys, a service on a loopback address is for whoever is on that machine; but a browser there
+runs anybody's pages.
+
+1. A page whose own name was made to lead to 127.0.0.1 (DNS rebinding) is of the service's origin to
+   the browser: a Host that is no name of the service is refused.
+2. A page may send what a form could send (text/plain) without asking first, and would keep the
+   machine busy though it reads no answer: a POST out of a page of another origin is refused.
+
+Where there are keys, or where others can reach the port, a page has nothing that its author has
+not; there only the names in EMBED_ALLOWED_HOSTS count, if any are set. Probes are answered always.
+"""
+
+import ipaddress
+import re
+
+from starlette.requests import Request
+
+from app.errors import RequestError
+from app.metrics import Metrics
+from app.settings import Settings, is_loopback
+from model.wording import quoted
+
+ANY = "*"
+PROBES = {"/live", "/ready", "/health", "/ping"}
+_SAFE = {"GET", "HEAD", "OPTIONS"}
+_HOST = re.compile(r"\[(?P<v6>[0-9a-f:.]+)\](?::\d*)?|(?P<name>[^\s:@/\[\]]+)(?::\d*)?")
+
+
+class HostError(RequestError):
+    """A name that is none of the service's."""
+
+    status = 403
+    code = "HOST_NOT_ALLOWED"
+    openai_code = "host_not_allowed"
+    reason = "foreign host"
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"{quoted(host)} is no name of this service. If it should be one (a proxy in front may "
+            "pass it on), add it to EMBED_ALLOWED_HOSTS."
+        )
+
+
+class OriginError(RequestError):
+    """A page of another origin."""
+
+    status = 403
+    code = "ORIGIN_NOT_ALLOWED"
+    openai_code = "origin_not_allowed"
+    reason = "foreign origin"
+
+    def __init__(self, origin: str) -> None:
+        super().__init__(
+            f"this service does not work for pages of {quoted(origin)}. If it should, add that "
+            "origin to EMBED_CORS_ORIGINS."
+        )
+
+
+class Hosts:
+    """See the top of the file."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self._keyless = settings.keys_file is None and is_loopback(settings.host)
+        self._names = {_name(host) for host in (*settings.allowed_hosts, settings.host)}
+        limited = self._keyless or bool(settings.allowed_hosts)
+        self._any_host = not limited or ANY in settings.allowed_hosts
+        self._origins = settings.cors_origins
+        self._metrics = metrics
+
+    def check(self, request: Request) -> None:
+        """
+        Raises:
+            HostError, OriginError: see the top of the file.
+        """
+        if request.scope["path"] in PROBES:
+            return
+        try:
+            if not self._any_host:
+                self._check_host(request)
+            if self._keyless and request.method not in _SAFE:
+                self._check_origin(request)
+        except (HostError, OriginError) as error:
+            self._metrics.refused.labels(error.reason).inc()
+            raise
+
+    def _check_host(self, request: Request) -> None:
+        # HTTP/1.0 needs no Host; a browser always sends one.
+        for host in filter(None, request.headers.getlist("host")):
+            name = _name(host)
+            if not (name in self._names or _leads_here(name)):
+                raise HostError(host)
+
+    def _check_origin(self, request: Request) -> None:
+        origin, site = (request.headers.get(name) for name in ("origin", "sec-fetch-site"))
+        if ANY in self._origins or origin in self._origins:
+            return
+        # A page can set neither of these headers. Browsers send the second to https and localhost.
+        own = site in ("same-origin", "none") if site else self._is_own(origin, request)
+        if not own:
+            raise OriginError(origin or "another origin")
+
+    def _is_own(self, origin: str | None, request: Request) -> bool:
+        if origin is None:  # no page
+            return True
+        authority = origin.partition("://")[2]
+        hosts = [*request.headers.getlist("host"), *request.headers.getlist("x-forwarded-host")]
+        return authority in hosts or _name(authority) in self._names
+
+
+def _name(host: str) -> str:
+    """The name in a Host header, without a port; empty where it is none."""
+    match = _HOST.fullmatch(host.lower())
+    return (match["v6"] or match["name"].rstrip(".")) if match else ""
+
+
+def _leads_here(name: str) -> bool:
+    """Whether a name can lead nowhere but to the machine itself."""
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost" or name.endswith(".localhost")
