@@ -22,6 +22,9 @@ from app.engine.revival import Revival
 
 log = logging.getLogger("quintet")
 
+# Cleaners of temporary files leave alone what is younger than some days.
+_TOUCH_S = 3600.0
+
 
 class HttpProcesses:
     """All but the first one."""
@@ -32,6 +35,7 @@ class HttpProcesses:
         self._engine = engine
         self._revivals = {n: Revival(f"HTTP process {n}") for n in self._numbers}
         self._writers: dict[int, asyncio.StreamWriter] = {}
+        self._processes: dict[int, asyncio.subprocess.Process] = {}
         self._worker_ready = asyncio.Event()
         self._signals: list[int] = []
 
@@ -39,9 +43,11 @@ class HttpProcesses:
     async def running(self, listener: socket.socket) -> AsyncIterator[None]:
         """They begin when the first worker is ready; on leaving they answer what they have."""
         tasks = [asyncio.create_task(self._mind(number, listener)) for number in self._numbers]
+        touching = asyncio.create_task(self._touch())
         try:
             yield
         finally:
+            touching.cancel()
             if not self._signals:
                 self.signalled(signal.SIGINT)
             await asyncio.gather(*tasks)
@@ -61,6 +67,17 @@ class HttpProcesses:
             writer.write(messages.frame(messages.Signalled(number)))
         self._worker_ready.set()
 
+    def kill(self) -> None:
+        """Wait for none of them."""
+        for process in self._processes.values():
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+
+    async def _touch(self) -> None:
+        while True:
+            await asyncio.sleep(_TOUCH_S)
+            self._place.touch()
+
     def _ready(self, worker: int) -> messages.WorkerReady:
         path = self._place.listen(worker)
         assert path is not None, "several processes have a folder"
@@ -79,10 +96,13 @@ class HttpProcesses:
         arguments = "-m", "app.http_process", str(folder), str(number), *map(str, sockets)
         with theirs:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, *arguments, pass_fds=sockets
+                *(sys.executable, *arguments),
+                pass_fds=sockets,
+                start_new_session=True,  # a terminal's Ctrl-C is for the first process
             )
         _, writer = await asyncio.open_connection(sock=ours)
         self._writers[number] = writer
+        self._processes[number] = process
         for worker in self._engine.ready_workers:
             writer.write(messages.frame(self._ready(worker)))
         for signalled in self._signals:
@@ -94,7 +114,7 @@ class HttpProcesses:
                 *("HTTP process %d exited with %d", number, code),
             )
         finally:
-            del self._writers[number]
+            del self._writers[number], self._processes[number]
             writer.close()
             self._engine.queues.clear(number)
             multiprocess.mark_process_dead(process.pid)  # type: ignore[no-untyped-call]

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from model.checkpoint import load_encoder
 from model.config import CheckpointError, read_config
+from model.cpus import usable_cpus
 from model.encoder import Encoder
 from model.graphs import Graphs
 from model.packing import PackedBatch, pack, rounded_up
@@ -150,7 +151,8 @@ def load(
 
     `device` is torch's word ("cpu", "cuda:0") or auto, the first GPU or else the CPU. `dtype` is
     float32, bfloat16, float16, or auto: bfloat16 where the hardware computes in it, else float32.
-    `threads` is how many this process computes with on a CPU; None is one for each core.
+    `threads` is how many this process computes with on a CPU; None is one for each core that it
+    may use.
 
     Raises:
         CheckpointError: the folder is not a checkpoint that this encoder computes, or the dtype is
@@ -159,8 +161,8 @@ def load(
     folder, place = Path(folder), _device(device)
     if dtype not in (*DTYPES, "auto"):
         raise CheckpointError(f"unknown dtype {dtype!r}; choose {', '.join(DTYPES)} or auto.")
-    if threads is not None:
-        torch.set_num_threads(threads)
+    # Torch counts cores (or takes OMP_NUM_THREADS), and knows nothing of a container's quota.
+    torch.set_num_threads(threads or min(torch.get_num_threads(), usable_cpus()))
     config = read_config(folder)
     tokenizer = Tokenizer(folder, config)
     stored = best_dtype(place) if dtype == "auto" else DTYPES[dtype]

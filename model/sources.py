@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from model.config import CheckpointError
+from model.proxies import proxy_refusal
 
 EMBEDDED_MODEL = "quintet-mini"
 EMBEDDED_FOLDER = Path(__file__).parent / "mini"
@@ -38,6 +39,10 @@ def locate(model: str, revision: str | None = None) -> Path:
 
     try:
         return Path(snapshot_download(model, revision=revision, allow_patterns=HUB_FILES))
+    except ImportError as error:
+        raise CheckpointError(
+            f"cannot fetch {model} from the hub: {proxy_refusal(error)}"
+        ) from None
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         where = f"{model} at revision {revision}" if revision else model
         first_line = str(error).strip().partition("\n")[0]

@@ -20,6 +20,7 @@ A thread for each verb: `receive` words (one for each HTTP process), `prepare` t
 else; a further one waits for further HTTP processes.
 """
 
+import contextlib
 import itertools
 import logging
 import os
@@ -239,14 +240,12 @@ def main() -> None:
         loaded = embedder.load(Path(start.folder), start.device, start.dtype, start.threads)
         loaded.warm_up()
     except (CheckpointError, RuntimeError) as error:
-        connection.sendall(messages.frame(messages.StartFailed(str(error))))
+        with contextlib.suppress(BrokenPipeError):
+            connection.sendall(messages.frame(messages.StartFailed(str(error))))
         return
     on_gpu = loaded.device.type == "cuda"
     default = GPU_BATCH_TOKENS if on_gpu else CPU_BATCH_TOKENS
-    listener = None
-    if start.listen is not None:
-        Path(start.listen).unlink(missing_ok=True)  # of a worker that died
-        listener = socket.create_server(start.listen, family=socket.AF_UNIX)
+    listener = None if start.listen is None else _listener(Path(start.listen))
     started = messages.Started(
         device=loaded.device_name,
         dtype=loaded.dtype,
@@ -256,7 +255,18 @@ def main() -> None:
         seconds=time.perf_counter() - began,
         process=os.getpid(),
     )
-    Worker(loaded, connection, started).run(listener)
+    with contextlib.suppress(BrokenPipeError):  # the HTTP process ended meanwhile
+        Worker(loaded, connection, started).run(listener)
+
+
+def _listener(path: Path) -> socket.socket | None:
+    """Where further HTTP processes connect; None if the folder that they share was removed."""
+    path.unlink(missing_ok=True)  # of a worker that died
+    try:
+        return socket.create_server(str(path), family=socket.AF_UNIX)
+    except OSError as error:
+        log.error("only one HTTP process can use this worker, %s: %s", path, error)  # noqa: TRY400
+        return None
 
 
 if __name__ == "__main__":
