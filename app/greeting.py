@@ -63,7 +63,8 @@ def lines(known: dict[str, Any], listener: socket.socket) -> list[str]:
         f"  device   {known['device']}, {known['dtype']}, attention by {known['attention']}",
         f"  adapters {', '.join(known['tasks'])}; default {known['default_task']}",
         f"  limits   {limits['max_tokens']} tokens a text, {limits['max_inputs']} inputs a "
-        f"request, {limits['max_batch_tokens']} tokens a batch, {limits['max_queue_tokens']} tokens queued",
+        f"request, {limits['max_batch_tokens']} tokens a batch, "
+        f"{limits['max_queue_tokens']} tokens queued",
         *note,
         f"  serving  {url_of(listener)}",
         f"  open {browser_url(listener)} in a browser",

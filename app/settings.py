@@ -92,9 +92,8 @@ class Settings(BaseSettings):
         ge=1,
         le=1024,
         description="Threads that each worker on a CPU computes with. Unset takes the cores that "
-        "the service may use (affinity mask and quota of the control group, in whole cores), "
-        "shared out among the workers. Lower it where other programs keep the cores busy: two "
-        "threads on one core are slower than one.",
+        "the service may use (affinity and the control group's quota), shared out among workers. "
+        "Lower it where other programs keep cores busy: two threads on one are slower than one.",
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",

@@ -11,6 +11,7 @@ _VARIABLES = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY")
 def behind_proxies(url: str) -> bool:
     """Whether a proxy may be asked for `url`: not for this machine itself, which no proxy reaches
     and for which few write a NO_PROXY."""
+    host = ""
     try:
         host = urlsplit(url).hostname or ""
         return not ipaddress.ip_address(host).is_loopback

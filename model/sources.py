@@ -39,11 +39,9 @@ def locate(model: str, revision: str | None = None) -> Path:
 
     try:
         return Path(snapshot_download(model, revision=revision, allow_patterns=HUB_FILES))
-    except ImportError as error:
-        raise CheckpointError(
-            f"cannot fetch {model} from the hub: {proxy_refusal(error)}"
-        ) from None
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         where = f"{model} at revision {revision}" if revision else model
         first_line = str(error).strip().partition("\n")[0]
         raise CheckpointError(f"cannot fetch {where} from the hub: {first_line}") from error
+    except (ImportError, ValueError) as error:
+        raise CheckpointError(f"cannot fetch {model}: {proxy_refusal(error)}") from error

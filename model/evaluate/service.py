@@ -46,10 +46,10 @@ class Service:
                 headers=headers,
                 trust_env=behind_proxies(self.name),
             )
-        except ImportError as error:
-            raise EvaluationError(proxy_refusal(error)) from None
-        except (httpx.InvalidURL, ValueError) as error:
+        except httpx.InvalidURL as error:
             raise EvaluationError(f"{url} is no address: {error}.") from None
+        except (ImportError, ValueError) as error:
+            raise EvaluationError(proxy_refusal(error)) from None
         try:
             said = self._info()
             width = said.get("width") or self.embed(["width"], None).shape[1]
