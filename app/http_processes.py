@@ -24,6 +24,7 @@ log = logging.getLogger("quintet")
 
 # Cleaners of temporary files leave alone what is younger than some days.
 _TOUCH_S = 3600.0
+_LAST_ANSWERS_S = 2.0
 
 
 class HttpProcesses:
@@ -68,7 +69,10 @@ class HttpProcesses:
         self._worker_ready.set()
 
     def kill(self) -> None:
-        """Wait for none of them."""
+        """Wait for them no longer than it takes to say that a killed worker does not answer."""
+        asyncio.get_running_loop().call_later(_LAST_ANSWERS_S, self._kill)
+
+    def _kill(self) -> None:
         for process in self._processes.values():
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
@@ -109,8 +113,9 @@ class HttpProcesses:
             writer.write(messages.frame(messages.Signalled(signalled)))
         try:
             code = await process.wait()
+            expected = code == 0 or (self._signals and code == -signal.SIGKILL)
             log.log(
-                logging.INFO if code == 0 else logging.ERROR,
+                logging.INFO if expected else logging.ERROR,
                 *("HTTP process %d exited with %d", number, code),
             )
         finally:
