@@ -74,9 +74,9 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _openapi(_: argparse.Namespace) -> int:
-    from app.main import create_app  # noqa: PLC0415
-
     with place_of(1, 1) as place:
+        from app.main import create_app  # noqa: PLC0415
+
         print(json.dumps(create_app(Settings(), place).openapi(), indent=2, ensure_ascii=False))
     return 0
 

@@ -1,6 +1,5 @@
 """Settings: every knob, read from the environment once and frozen."""
 
-import ipaddress
 import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -9,6 +8,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.environment import stray
+from model.proxies import is_loopback
 from model.sources import EMBEDDED_MODEL
 
 PREFIX = "EMBED_"
@@ -205,7 +205,7 @@ def check_servable(settings: Settings) -> None:
             limits would be counted in each of several processes for itself; or the largest body
             would never pass.
     """
-    if not (settings.keys_file or settings.open or _is_loopback(settings.host)):
+    if not (settings.keys_file or settings.open or is_loopback(settings.host)):
         raise SettingsError(
             f"{PREFIX}HOST={settings.host} can be reached by others, and there are no keys. Set "
             f"{PREFIX}KEYS_FILE (make a key with `python -m app keys add NAME`), or say "
@@ -227,13 +227,6 @@ def check_servable(settings: Settings) -> None:
             f"{PREFIX}HTTP_PROCESSES={processes} would each count limits for itself: set "
             f"{PREFIX}REDIS_URL, or leave one of them."
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:

@@ -48,7 +48,8 @@ def _own_groups(root: Path) -> dict[str, str]:
     """This process' group for each controller of version 1; under "" that of version 2."""
     groups = {}
     for line in _read(root / "proc/self/cgroup").splitlines():
-        _, controllers, group = line.split(":", 2)
+        _, _, own = line.partition(":")  # behind the hierarchy's number
+        controllers, _, group = own.partition(":")
         groups.update(dict.fromkeys(controllers.split(","), group))
     return groups
 
@@ -57,9 +58,9 @@ def _mounts(root: Path) -> Iterator[tuple[str, list[str], str, str]]:
     """Mounted control groups: cgroup or cgroup2, controllers, which group is mounted, and where."""
     for line in _read(root / "proc/self/mountinfo").splitlines():
         here, _, there = line.partition(" - ")
-        kind, _, options = there.split(" ", 2)
-        if kind in ("cgroup", "cgroup2"):
+        if there.startswith(("cgroup ", "cgroup2 ")):
             _, _, _, top, mounted, *_ = here.split(" ")
+            kind, _, options = there.split(" ", 2)
             yield kind, options.split(","), top, mounted
 
 

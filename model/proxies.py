@@ -8,15 +8,21 @@ from urllib.parse import urlsplit
 _VARIABLES = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY")
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine itself is reached by that name or address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def behind_proxies(url: str) -> bool:
     """Whether a proxy may be asked for `url`: not for this machine itself, which no proxy reaches
     and for which few write a NO_PROXY."""
-    host = ""
     try:
-        host = urlsplit(url).hostname or ""
-        return not ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host != "localhost"
+        return not is_loopback(urlsplit(url).hostname or "")
+    except ValueError:  # whoever uses it says that it is no address
+        return True
 
 
 def proxy_refusal(error: Exception) -> str:

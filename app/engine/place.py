@@ -23,7 +23,7 @@ log = logging.getLogger("quintet")
 _METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _OLD_METRICS_FOLDER = "prometheus_multiproc_dir"
 # Where the folder is made if not in TMPDIR.
-_OTHERS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  (mkdtemp makes a private folder there)
+_OTHERS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  # nosec B108  (it is made private)
 # A socket's path, with the zero behind it, is at most so long (unix(7): 108; elsewhere 104).
 _LONGEST_PATH = 103
 

@@ -132,13 +132,11 @@ def test_while_a_killed_worker_comes_back_and_during_the_drain(mark: str) -> Non
     assert [process.pid for process in alive(mark)] in ([], [os.getpid()])
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_a_third_signal_waits_for_nobody(processes: int, mark: str) -> None:
+def test_a_third_signal_waits_for_nobody(mark: str) -> None:
     """Not even for a worker that stands still with a request, which is answered all the same."""
-    service = start(drain_delay_s=600, http_processes=processes)
+    service = start(drain_delay_s=600, http_processes=2)
     service.wait_until_ready()
-    if processes == 2:
-        service.log.wait_for("HTTP process 1 serves")
+    service.log.wait_for("HTTP process 1 serves")
     (worker,) = service.workers()
     worker.suspend()
     with concurrent.futures.ThreadPoolExecutor() as pool:
