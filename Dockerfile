@@ -48,8 +48,9 @@ ENV EMBED_HOST=0.0.0.0 EMBED_PORT=8080 HF_HOME=/weights PYTHONDONTWRITEBYTECODE=
 USER 10001
 EXPOSE 8080
 STOPSIGNAL SIGTERM
+# Not by urllib, which would ask a proxy of the environment for 127.0.0.1.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=120s --retries=3 \
-    CMD ["/opt/quintet/bin/python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + os.environ['EMBED_PORT'] + '/ready')"]
+    CMD ["/opt/quintet/bin/python", "-c", "import http.client as h, os, sys; c = h.HTTPConnection('127.0.0.1', os.environ.get('EMBED_PORT') or 8080, timeout=2); c.request('GET', '/ready'); sys.exit(c.getresponse().status != 200)"]
 ENTRYPOINT ["/opt/quintet/bin/quintet"]
 CMD ["serve"]
 

@@ -19,7 +19,11 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from app import __version__
+from app import __version__, signals
+
+if sys.argv[1:2] == ["serve"]:
+    signals.end_at_once()  # here, since the imports below take a second
+
 from app.engine.place import place_of
 from app.logs import configure_logging
 from app.settings import PREFIX, Settings, SettingsError, read_settings
@@ -118,9 +122,10 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _openapi(_: argparse.Namespace) -> int:
-    from app.main import create_app  # noqa: PLC0415
+    with place_of(1, 1) as place:
+        from app.main import create_app  # noqa: PLC0415
 
-    print(json.dumps(create_app(Settings()).openapi(), indent=2, ensure_ascii=False))
+        print(json.dumps(create_app(Settings(), place).openapi(), indent=2, ensure_ascii=False))
     return 0
 
 

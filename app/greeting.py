@@ -1,6 +1,10 @@
 """Greeting: what the log says when a model is ready, for whoever looks first."""
 
+import socket
+from typing import Any
+
 from app import __version__
+from app.address import browser_url, url_of
 from app.engine.messages import Started
 from app.settings import Settings
 from model.config import EncoderConfig
@@ -12,20 +16,56 @@ SMALL_MODEL_NOTE = (
 )
 
 
-def greeting(
+def facts(
     settings: Settings, config: EncoderConfig, started: Started, names: tuple[str, ...]
-) -> list[str]:
-    """A few readable lines: model, device, tasks, limits."""
-    lines = [
-        f"Quintet {__version__}",
-        f"  model    {', '.join(names)}: {started.parameters / 1e6:.1f}M parameters, "
-        f"{config.num_layers} layers, width {config.hidden_size}; "
-        f"loaded in {started.seconds:.1f} s",
-        f"  device   {started.device}, {started.dtype}, attention by {started.attention}",
-        f"  adapters {', '.join(config.tasks)}; default {settings.default_task}",
-        f"  limits   {config.max_tokens} tokens a text, {settings.max_inputs} inputs a request, "
-        f"{started.max_batch_tokens} tokens a batch, {settings.max_queue_tokens} tokens queued",
+) -> dict[str, Any]:
+    """What is served, for machines: to be said as `event` or as `lines`."""
+    return {
+        "version": __version__,
+        "model": settings.model,
+        "revision": settings.model_revision,
+        "served_names": list(names),
+        "parameters": started.parameters,
+        "layers": config.num_layers,
+        "width": config.hidden_size,
+        "load_seconds": round(started.seconds, 1),
+        "device": started.device,
+        "dtype": started.dtype,
+        "attention": started.attention,
+        "tasks": list(config.tasks),
+        "default_task": settings.default_task,
+        "limits": {
+            "max_tokens": config.max_tokens,
+            "max_inputs": settings.max_inputs,
+            "max_batch_tokens": started.max_batch_tokens,
+            "max_queue_tokens": settings.max_queue_tokens,
+        },
+    }
+
+
+def event(known: dict[str, Any], listener: socket.socket) -> dict[str, Any]:
+    """The fields of the one line that a log in JSON gets."""
+    address = url_of(listener)
+    own = {"message": f"serving {address}", "event": "serving", "address": address}
+    note = {"note": SMALL_MODEL_NOTE} if known["model"] == EMBEDDED_MODEL else {}
+    return own | known | note
+
+
+def lines(known: dict[str, Any], listener: socket.socket) -> list[str]:
+    """A few readable lines: model, device, tasks, limits, address, and the invitation last."""
+    limits = known["limits"]
+    note = [f"  {SMALL_MODEL_NOTE}"] if known["model"] == EMBEDDED_MODEL else []
+    return [
+        f"Quintet {known['version']}",
+        f"  model    {', '.join(known['served_names'])}: {known['parameters'] / 1e6:.1f}M "
+        f"parameters, {known['layers']} layers, width {known['width']}; "
+        f"loaded in {known['load_seconds']:.1f} s",
+        f"  device   {known['device']}, {known['dtype']}, attention by {known['attention']}",
+        f"  adapters {', '.join(known['tasks'])}; default {known['default_task']}",
+        f"  limits   {limits['max_tokens']} tokens a text, {limits['max_inputs']} inputs a "
+        f"request, {limits['max_batch_tokens']} tokens a batch, "
+        f"{limits['max_queue_tokens']} tokens queued",
+        *note,
+        f"  serving  {url_of(listener)}",
+        f"  open {browser_url(listener)} in a browser",
     ]
-    if settings.model == EMBEDDED_MODEL:
-        lines.append(f"  {SMALL_MODEL_NOTE}")
-    return lines

@@ -3,8 +3,8 @@
     python -m app.http_process FOLDER NUMBER LISTENER CONTROL
 
 FOLDER is what the processes share, LISTENER the listening socket, CONTROL a socket over which the
-first process says which workers are ready and which signals came. Signals themselves are ignored: a
-terminal sends them to every process, an orchestrator to the first one only.
+first process says which workers are ready and which signals came. Signals themselves are ignored:
+they are sent to the first process only, or to all.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ import socket
 import sys
 from pathlib import Path
 
+from app import signals
 from app.engine import messages
 from app.engine.client import Peer
 from app.engine.place import Place
@@ -75,6 +76,7 @@ class FurtherServer(Server):
         if isinstance(started, messages.Started):
             with attached(Peer(word.worker, started, reader, writer), self._served.engine) as link:
                 self._linked.set()
+                self.on_ready()
                 log.info("HTTP process %d is linked to worker %d", self.number, word.worker)
                 await link.collect()
         writer.close()
@@ -82,9 +84,13 @@ class FurtherServer(Server):
 
 def main() -> int:
     """Serve; the exit code."""
+    signals.ignore()
     folder, number, listener, control = sys.argv[1:]
     settings = read_settings()
     configure_logging(settings.log_format)
+    if not (Path(folder) / "queues").exists():
+        log.error("the folder %s, which HTTP processes share, is gone: restart the service", folder)
+        return 1
     app = create_app(settings, Place(int(number), Path(folder)))
     server = FurtherServer(settings, app)
     server.number = int(number)

@@ -22,6 +22,10 @@ from app.modules import start_module
 
 log = logging.getLogger("quintet")
 
+# Cleaners of temporary files leave alone what is younger than some days.
+_TOUCH_S = 3600.0
+_LAST_ANSWERS_S = 2.0
+
 
 class HttpProcesses:
     """All but the first one."""
@@ -32,6 +36,7 @@ class HttpProcesses:
         self._engine = engine
         self._revivals = {n: Revival(f"HTTP process {n}") for n in self._numbers}
         self._writers: dict[int, asyncio.StreamWriter] = {}
+        self._processes: dict[int, asyncio.subprocess.Process] = {}
         self._worker_ready = asyncio.Event()
         self._signals: list[int] = []
 
@@ -39,9 +44,11 @@ class HttpProcesses:
     async def running(self, listener: socket.socket) -> AsyncIterator[None]:
         """They begin when the first worker is ready; on leaving they answer what they have."""
         tasks = [asyncio.create_task(self._mind(number, listener)) for number in self._numbers]
+        touching = asyncio.create_task(self._touch())
         try:
             yield
         finally:
+            touching.cancel()
             if not self._signals:
                 self.signalled(signal.SIGINT)
             await asyncio.gather(*tasks)
@@ -60,6 +67,20 @@ class HttpProcesses:
         for writer in self._writers.values():
             writer.write(messages.frame(messages.Signalled(number)))
         self._worker_ready.set()
+
+    def kill(self) -> None:
+        """Wait for them no longer than it takes to say that a killed worker does not answer."""
+        asyncio.get_running_loop().call_later(_LAST_ANSWERS_S, self._kill)
+
+    def _kill(self) -> None:
+        for process in self._processes.values():
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+
+    async def _touch(self) -> None:
+        while True:
+            await asyncio.sleep(_TOUCH_S)
+            self._place.touch()
 
     def _ready(self, worker: int) -> messages.WorkerReady:
         path = self._place.listen(worker)
@@ -81,18 +102,20 @@ class HttpProcesses:
             process = await start_module("app.http_process", *arguments, pass_fds=sockets)
         _, writer = await asyncio.open_connection(sock=ours)
         self._writers[number] = writer
+        self._processes[number] = process
         for worker in self._engine.ready_workers:
             writer.write(messages.frame(self._ready(worker)))
         for signalled in self._signals:
             writer.write(messages.frame(messages.Signalled(signalled)))
         try:
             code = await process.wait()
+            expected = code == 0 or (self._signals and code == -signal.SIGKILL)
             log.log(
-                logging.INFO if code == 0 else logging.ERROR,
+                logging.INFO if expected else logging.ERROR,
                 *("HTTP process %d exited with %d", number, code),
             )
         finally:
-            del self._writers[number]
+            del self._writers[number], self._processes[number]
             writer.close()
             self._engine.queues.clear(number)
             multiprocess.mark_process_dead(process.pid)  # type: ignore[no-untyped-call]

@@ -21,7 +21,7 @@ class RequestLine:
     path: str
     facts: dict[str, Any] = field(default_factory=dict)
 
-    def write(self, status: int, seconds: float) -> None:
+    def write(self, status: int, seconds: float, level: int = logging.INFO) -> None:
         """The canonical line."""
         fields = {
             "method": self.method,
@@ -33,7 +33,7 @@ class RequestLine:
         }
         text = " ".join(str(fields[name]) for name in ("method", "path", "status"))
         rest = " ".join(f"{name}={value}" for name, value in list(fields.items())[3:])
-        request_log.info("%s %s", text, rest, extra={"fields": fields})
+        request_log.log(level, "%s %s", text, rest, extra={"fields": fields})
 
 
 class JsonFormatter(logging.Formatter):
@@ -59,7 +59,7 @@ def configure_logging(log_format: str = "text") -> None:
         handler.setFormatter(JsonFormatter())
     else:
         handler.setFormatter(
-            logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
+            logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S")
         )
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("quintet").setLevel(logging.INFO)

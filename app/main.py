@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -14,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
-from app import __version__
+from app import __version__, greeting
 from app.api import routes
 from app.api.answers import Model
 from app.api.bodies import Bodies
@@ -29,12 +28,12 @@ from app.engine.messages import Start, Started
 from app.engine.place import Place
 from app.engine.supervisor import Crew, running_workers
 from app.errors import QuintetError
-from app.greeting import SMALL_MODEL_NOTE, greeting
 from app.http_processes import HttpProcesses
 from app.metrics import Metrics
 from app.settings import NO_TASK, Settings, SettingsError
 from app.tracing import tracing_of
 from model.config import EncoderConfig, read_config
+from model.cpus import usable_cpus
 from model.sources import EMBEDDED_MODEL, locate
 from model.tasks import Tasks, UnknownTaskError
 from model.tokenizer import Tokenizer
@@ -50,8 +49,8 @@ def create_app(settings: Settings, place: Place = FIRST_AND_ONLY) -> FastAPI:
     """The application. Fetches the checkpoint if it is not here.
 
     Whoever serves it sets `app.state.on_ready`, called when a worker has its model loaded, and
-    `app.state.on_start_failed`, called with the reason when the first one cannot; where there are
-    several HTTP processes also `app.state.listener`, their socket.
+    `app.state.on_start_failed`, called with the reason when the first one cannot, and
+    `app.state.listener`, the socket it listens on; further HTTP processes share it.
 
     Raises:
         CheckpointError, SettingsError: it cannot be served; the sentence says why.
@@ -140,16 +139,22 @@ async def _engine(
     """Workers, and further HTTP processes, which end before them."""
     engine: EngineClient = app.state.served.engine
     others = HttpProcesses(settings.http_processes - 1, place, engine)
-    app.state.others = others
+    app.state.others, app.state.kill_others = others, others.kill
 
     def greet(worker: int, started: Started) -> None:
-        for text in greeting(settings, config, started, served_names(settings)):
-            log.info(text)
+        known = greeting.facts(settings, config, started, served_names(settings))
+        if settings.log_format == "json":
+            fields = greeting.event(known, app.state.listener)
+            log.info(fields["message"], extra={"fields": fields})
+        else:
+            for text in greeting.lines(known, app.state.listener):
+                log.info(text)
         others.worker_ready(worker)
         app.state.on_ready()
 
     crew = Crew(_starts(settings, folder, place), greet, app.state.on_start_failed)
-    async with running_workers(crew, engine), others.running(app.state.listener):
+    async with running_workers(crew, engine) as kill_workers, others.running(app.state.listener):
+        app.state.kill_workers = kill_workers
         yield
 
 
@@ -160,7 +165,8 @@ def _starts(settings: Settings, folder: Path, place: Place) -> tuple[Start, ...]
     are slower than fewer threads.
     """
     on_cpu = sum(device == "cpu" for device in settings.devices)
-    threads = max(1, (os.cpu_count() or 1) // on_cpu) if on_cpu > 1 else None
+    shared = max(1, usable_cpus() // on_cpu) if on_cpu > 1 else None
+    threads = settings.cpu_threads or shared
     return tuple(
         Start(
             folder=str(folder),
@@ -217,7 +223,7 @@ def _model(name: str, folder: Path, config: EncoderConfig, *, embedded: bool) ->
         created=int((folder / "config.json").stat().st_mtime),
         owned_by="quintet",
         name=name,
-        description=SMALL_MODEL_NOTE if embedded else "Served by Quintet.",
+        description=greeting.SMALL_MODEL_NOTE if embedded else "Served by Quintet.",
         context_length=config.max_tokens,
         max_output_length=config.hidden_size,
         matryoshka_dimensions=list(config.matryoshka_dimensions),

@@ -4,8 +4,10 @@ HTTP processes own them all: a worker reports each batch over its channel. Sever
 write theirs into files of a folder they share, and whoever is asked adds them up.
 """
 
+import logging
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 from prometheus_client import (
@@ -16,6 +18,8 @@ from prometheus_client import (
     generate_latest,
     multiprocess,
 )
+
+log = logging.getLogger("quintet")
 
 # From a cached single query on a GPU to a bulk request on a CPU.
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -102,8 +106,19 @@ class Metrics:
         self._gauge("build_info", "Always 1.", "version", "model").labels(version, model).set(1)
 
     def exposition(self) -> bytes:
-        """All series of all HTTP processes in Prometheus' text format."""
-        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        """All series of all HTTP processes in Prometheus' text format.
+
+        If somebody has removed the folder of their files, those of this process.
+        """
+        folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        if folder is None:
+            return generate_latest(self.registry)
+        if not any(Path(folder).glob(f"*_{os.getpid()}.db")):
+            log.error(
+                "the files in %s are gone: /metrics has the numbers of the process that is asked, "
+                "not the sum of all, until the service is started again",
+                folder,
+            )
             return generate_latest(self.registry)
         everyone = CollectorRegistry()
         multiprocess.MultiProcessCollector(everyone)  # type: ignore[no-untyped-call]

@@ -2,7 +2,9 @@
 
 Promise 7 of the house is kept here: after SIGTERM /ready turns 503 at once and answers ask callers
 to close their connections; after the drain delay the port closes; every accepted request is
-answered; the workers finish; exit 0. An interrupt from the keyboard skips the delay.
+answered; the workers finish; exit 0. An interrupt from the keyboard skips the delay, and so does a
+service that has never been ready: nobody was sent here. Before this server has begun, signals.py
+ends the process.
 """
 
 import asyncio
@@ -16,6 +18,8 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from app import signals
+from app.address import bound_socket, listen
 from app.api.routes import Served
 from app.engine.place import Place
 from app.guard import guarded
@@ -51,6 +55,7 @@ class Server(uvicorn.Server):
         self._served: Served = app.state.served
         self._drain_delay_s = settings.drain_delay_s
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._was_ready = False
         self.exit_code = 0
         self._app = app
         app.state.on_ready = self.on_ready
@@ -67,32 +72,44 @@ class Server(uvicorn.Server):
         if listener is not None:
             await stop_listening(listener)
         await super().shutdown(sockets)
+        if self.force_exit:  # uvicorn leaves out the end of the application then
+            self._kill()
+            await self.lifespan.shutdown()
         if self.lifespan.should_exit:  # it says "failed" in the log, and goes on as if it had not
             self.exit_code = 1
 
     def on_ready(self) -> None:
-        """A worker is ready: tell where."""
-        address, port = self.servers[0].sockets[0].getsockname()[:2]
-        log.info("  serving  http://%s:%d", f"[{address}]" if ":" in address else address, port)
+        """A worker is ready: from now on others may count on this service."""
+        self._was_ready = True
 
     def on_start_failed(self, reason: str) -> None:
-        """The model cannot be loaded: end with the reason."""
+        """The model cannot be loaded: end with the reason, if it is not the end already."""
+        if self._served.draining:
+            self.should_exit = True
+            return
         log.error("cannot start: %s", reason)
         self.exit_code = 1
         self.should_exit = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """The first signal drains, a second one skips the delay, a third one waits for nobody."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._pass_on, sig)
+        skips = self._served.draining or sig == signal.SIGINT or not self._was_ready
+        self._served.draining = True
         if self.should_exit:
             self.force_exit = True
-        elif self._served.draining or sig == signal.SIGINT or self._loop is None:
-            self._served.draining = True
+        elif skips or self._loop is None:
             self.should_exit = True
-        else:
-            self._served.draining = True
-            self._loop.call_soon_threadsafe(self._drain)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._pass_on, sig)
+            if self.force_exit:
+                self._loop.call_soon_threadsafe(self._kill)
+            elif not self.should_exit:
+                self._loop.call_soon_threadsafe(self._drain)
+
+    def _kill(self) -> None:
+        """End the other processes, whatever they hold; the first process has them."""
+        for name in ("kill_workers", "kill_others"):
+            getattr(self._app.state, name, _nobody)()
 
     def _pass_on(self, sig: int) -> None:
         others = getattr(self._app.state, "others", None)  # the first process has them
@@ -103,6 +120,10 @@ class Server(uvicorn.Server):
         assert self._loop is not None
         log.info("draining: not ready; the port closes in %g s", self._drain_delay_s)
         self._loop.call_later(self._drain_delay_s, setattr, self, "should_exit", True)
+
+
+def _nobody() -> None:
+    """There are no other processes, or not yet."""
 
 
 async def stop_listening(listener: socket.socket) -> None:
@@ -121,19 +142,17 @@ def serve(settings: Settings, place: Place) -> int:
     """Serve until a signal; the exit code is 0 after a drain, 1 if the model cannot be loaded.
 
     Raises:
-        CheckpointError, SettingsError: as create_app.
+        CheckpointError, SettingsError: as create_app; or the address cannot be listened on.
     """
     check_servable(settings)
     _raise_file_limit(settings.max_connections + _OTHER_FILES)
-    app = create_app(settings, place)
-    server = Server(settings, app)
-    try:
-        app.state.listener = server.config.bind_socket()
-        # uvicorn lets children have it; a worker that does would keep the port open after the end.
-        app.state.listener.set_inheritable(False)
-        server.run(sockets=[app.state.listener])
-    except SystemExit:  # uvicorn's word for an address that cannot be listened on
-        return 1
+    with bound_socket(settings) as listener:  # first: fetching a checkpoint may take minutes
+        app = create_app(settings, place)
+        app.state.listener = listener
+        server = Server(settings, app)
+        listen(listener, settings)
+        server.run(sockets=[listener])
+        signals.ignore()
     return server.exit_code
 
 

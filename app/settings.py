@@ -1,7 +1,5 @@
 """Settings: every knob, read from the environment once and frozen."""
 
-import difflib
-import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -10,6 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.environment import stray
+from model.proxies import is_loopback
 from model.sources import EMBEDDED_MODEL
 
 PREFIX = "EMBED_"
@@ -27,9 +27,14 @@ class SettingsError(Exception):
 
 
 class Settings(BaseSettings):
-    """Each field is the variable EMBED_<NAME>; its description says when to turn the knob."""
+    """Each field is the variable EMBED_<NAME>; its description says when to turn the knob.
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+    An empty variable is an unset one: compose and shell scripts pass those on.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True
+    )
 
     model: str = Field(
         EMBEDDED_MODEL,
@@ -95,6 +100,14 @@ class Settings(BaseSettings):
         description="Comma-separated devices (`cpu`, `cuda:0`), a worker for each. `auto` is the "
         "first GPU, or the CPU where there is none. `cpu,cpu` shares its cores between two "
         "workers: a tenth more under load on two cores, for a second copy of the weights.",
+    )
+    cpu_threads: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="Threads that each worker on a CPU computes with. Unset takes the cores that "
+        "the service may use (affinity and the control group's quota), shared out among workers. "
+        "Lower it where other programs keep cores busy: two threads on one are slower than one.",
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
@@ -241,27 +254,16 @@ def check_servable(settings: Settings) -> None:
         )
 
 
-def is_loopback(host: str) -> bool:
-    """Whether nobody on another machine can reach the address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     """Settings from the environment.
 
     Raises:
         SettingsError: a value does not fit, or a variable EMBED_* is unknown: a mistyped knob
-            that silently keeps its default is found at night.
+            that silently keeps its default is found at night. A link of Kubernetes is told as such.
     """
     known = {PREFIX + name.upper() for name in Settings.model_fields}
-    for name in environment:
-        if name.startswith(PREFIX) and name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean {close[0]}?" if close else ""
-            raise SettingsError(f"unknown setting {name}.{hint}")
+    if wrong := stray(environment, PREFIX, known):
+        raise SettingsError(wrong)
     try:
         return Settings()
     except ValidationError as error:

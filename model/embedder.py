@@ -18,6 +18,7 @@ from torch import Tensor
 from model.arguments import checked_overlap, rows_of, texts_of, whole_number
 from model.checkpoint import load_encoder
 from model.config import read_config
+from model.cpus import usable_cpus
 from model.devices import current, device_named, dtype_named, survived
 from model.encoder import Encoder
 from model.graphs import Graphs, check_same
@@ -230,7 +231,7 @@ def load(
     `revision` is, or the embedded quintet-mini. `device` is cpu, cuda:0, ... or auto: the first
     GPU, or else the CPU. `dtype` is float32, bfloat16, float16, or auto: bfloat16 where the
     hardware computes in it, else float32. `threads` is how many this process computes with on a
-    CPU; None is one for each core.
+    CPU; None is one for each core that it may use.
 
     Raises:
         CheckpointError: there is no such model or device, the checkpoint is none that this encoder
@@ -239,8 +240,8 @@ def load(
     place = device_named(str(device))
     stored = dtype_named(dtype, place)
     folder = model.expanduser() if isinstance(model, Path) else locate(model, revision)
-    if threads is not None:
-        torch.set_num_threads(threads)
+    # Torch counts cores (or takes OMP_NUM_THREADS), and knows nothing of a container's quota.
+    torch.set_num_threads(threads or min(torch.get_num_threads(), usable_cpus()))
     config = read_config(folder)
     tokenizer = Tokenizer(folder, config)
     encoder = load_encoder(folder, config, place, stored)

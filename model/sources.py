@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from model.config import CheckpointError
+from model.proxies import proxy_refusal
 
 EMBEDDED_MODEL = "quintet-mini"
 EMBEDDED_FOLDER = Path(__file__).parent / "mini"
@@ -42,3 +43,5 @@ def locate(model: str, revision: str | None = None) -> Path:
         where = f"{model} at revision {revision}" if revision else model
         first_line = str(error).strip().partition("\n")[0]
         raise CheckpointError(f"cannot fetch {where} from the hub: {first_line}") from error
+    except (ImportError, ValueError) as error:
+        raise CheckpointError(f"cannot fetch {model}: {proxy_refusal(error)}") from error

@@ -127,7 +127,11 @@ def start(**settings: object) -> Service:
     own = {"port": 0, "drain_delay_s": 0, **settings}
     environment.update({f"EMBED_{name.upper()}": str(value) for name, value in own.items()})
     process = subprocess.Popen(
-        [sys.executable, "-m", "app", "serve"], env=environment, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "app", "serve"],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # a signal to its group is for the service alone
     )
     return Service(process)
 

@@ -4,7 +4,6 @@ bytes -> EmbeddingsRequest -> rows -> vectors (in the engine) -> cut, normalised
 """
 
 import asyncio
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from app.budget import Budget
 from app.engine.client import EngineClient
 from app.errors import TokenLimitError, TooManyInputsError, UnknownModelError
 from app.metrics import Metrics
+from model.cpus import usable_cpus
 from model.tasks import Task, Tasks, UnknownTaskError
 from model.tokenizer import Reading, TokenizedInputs, Tokenizer, TooManyTokensError
 from model.wording import quoted
@@ -84,7 +84,7 @@ class Embeddings:
         self._tokenizer = tokenizer
         self._engine = engine
         self._stage_seconds = metrics.stage_seconds
-        self._threads = ThreadPoolExecutor(os.cpu_count(), "tokenize")
+        self._threads = ThreadPoolExecutor(usable_cpus(), "tokenize")
 
     async def answer(self, body: bytes, budget: Budget, model: str | None = None) -> Embedded:
         """One request, from its body to its encoded vectors. A `model` of its address comes before

@@ -31,6 +31,7 @@ log = logging.getLogger("quintet.request")
 # What a caller may name its request: anything else is replaced, since it goes into logs.
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _LINE_BYTES = len(": \r\n")
+_ASSETS = "/playground/"  # some ten files for one view of the page
 _QUIET = {*PROBES, "/metrics"}
 # What an address that does not exist may have meant.
 _PATHS = {path for route in router.routes if "{" not in (path := getattr(route, "path", "{"))} - {
@@ -85,7 +86,8 @@ class Frame:
         self._served.metrics.requests.labels(route, str(status)).inc()
         self._served.metrics.request_seconds.labels(route).observe(seconds)
         if line.path not in _QUIET or status >= 500:
-            line.write(status, seconds)
+            asset = line.path.startswith(_ASSETS) and status < 400
+            line.write(status, seconds, logging.DEBUG if asset else logging.INFO)
             if self._served.tracing:
                 self._served.tracing.record(scope, status, seconds)
 

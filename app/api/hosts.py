@@ -19,7 +19,8 @@ from starlette.requests import Request
 
 from app.errors import RequestError
 from app.metrics import Metrics
-from app.settings import Settings, is_loopback
+from app.settings import Settings
+from model.proxies import is_loopback
 from model.wording import quoted
 
 ANY = "*"

@@ -33,7 +33,7 @@ class Start(msgspec.Struct, frozen=True, tag=True):
     """Load this checkpoint; None leaves the batch size to the worker, which knows the device.
 
     `listen` is the path of the socket on which further HTTP processes may connect, `threads` how
-    many a CPU's worker takes; None is one for each core.
+    many a CPU's worker takes; None is one for each core that it may use.
     """
 
     folder: str

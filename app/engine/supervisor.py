@@ -4,7 +4,8 @@ Promises (house numbers):
 6. A worker that dies is started again, after a pause that grows while it keeps dying; what it
    held is answered (client.py). Not ready while no worker is. One that hangs is killed by whichever
    HTTP process waits for it (silence.py), since the first one may hold none of its jobs.
-7. At the end workers finish what they hold and exit; none outlives the HTTP process, since the end
+7. At the end workers finish what they hold and exit, and one that is still loading is killed, since
+   it holds nothing; none outlives the HTTP process, since the end
    of its stream is a worker's sign to go.
 
 The first start is different: a model that cannot be loaded then ends the service, with the reason.
@@ -13,6 +14,7 @@ The first start is different: a model that cannot be loaded then ends the servic
 import asyncio
 import contextlib
 import logging
+import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
@@ -41,13 +43,21 @@ class Crew:
 
 
 @contextlib.asynccontextmanager
-async def running_workers(crew: Crew, client: EngineClient) -> AsyncIterator[None]:
-    """A worker for each Start, attached to `client` while it is ready; finished on leaving."""
+async def running_workers(crew: Crew, client: EngineClient) -> AsyncIterator[Callable[[], None]]:
+    """A worker for each Start, attached to `client` while it is ready; finished on leaving.
+
+    What is yielded kills them, for when nobody is to be waited for.
+    """
     minders = [Minder(number, start, crew, client) for number, start in enumerate(crew.starts)]
     client.metrics.workers.set(len(minders))
     tasks = [asyncio.create_task(minder.mind()) for minder in minders]
+
+    def kill() -> None:
+        for minder in minders:
+            minder.kill()
+
     try:
-        yield
+        yield kill
     finally:
         for minder in minders:
             minder.finish()
@@ -65,13 +75,23 @@ class Minder:
         self._crew = crew
         self._client = client
         self._link: Link | None = None
+        self._process: asyncio.subprocess.Process | None = None
         self._revival = Revival(f"the worker on {start.device}")
 
     def finish(self) -> None:
-        """Let the worker answer what it holds and go."""
-        self._revival.finish()
-        if self._link is not None:
+        """Let the worker answer what it holds and go; one that is loading holds nothing."""
+        if self._link is None:
+            self.kill()
+        else:
+            self._revival.finish()
             self._link.finish()
+
+    def kill(self) -> None:
+        """End the worker, whatever it holds."""
+        self._revival.finish()
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
 
     async def mind(self) -> None:
         """Start the worker, and start it again whenever it ends, until `finish`."""
@@ -81,6 +101,8 @@ class Minder:
             try:
                 await self._live()
             except StartError as error:
+                if self._revival.finishing:
+                    return
                 if not life:
                     self._crew.on_start_failed(str(error))
                     return
@@ -93,6 +115,9 @@ class Minder:
             process = await start_module(
                 *("app.engine.worker", str(theirs.fileno())), pass_fds=[theirs.fileno()]
             )
+        self._process = process
+        if self._revival.finishing:
+            self.kill()
         reader, writer = await asyncio.open_connection(sock=ours, limit=STREAM_BYTES)
         try:
             writer.write(messages.frame(self._start))
@@ -104,14 +129,17 @@ class Minder:
         finally:
             writer.close()
             code = await process.wait()
-            log.log(logging.INFO if code == 0 else logging.ERROR, "a worker exited with %d", code)
+            self._process = None
+            expected = code == 0 or (self._revival.finishing and code == -signal.SIGKILL)
+            log.log(logging.INFO if expected else logging.ERROR, "a worker exited with %d", code)
 
     async def _attached(self, peer: Peer) -> None:
         with attached(peer, self._client) as link:
             self._link = link
-            self._crew.on_started(self._number, peer.started)
             if self._revival.finishing:
                 link.finish()
+            else:
+                self._crew.on_started(self._number, peer.started)
             try:
                 await link.collect()
             finally:

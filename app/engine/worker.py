@@ -20,6 +20,7 @@ A thread for each verb: `receive` words (one for each HTTP process), `prepare` t
 else; a further one waits for further HTTP processes.
 """
 
+import contextlib
 import itertools
 import logging
 import os
@@ -225,13 +226,22 @@ def main() -> None:
     try:
         loaded, started = load(start)
     except (CheckpointError, ImportError, MemoryError, OSError, RuntimeError) as error:
-        connection.sendall(messages.frame(messages.StartFailed(str(error) or repr(error))))
+        with contextlib.suppress(BrokenPipeError):
+            connection.sendall(messages.frame(messages.StartFailed(str(error) or repr(error))))
         return
-    listener = None
-    if start.listen is not None:
-        Path(start.listen).unlink(missing_ok=True)  # of a worker that died
-        listener = socket.create_server(start.listen, family=socket.AF_UNIX)
-    Worker(loaded, connection, started).run(listener)
+    listener = None if start.listen is None else _listener(Path(start.listen))
+    with contextlib.suppress(BrokenPipeError):  # the HTTP process ended meanwhile
+        Worker(loaded, connection, started).run(listener)
+
+
+def _listener(path: Path) -> socket.socket | None:
+    """Where further HTTP processes connect; None if the folder that they share was removed."""
+    path.unlink(missing_ok=True)  # of a worker that died
+    try:
+        return socket.create_server(str(path), family=socket.AF_UNIX)
+    except OSError as error:
+        log.error("only one HTTP process can use this worker, %s: %s", path, error)  # noqa: TRY400
+        return None
 
 
 if __name__ == "__main__":

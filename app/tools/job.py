@@ -27,6 +27,7 @@ from app.tools.inputs import batches, documents
 from app.tools.journal import Entry, Journal, Totals
 from app.tools.progress import Progress
 from app.tools.source import Source
+from model.proxies import behind_proxies, proxy_refusal
 
 # What a service says of itself and must say again when a run goes on; and its vectors' size.
 _SERVED = ("model", "revision", "default_task", "width")
@@ -187,11 +188,14 @@ async def _asked(job: Job) -> AsyncIterator[httpx.AsyncClient]:
         url = job.url
         if url is None:
             url = await stack.enter_async_context(embedded_service(job.embedded_model))
-        http = httpx.AsyncClient(
-            base_url=url,
-            headers={"authorization": f"Bearer {job.key}"} if job.key else {},
-            timeout=TIMEOUT,
-            limits=httpx.Limits(max_connections=job.concurrency),
-            trust_env=job.url is not None,  # a proxy is not for a process of our own
-        )
+        try:
+            http = httpx.AsyncClient(
+                base_url=url,
+                headers={"authorization": f"Bearer {job.key}"} if job.key else {},
+                timeout=TIMEOUT,
+                limits=httpx.Limits(max_connections=job.concurrency),
+                trust_env=behind_proxies(url),
+            )
+        except (ImportError, ValueError) as error:
+            raise ToolError(proxy_refusal(error)) from None
         yield await stack.enter_async_context(http)

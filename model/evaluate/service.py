@@ -11,6 +11,7 @@ import numpy as np
 
 from model.evaluate.errors import EvaluationError
 from model.evaluate.subject import checked_sizes
+from model.proxies import behind_proxies, proxy_refusal
 from model.rows import Vectors
 
 # jina-embeddings-v3's, for a service that does not say its own by GET /info.
@@ -39,9 +40,16 @@ class Service:
         headers = {"authorization": f"Bearer {key}"} if key else {}
         self._threads = ThreadPoolExecutor(REQUESTS_AT_ONCE)
         try:
-            self._http = httpx.Client(base_url=self.name, timeout=660.0, headers=headers)
-        except (httpx.InvalidURL, ValueError) as error:
+            self._http = httpx.Client(
+                base_url=self.name,
+                timeout=660.0,
+                headers=headers,
+                trust_env=behind_proxies(self.name),
+            )
+        except httpx.InvalidURL as error:
             raise EvaluationError(f"{url} is no address: {error}.") from None
+        except (ImportError, ValueError) as error:
+            raise EvaluationError(proxy_refusal(error)) from None
         try:
             said = self._info()
             width = said.get("width") or self.embed(["width"], None).shape[1]

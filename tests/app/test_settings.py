@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.settings import Settings, SettingsError, read_settings
+from app.settings import Settings, SettingsError, check_servable, read_settings
 
 
 def read(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings:
@@ -30,6 +30,40 @@ def test_a_mistyped_variable_is_refused_with_the_right_name(
 ) -> None:
     with pytest.raises(SettingsError, match=r"EMBED_DEVICE\. Did you mean EMBED_DEVICES\?"):
         read(monkeypatch, EMBED_DEVICE="cpu")
+
+
+def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As compose and shell scripts pass those on."""
+    names = [f"EMBED_{name.upper()}" for name in Settings.model_fields]
+    assert read(monkeypatch, **dict.fromkeys(names, "")) == Settings.model_construct()
+
+
+def test_an_empty_name_of_a_keys_file_does_not_open_the_service(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = read(monkeypatch, EMBED_KEYS_FILE="", EMBED_HOST="10.0.0.1", EMBED_OPEN="")
+    with pytest.raises(SettingsError, match="there are no keys"):
+        check_servable(settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("EMBED_PORT", "tcp://10.0.0.1:8080"),
+        ("EMBED_SERVICE_HOST", "10.0.0.1"),
+        ("EMBED_SERVICE_PORT", "8080"),
+        ("EMBED_SERVICE_PORT_HTTP", "8080"),
+        ("EMBED_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+        ("EMBED_PORT_8080_TCP_PROTO", "tcp"),
+        ("EMBED_PORT_8080_TCP_ADDR", "10.0.0.1"),
+        ("EMBED_GPU_SERVICE_HOST", "10.0.0.1"),
+    ],
+)
+def test_a_link_that_kubernetes_makes_is_told_as_such(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    with pytest.raises(SettingsError, match=rf"^{name}=.*`enableServiceLinks: false`"):
+        read(monkeypatch, **{name: value})
 
 
 @pytest.mark.parametrize(

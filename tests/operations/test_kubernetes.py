@@ -84,6 +84,8 @@ def test_each_component_renders_over_each_overlay_by_itself(tmp_path: Path) -> N
 def test_every_pod_may_do_nothing_that_it_does_not_need(rendered: list[dict[str, Any]]) -> None:
     for pod in pods(rendered):
         assert pod["automountServiceAccountToken"] is False
+        # Else a Service named `embed` would set EMBED_PORT.
+        assert pod["enableServiceLinks"] is False
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     for container in containers(rendered):

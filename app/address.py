@@ -1,0 +1,82 @@
+"""Address: where the service listens, and how that is said to people."""
+
+import errno
+import ipaddress
+import socket
+
+from app.settings import PREFIX, Settings, SettingsError
+
+
+def bound_socket(settings: Settings) -> socket.socket:
+    """A socket at the address of the settings, which does not listen yet.
+
+    Raises:
+        SettingsError: that is not possible; the sentence says why, and which variable to change.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    bound = None
+    try:
+        bound = socket.socket(family)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((settings.host, settings.port))
+    except (OSError, UnicodeError) as error:
+        if bound is not None:
+            bound.close()
+        raise SettingsError(_refusal(settings, error)) from None
+    return bound
+
+
+def listen(bound: socket.socket, settings: Settings) -> None:
+    """Let the system take connections: two sockets may be bound to one address, one may listen.
+
+    Raises:
+        SettingsError: another process was quicker.
+    """
+    try:
+        bound.listen()
+    except OSError as error:
+        raise SettingsError(_refusal(settings, error)) from None
+
+
+def _refusal(settings: Settings, error: Exception) -> str:
+    host, port = f"{PREFIX}HOST={settings.host}", f"{PREFIX}PORT={settings.port}"
+    number = error.errno if isinstance(error, OSError) else None
+    if number == errno.EADDRINUSE:
+        return (
+            f"{port}: another program listens on that port of {settings.host} already. End it, or "
+            f"choose another port with {PREFIX}PORT; 0 takes a free one."
+        )
+    if number in (errno.EACCES, errno.EPERM):
+        return (
+            f"{port}: this user may not listen there; ports below 1024 are usually for root. "
+            f"Choose another port with {PREFIX}PORT, such as 8080."
+        )
+    if number == errno.EADDRNOTAVAIL:
+        return (
+            f"{host} is no address of this machine. 127.0.0.1 is reached from this machine only, "
+            "0.0.0.0 is every address it has."
+        )
+    if number == errno.EAFNOSUPPORT:
+        return f"{host}: this machine has no IPv6. Choose another address, such as 0.0.0.0."
+    if isinstance(error, socket.gaierror | UnicodeError):
+        return f"{host} is no address and no name that is known here: {error}."
+    return f"cannot listen on {host}, {port}: {error}."
+
+
+def url_of(listener: socket.socket) -> str:
+    """Where a socket listens: http://0.0.0.0:8080, http://[::1]:8080."""
+    host, port = listener.getsockname()[:2]
+    return f"http://{_in_url(host)}:{port}"
+
+
+def browser_url(listener: socket.socket) -> str:
+    """The same as a browser on this machine can open it: no page is at "every address"."""
+    host, port = listener.getsockname()[:2]
+    address = ipaddress.ip_address(host)
+    if address.is_unspecified:
+        host = "127.0.0.1" if address.version == 4 else "::1"
+    return f"http://{_in_url(host)}:{port}"
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
