@@ -6,6 +6,7 @@ n texts, D dimensions.
 import asyncio
 import base64
 import itertools
+import os
 import random
 import time
 from collections.abc import Callable
@@ -184,7 +185,9 @@ def _reason(error: BaseException) -> str:
     said, cause = str(error) or type(error).__name__, error.__cause__ or error.__context__
     while cause is not None:
         if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
+            # asyncio says "Connect call failed" for whatever it was.
+            failed = cause.strerror.startswith("Connect call failed")
+            return os.strerror(cause.errno or 0) if failed else cause.strerror
         cause = cause.__cause__ or cause.__context__
     return said
 
