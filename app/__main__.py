@@ -66,7 +66,7 @@ def _verify(options: argparse.Namespace) -> int:
 
     settings = read_settings()
     model, revision = options.model or settings.model, options.revision or settings.model_revision
-    return 0 if verify(model, revision, options.golden, options.device) else 1
+    return verify(model, revision, options.golden, options.device)
 
 
 def _openapi(_: argparse.Namespace) -> int:

@@ -5,17 +5,16 @@ Exit status: 0 measured; 1 with --against, lines are worse by more than --tolera
 """
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
 
 from model.evaluate.errors import EvaluationError
 from model.evaluate.evaluation import Evaluated, evaluate, read_sets
-from model.evaluate.lines import TASKS, kinds_left_out
+from model.evaluate.lines import TASKS, further_tasks, kinds_left_out
+from model.evaluate.results import write
 from model.evaluate.sets import LANGUAGES, Bounds
 from model.evaluate.subject import Subject
 from model.evaluate.table import table, worse
@@ -36,6 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except EvaluationError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # Whoever reads has seen enough; what is still buffered must not fail once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return _INTERRUPTED
@@ -125,6 +128,8 @@ def _report(options: argparse.Namespace, found: Sequence[Evaluated], missing: li
             print(f"{each.subject.name}: it has a default task, so there is no column without.")
         for kind in kinds_left_out(each.subject):
             print(f"{each.subject.name}: no {kind}, it has no adapter {' and '.join(TASKS[kind])}.")
+        for task in further_tasks(each.subject):
+            print(f"{each.subject.name}: task {task} is measured on all of it but late chunking.")
     print("\n".join(table(ours.lines, against)))
     sentences = worse(ours.lines, against, options.tolerance)
     if others:
@@ -136,21 +141,14 @@ def _report(options: argparse.Namespace, found: Sequence[Evaluated], missing: li
 
 
 def _write(options: argparse.Namespace, found: Sequence[Evaluated], missing: list[str]) -> None:
-    ours, *others = found
-    content: dict[str, Any] = {
+    said = {
         "split": options.split,
         "limit": options.limit,
         "seed": options.seed,
         "passed_over": missing,
-        **ours.json(),
     }
-    if others:
-        content["against"] = others[0].json()
-    text = json.dumps(content, indent=1, ensure_ascii=False)
-    (options.out / "evaluation.json").write_text(text + "\n", encoding="utf-8")
-    from model.evaluate.pictures import draw  # noqa: PLC0415  (slow, and not needed without --out)
-
-    draw(options.out, [(each.subject.name, each.lines) for each in found])
+    written = write(options.out, found, said)
+    print("\nwritten:", *written, sep="\n  ")
 
 
 def _positive(text: str) -> int:

@@ -74,7 +74,8 @@ def read_folder(folder: Path) -> tuple[list[File], list[str]]:
         file = File(name, kind, tuple(_checked_records(found, kind, path)))
         files.append(file)
         if repaired := sum(each.repaired for each in found):
-            passed_over.append(f"{path.name}: lone surrogates in {repaired} records, now U+FFFD")
+            said = f"the lone surrogates of {repaired} records, which are read as U+FFFD"
+            passed_over.append(f"{path.name}: {said}")
         if blank := _blank_questions(file):
             passed_over.append(f"{path.name}: {blank} questions without text")
     return files, passed_over

@@ -68,15 +68,14 @@ def read_examples(path: Path) -> Examples:
         DataError: the file is missing or empty, a line is not a record of one of the kinds, or of
             another kind than the lines before it; the sentence names file and line.
     """
-    kind, records, repaired = None, [], 0
+    kind: str | None = None
+    records, repaired = [], 0
     try:
         for found in raised(read_file(path, "jsonl")):
             if "split" in found.fields and found.fields["split"] not in TRAIN:
                 continue
-            own, texts, value = _record(found)
-            if kind not in (None, own):
-                raise LineError(found.line, f"it is of the kind {own}; those before it are {kind}.")
-            kind, repaired = own, repaired + found.repaired
+            kind, texts, value = _record(found, kind)
+            repaired += found.repaired
             records.append((texts, value))
     except LineError as error:
         raise DataError(f"{path}, {error}") from None
@@ -89,8 +88,15 @@ def read_examples(path: Path) -> Examples:
     return Examples(kind, columns, values, repaired)
 
 
-def _record(found: Found) -> tuple[str, tuple[str, ...], float | str | None]:
-    """A record's kind, its texts, and its score or label."""
+def _record(found: Found, kind: str | None) -> tuple[str, tuple[str, ...], float | str | None]:
+    """A record's kind, which is that of those before it, its texts, and its score or label."""
+    own, texts, value = _judged(found)
+    if kind not in (None, own):
+        raise LineError(found.line, f"it is of the kind {own}; those before it are {kind}.")
+    return own, texts, value
+
+
+def _judged(found: Found) -> tuple[str, tuple[str, ...], float | str | None]:
     fields = found.fields
     first, second = (_only(found, names) for names in (FIRST, SECOND))
     if first and second and "text" not in fields:

@@ -143,10 +143,10 @@ def test_a_limit_also_bounds_what_is_fitted_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "sentence"),
     [
-        ('{"a": "x", "b": "y", "score": 1}\nnonsense\n', "line 2: invalid JSON, at column 2"),
+        ('{"a": "x", "b": "y", "score": 1}\nnonsense\n', "line 2: invalid JSON, at column 1"),
         ('{"a": "x", "b": "y", "score": 1}\n[1]\n', "line 2: must be an object, not a list."),
         ('{"a": "x", "b": "y", "score": "high"}\n', "line 1: the field 'score' must be a number"),
-        ('{"a": "x", "b": "y", "score": NaN}\n', "line 1: invalid JSON, at column 32"),
+        ('{"a": "x", "b": "y", "score": NaN}\n', "line 1: invalid JSON, at column 31"),
         ('{"a": "x", "b": " ", "score": 1}\n', "line 1: the field 'b' is blank"),
         ('{"text": "x", "label": "y"}\n{"text": "x"}\n', "line 2: not labels like the first"),
         ('{"text": "x", "label": 0.5}\n', "line 1: the field 'label' must be a text or a whole"),

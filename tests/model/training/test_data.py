@@ -46,7 +46,7 @@ def test_the_kinds_are_told_by_their_fields(
             "line 2: the field 'label' must be a text or a whole number, not null.",
         ),
         ('{"a": "x", "b": "y", "score": "z"}', "line 2: the field 'score' must be a number"),
-        ('{"a": "x", "b": "y", "score": NaN}', "line 2: invalid JSON, at column 29"),
+        ('{"a": "x", "b": "y", "score": NaN}', "line 2: invalid JSON, at column 31"),
         ('{"a": "x", "query": "x", "b": "y"}', "line 2: it has both query and a"),
         ('{"a": 3, "b": "y"}', "line 2: the field 'a' must be a text, not a number."),
     ],
@@ -64,7 +64,7 @@ def test_files_without_anything_to_learn_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no records to learn from"):
         read_examples(write(tmp_path / "data.jsonl", tests))
     (tmp_path / "data.jsonl.xz").write_bytes(b"no archive")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match=r"cannot read .*data\.jsonl\.xz"):
         read_examples(tmp_path / "data.jsonl.xz")
     (tmp_path / "data.jsonl").write_bytes(b"\xff\xfe")
     with pytest.raises(DataError, match="it is UTF-16; save it as UTF-8"):
