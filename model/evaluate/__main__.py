@@ -31,7 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; its exit status."""
     options = _parser().parse_args(arguments)
     try:
-        return _run(options)
+        status = _run(options)
+        sys.stdout.flush()
+        return status  # noqa: TRY300  (what is flushed may fail, too)
     except EvaluationError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

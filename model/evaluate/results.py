@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,16 @@ def write(folder: Path, found: Sequence[Evaluated], said: Mapping[str, Any]) -> 
     if others:
         content["against"] = others[0].json()
     path = folder / "evaluation.json"
-    new = path.with_name(f"{path.name}.new")
+    # A link stays, and what it points to is replaced.
+    target = path.resolve()
+    new = target.with_name(f"{target.name}.new")
     try:
         new.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        # A link stays, and what it points to is replaced.
-        new.replace(path.resolve())
+        new.replace(target)
         from model.evaluate.pictures import draw  # noqa: PLC0415  (slow, and not needed without --out)
 
         return [path, *draw(folder, [(each.subject.name, each.lines) for each in found])]
     except OSError as error:
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
         raise EvaluationError(f"cannot write to {folder}: {error.strerror}.") from None

@@ -18,7 +18,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from model.records import LineError, RecordsError, jsonl_files, raised, read_file, unpacked
+from model.records import (
+    LineError,
+    RecordsError,
+    jsonl_files,
+    label_of,
+    raised,
+    read_file,
+    text_of,
+    unpacked,
+)
 from model.training.errors import TrainingError
 
 ENGLISH = "en"
@@ -27,6 +36,7 @@ _NOT_LETTERS = re.compile(r"[\W\d_]+")
 _FEWEST_LETTERS = 8
 _CODE = re.compile(r"[a-z]{2,3}")
 _NO_CODES = ("set",)
+_TEXTS, _LABELS = {"text", "passage", "a", "b", "gloss"}, {"label", "topic"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +117,7 @@ class _Gathering:
             self._word(row)
         elif "label" in row:
             self._english("labelled", row["text"])
-            self._label(row["set"], row["text"], row["label"])
+            self._label(row.get("set", source), row["text"], row["label"])
         elif ENGLISH in row:
             self._translations(source, row)
 
@@ -146,7 +156,10 @@ class _Gathering:
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
     try:
         for found in raised(read_file(path, "jsonl")):
-            yield found.fields
+            for name in _TEXTS & found.fields.keys():
+                text_of(found, name, blank=True)
+            labels = {name: label_of(found, name) for name in _LABELS & found.fields.keys()}
+            yield {**found.fields, **labels}
     except LineError as error:
         raise TrainingError(f"{path.name}, {error}") from None
     except RecordsError as error:
