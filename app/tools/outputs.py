@@ -90,7 +90,7 @@ def write(journal: Journal, output: Path, chosen: str, width: int) -> None:
     Raises:
         ToolError: a file cannot be written.
     """
-    totals = journal.totals
+    totals, output = journal.totals, followed(output)
     writers: dict[Path, Callable[[Journal, BinaryIO, int], None] | None] = {
         beside(output, ".errors.jsonl"): _write_failed if totals.failed else None,
         beside(output, ".ids.jsonl"): _write_ids if chosen == "npy" and totals.ids_given else None,
