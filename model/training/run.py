@@ -106,7 +106,8 @@ class Run:
             if fields["step"] > step:
                 break
             kept.append(line + "\n")
-        _write(self._log, "".join(kept).encode())
+        with self.writing():
+            _write(self._log, "".join(kept).encode())
 
     def log(self, **fields: float) -> None:
         """Add a line to the log; it has the field step."""

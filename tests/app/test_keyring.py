@@ -142,8 +142,8 @@ def test_a_pipe_is_read_once(file: Path, tmp_path: Path) -> None:
     """`EMBED_KEYS_FILE=<(...)`: nothing is behind it a second time."""
     key = add_key(file, "one")
     reading, writing = os.pipe()
-    with open(writing, "wb") as stream:
-        stream.write(file.read_bytes())
+    os.write(writing, file.read_bytes())
+    os.close(writing)
     ring = KeyRing(Path(f"/dev/fd/{reading}"))
     os.close(reading)
     assert knows(ring, key)
