@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import threading
+import tty
 from pathlib import Path
 
 import numpy as np
@@ -84,24 +85,39 @@ def test_links_beside_the_output_are_followed_too(
     assert (tmp_path / "out.jsonl.errors.jsonl").is_symlink()
 
 
-def test_a_device_is_written_into_and_stays_one(
-    scripted: Scripted, file: Path, tmp_path: Path
-) -> None:
-    """By way of a link, so that an error in the program costs no device."""
-    device = tmp_path / "device"
-    device.symlink_to("/dev/null")
-    ended = embed(scripted, file, device)
+def test_a_terminal_is_written_into(scripted: Scripted, file: Path, tmp_path: Path) -> None:
+    """A device of the test's own, in a folder in which no file can be put in its place."""
+    master, slave = os.openpty()
+    tty.setraw(slave)
+    read = bytearray()
+
+    def read_all() -> None:
+        while read.count(b"\n") < len(TEXTS):
+            read.extend(os.read(master, 4096))
+
+    reader = threading.Thread(target=read_all, daemon=True)
+    reader.start()
+    link = tmp_path / "terminal"
+    link.symlink_to(os.ttyname(slave))
+    ended = embed(scripted, file, link)
     assert ended.code == 0, ended.err
-    assert f" -> {device}" in ended.err
-    assert device.is_symlink()
-    assert stat.S_ISCHR(device.stat().st_mode)
-    assert {path.name for path in tmp_path.iterdir()} == {"in", "device"}
-    full = tmp_path / "full"
-    full.symlink_to("/dev/full")
-    ended = embed(scripted, file, full)
-    assert ended.code == 1
-    assert ended.err.splitlines() == [
-        f"error: cannot write {full}: No space left on device.",
+    assert f" -> {link}" in ended.err
+    reader.join(30)
+    assert_all(lines_of(bytes(read)))
+    assert link.is_symlink()
+    assert link.is_char_device()
+    assert {path.name for path in tmp_path.iterdir()} == {"in", "terminal"}
+    for descriptor in (master, slave):
+        os.close(descriptor)
+
+
+def test_a_full_disk_behind_standard_output_is_a_sentence(scripted: Scripted, file: Path) -> None:
+    command = [sys.executable, "-m", "app", "embed", str(file), "-o", "-", "--url", scripted.url]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "error: cannot write standard output: No space left on device.",
         "0 of 20 texts were written: the same command begins anew.",
     ]
 
@@ -119,10 +135,19 @@ def test_a_fifo_is_written_into(scripted: Scripted, file: Path, tmp_path: Path) 
     assert {path.name for path in tmp_path.iterdir()} == {"in", "fifo"}
 
 
-@pytest.mark.parametrize("output", ["-", "/dev/stdout"])
+@pytest.fixture
+def stdout(tmp_path: Path) -> Path:
+    """What /dev/stdout is: a link to the descriptor. An error in the program costs this one."""
+    link = tmp_path / "stdout"
+    link.symlink_to("/proc/self/fd/1")
+    return link
+
+
+@pytest.mark.parametrize("dash", [True, False])
 def test_standard_output_is_jsonl_and_sentences_are_beside_it(
-    scripted: Scripted, file: Path, output: str
+    scripted: Scripted, file: Path, stdout: Path, dash: bool
 ) -> None:
+    output = "-" if dash else stdout
     refusal = Refusal(400, "input[0] is bad.", param="input")
     with file.open("ab") as stream:
         stream.write(b'{"text": "bad"}\n')
@@ -133,23 +158,24 @@ def test_standard_output_is_jsonl_and_sentences_are_beside_it(
     assert_all(lines_of(ended.out.encode()))
     assert "record 20: the text is bad." in ended.err
     assert "tokens/s" in ended.err
+    assert stdout.is_symlink()
 
 
 def test_standard_output_that_is_a_file_is_appended_to(
-    scripted: Scripted, file: Path, tmp_path: Path
+    scripted: Scripted, file: Path, stdout: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "out"
     output.write_bytes(b"mine\n")
     command = [sys.executable, "-m", "app", "embed", str(file), "--url", scripted.url]
     with output.open("ab") as stream:
         done = subprocess.run(
-            [*command, "-o", "/dev/stdout"], stdout=stream, stderr=subprocess.PIPE, check=False
+            [*command, "-o", str(stdout)], stdout=stream, stderr=subprocess.PIPE, check=False
         )
     assert done.returncode == 0, done.stderr
     first, _, rest = output.read_bytes().partition(b"\n")
     assert first == b"mine"
     assert_all(lines_of(rest))
-    assert {path.name for path in tmp_path.iterdir()} == {"in", "out"}
+    assert {path.name for path in tmp_path.iterdir()} == {"in", "out", "stdout"}
 
 
 def test_a_reader_who_leaves_early_ends_it_with_a_sentence(scripted: Scripted, file: Path) -> None:
