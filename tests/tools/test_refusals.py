@@ -167,6 +167,21 @@ def test_a_service_that_comes_later_is_waited_for_if_asked(tmp_path: Path) -> No
     assert later.texts() == ["one"]
 
 
+def test_an_interrupt_before_the_first_request_leaves_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "in.txt"
+    file.write_text("one\n")
+    with scripted_service(listening=False) as never:
+        given = ("embed", file, "-o", tmp_path / "o.jsonl", "--url", never.url, "--wait", 600)
+        command = Command(*given)
+        assert command.process.stderr is not None
+        assert command.process.stderr.readline().startswith("waiting for ")
+        command.interrupt()
+        ended = command.wait()
+    assert ended.code == 130
+    assert ended.err == "interrupted\nnothing was answered yet: the same command begins anew.\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["in.txt"]
+
+
 def test_a_bad_line_is_told_before_anything_is_sent(scripted: Scripted, tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_bytes("\n".join(TEXTS).encode() + b"\n\xff\n")
     ended = embed(scripted, tmp_path)
