@@ -50,8 +50,8 @@ def table(lines: Sequence[Line], others: Sequence[Line] = ()) -> Iterator[str]:
         error = 0.5 / few**0.5
         yield ""
         yield (
-            f"* n is under {FEW}: by chance alone an accuracy is off by up to {error:.2f} (one "
-            f"standard error at n = {few}),"
+            f"* n is under {FEW}: an accuracy has a standard error of up to {error:.2f} there (n = "
+            f"{few}),"
         )
         yield "  so that smaller differences mean nothing. Measure more texts."
 
