@@ -28,12 +28,13 @@ from app.engine.place import place_of
 from app.logs import configure_logging
 from app.settings import PREFIX, Settings, SettingsError, read_settings
 from app.tools import embed, keys, tokens
+from app.tools.pipes import forget_output
 from model.config import CheckpointError
 from model.evaluate import arguments as evaluate
 from model.extras import how_to_install, missing
 from model.training import arguments as train
 
-_EXTRA_IS_MISSING = 2
+_EXTRA_IS_MISSING, _INTERRUPTED = 2, 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +59,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return _EXTRA_IS_MISSING
     try:
-        return command.run(options)
+        status = command.run(options)
+        sys.stdout.flush()
+        return status  # noqa: TRY300  (what is flushed may fail, too)
     except (CheckpointError, SettingsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        forget_output()
+        return 0
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return _INTERRUPTED
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -106,7 +115,7 @@ def _verify(options: argparse.Namespace) -> int:
 
     settings = read_settings()
     model, revision = options.model or settings.model, options.revision or settings.model_revision
-    return 0 if verify(model, revision, options.golden, options.device) else 1
+    return verify(model, revision, options.golden, options.device)
 
 
 def _evaluate(options: argparse.Namespace) -> int:

@@ -1,41 +1,33 @@
-"""Keys: who may call. A file of digests, read again when it changes.
-
-One key a line, in the form of sha256sum: the SHA-256 of the key in hex, two spaces, a name. Lines
-that begin with # are remarks. A key has 256 random bits, so that its plain digest gives nothing
-away. The key itself is shown once, when it is made, and stands nowhere: not in the file, a log, a
-metric or an argument.
+"""Keys: who may call. The digests of a file (keyfile.py), read again when it changes.
 
 Promises:
 1. A key that was added is known, and one that was removed is not, from the next request on.
-2. A file that cannot be read any more changes nothing: the last good keys stay, and the log
-   says so.
-3. Comparing takes as long for a key that is nearly right as for one that is all wrong.
+2. A file that cannot be read, or that changes while it is read, changes nothing yet: the last good
+   keys stay, the log says so once, and every request tries again.
+3. A file that has been emptied (`> keys`, or an editor that is about to write) changes nothing for
+   two seconds, and is then taken at its word: no key is known any more, and the log says so. A file
+   that has only remarks left, as `quintet keys remove` leaves it, is taken at its word at once.
+4. Comparing takes as long for a key that is nearly right as for one that is all wrong.
 """
 
-import contextlib
-import fcntl
-import hashlib
 import hmac
 import logging
-import os
-import re
-import secrets
-import tempfile
-from collections.abc import Iterator, Mapping
+import stat
+import time
 from pathlib import Path
+from typing import NamedTuple
 
 from app.errors import RequestError
+from app.keyfile import KeysError, add_key, digest, read_keys
+
+__all__ = ["KeyRing", "KeysError", "UnauthorisedError", "add_key"]
 
 log = logging.getLogger("quintet.keys")
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_LINE = re.compile(rf"([0-9a-f]{{64}}) [ *]({_NAME.pattern})")
-_HEADER = "# Keys of Quintet: SHA-256 and name. `quintet keys` writes this file.\n"
-_KEY_BYTES = 32
-
-
-class KeysError(Exception):
-    """A file of keys that cannot be used, or a name that does not fit; the sentence says why."""
+# A file that changed less than so long ago may be changing still. It is over the resolution of any
+# file system's clock, so that a second change in one tick of it, which leaves the file's size and
+# times as they are, is not missed.
+_SETTLING_NS = 2_000_000_000
 
 
 class UnauthorisedError(RequestError):
@@ -79,8 +71,9 @@ class KeyRing:
             KeysError: the file cannot be read, or is not one of keys.
         """
         self._path = path
-        self._seen = _state(path)
+        self._seen = _settled(_state(path))
         self._names = read_keys(path)
+        self._said = self._read()
 
     def __len__(self) -> int:
         return len(self._names)
@@ -107,123 +100,70 @@ class KeyRing:
     def _read_again(self) -> None:
         """Follow the file; asking for its state takes a microsecond."""
         state = _state(self._path)
-        if state == self._seen:
-            return
-        self._seen = state
+        if state is not None and (state == self._seen or not state.regular):
+            return  # a pipe, which the shell's <(...) is, can be read only once
         try:
-            self._names = read_keys(self._path)
+            names = read_keys(self._path)
         except KeysError as error:
-            log.error("the keys from before stay: %s", error)  # noqa: TRY400  (no trace needed)
-        else:
-            log.info("read %d keys again from %s", len(self._names), self._path)
-
-
-def digest(key: str) -> str:
-    """What a key is known by."""
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def read_keys(path: Path) -> dict[str, str]:
-    """A file's names by digest.
-
-    Raises:
-        KeysError: it cannot be read, or a line of it is wrong. The line is not quoted: somebody
-            may have written the key itself there.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise KeysError(f"the keys file {path} cannot be read: {why}.") from None
-    names: dict[str, str] = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        match = _LINE.fullmatch(line.rstrip())
-        if match is None:
-            raise KeysError(
-                f"line {number} of the keys file {path} is not a SHA-256 in lower-case hex, two "
-                "spaces and a name."
+            self._say(logging.ERROR, f"the keys from before stay: {error}")
+            return
+        if _state(self._path) != state:
+            return  # what was read may be half of the old and half of the new
+        empty = state is not None and state.size == 0
+        if empty and self._names and not _settled(state):
+            self._say(
+                logging.ERROR,
+                f"the keys from before stay for a moment: the keys file {self._path} is empty",
             )
-        if match[1] in names or match[2] in names.values():
-            raise KeysError(f"line {number} of the keys file {path} is there twice.")
-        names[match[1]] = match[2]
-    return names
+            return
+        self._seen = _settled(state)
+        changed, self._names = names != self._names, names
+        if names:
+            self._say(logging.INFO, self._read(), again=changed)
+        else:
+            self._say(
+                logging.WARNING, f"the keys file {self._path} has no keys: every request is refused"
+            )
+
+    def _read(self) -> str:
+        return f"read {len(self._names)} keys again from {self._path}"
+
+    def _say(self, level: int, sentence: str, *, again: bool = False) -> None:
+        """Log what is new; the same state of the file is asked for at every request."""
+        if again or sentence != self._said:
+            log.log(level, "%s", sentence)
+        self._said = sentence
 
 
-def add_key(path: Path, name: str) -> str:
-    """Make a key for `name`, which the file must not have yet, and return it. Makes the file.
+class _State(NamedTuple):
+    """What changes when the file does."""
 
-    Raises:
-        KeysError: the name is taken or no name, or the file cannot be used.
-    """
-    if not _NAME.fullmatch(name):
-        raise KeysError(
-            "a name has 1 to 64 letters, digits, dots, hyphens or underscores, the first of them "
-            "a letter or digit."
-        )
-    key = "quintet-" + secrets.token_urlsafe(_KEY_BYTES)
-    with _locked(path):
-        names = read_keys(path) if path.exists() else {}
-        if name in names.values():
-            raise KeysError(f"{path} has a key named {name}; remove it, or choose another name.")
-        _write(path, {**names, digest(key): name})
-    return key
+    device: int
+    inode: int
+    size: int
+    changed_ns: int
+    named_ns: int
+    regular: bool
 
 
-def remove_key(path: Path, name: str) -> None:
-    """
-    Raises:
-        KeysError: there is no key of that name, or the file cannot be used.
-    """
-    with _locked(path):
-        names = read_keys(path)
-        left = {known: each for known, each in names.items() if each != name}
-        if len(left) == len(names):
-            raise KeysError(f"{path} has no key named {name}.")
-        _write(path, left)
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Two commands at once take turns; the lock is the folder's, since the file is replaced."""
-    try:
-        folder = os.open(path.resolve().parent, os.O_RDONLY)
-    except OSError as error:
-        raise KeysError(f"cannot write {path}: {error.strerror}.") from None
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
-
-
-def _write(path: Path, names: Mapping[str, str]) -> None:
-    """Replace the file at once: a reader sees the old one or the new one. Only its owner may read
-    it; the owner stays who it was."""
-    target = path.resolve()
-    text = _HEADER + "".join(f"{known}  {name}\n" for known, name in names.items())
-    try:
-        number, written = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        try:
-            with os.fdopen(number, "w", encoding="utf-8") as file:  # mkstemp's mode is 0600
-                file.write(text)
-                file.flush()
-                if target.exists() and (owner := target.stat()).st_uid != os.geteuid():
-                    os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
-                os.fsync(file.fileno())
-            Path(written).replace(target)
-        except OSError:
-            Path(written).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise KeysError(f"cannot write {path}: {error.strerror}.") from None
-
-
-def _state(path: Path) -> tuple[int, ...] | None:
-    """What changes when the file does; None if it is not there."""
+def _state(path: Path) -> _State | None:
+    """The file's state; None if it is not there."""
     try:
         found = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    return _State(
+        found.st_dev,
+        found.st_ino,
+        found.st_size,
+        found.st_mtime_ns,
+        found.st_ctime_ns,
+        stat.S_ISREG(found.st_mode),
+    )
+
+
+def _settled(state: _State | None) -> _State | None:
+    """The state, if it is old enough that any change from now on shows in it; else None."""
+    if state is None or time.time_ns() - state.changed_ns < _SETTLING_NS:
+        return None
+    return state

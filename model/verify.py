@@ -2,7 +2,8 @@
 
 Compares a checkpoint with published values (golden.json): the tokenizer's ids, the sha256 of base
 weights, hidden states, and vectors of every task. Each line of the printed table has a verdict.
-Values are compared in float32, as they were published.
+Values are compared in float32, as they were published. A checkpoint of another shape is another
+model, with which there is nothing to compare.
 """
 
 import hashlib
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 
 from model import embedder
+from model.config import CheckpointError, EncoderConfig, read_config
 from model.embedder import Embedder
 from model.encoder import as_published
 from model.lora import AdaptedLinear
@@ -26,6 +28,8 @@ from model.tasks import Task, UnknownTaskError
 
 GOLDEN = Path(__file__).parent / "golden.json"
 _SHOWN_CHARACTERS = 36
+_PARTS = {"token_ids", "weights", "hidden", "vectors"}
+NOTHING_TO_COMPARE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +42,23 @@ class Line:
     passed: bool
 
 
-def verify(model: str, revision: str | None, golden: str | None, device: str = "auto") -> bool:
-    """Compare a checkpoint with published values, print a table, say whether all agree.
+def verify(model: str, revision: str | None, golden: str | None, device: str = "auto") -> int:
+    """Compare a checkpoint with published values and print a table; the exit status.
 
+    0 all agree; 1 some do not; 2 there is nothing to compare, since it is another model.
     `model` is a folder, a hub id or quintet-mini; `golden` is another file in the form of
     golden.json.
 
     Raises:
-        CheckpointError: the checkpoint cannot be loaded.
+        CheckpointError: the checkpoint cannot be loaded, or `golden` cannot be read.
     """
     folder = locate(model, revision)
-    published = json.loads(Path(golden or GOLDEN).read_text(encoding="utf-8"))
+    published = _published(Path(golden or GOLDEN))
+    other = _other_shape(read_config(folder), published.get("shape", {}))
+    if other:
+        print(f"{model} is another model than the published values are of: {other}.")  # noqa: T201
+        print("There is nothing to compare it with.")  # noqa: T201
+        return NOTHING_TO_COMPARE
     loaded = embedder.load(folder, device, "float32")
     print(f"{model} on {loaded.device_name} in float32, attention by {loaded.attention}")  # noqa: T201
     failed = total = 0
@@ -57,7 +67,28 @@ def verify(model: str, revision: str | None, golden: str | None, device: str = "
         print(f"{verdict}  {line.check:<9} {line.subject:<56} {line.found}", flush=True)  # noqa: T201
         total, failed = total + 1, failed + (not line.passed)
     print(f"{total - failed} of {total} agree with the published values.")  # noqa: T201
-    return failed == 0
+    return 1 if failed else 0
+
+
+def _published(path: Path) -> dict[str, Any]:
+    try:
+        published: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}.") from None
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not JSON: {error}.") from None
+    if not isinstance(published, dict) or not published.keys() >= _PARTS:
+        raise CheckpointError(f"{path} must have {', '.join(sorted(_PARTS))}, as golden.json has.")
+    return published
+
+
+def _other_shape(config: EncoderConfig, shape: dict[str, int]) -> str:
+    """Where a checkpoint's shape is not the published one's; "" if it is, or nothing says."""
+    return ", ".join(
+        f"its {name} is {getattr(config, name)} and not {value}"
+        for name, value in shape.items()
+        if getattr(config, name) != value
+    )
 
 
 def compare(loaded: Embedder, published: dict[str, Any]) -> Iterator[Line]:

@@ -15,6 +15,8 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
+from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -25,10 +27,14 @@ from app.tools.journal import Entry
 
 Batch = list[Record]
 Embed = Callable[[Batch], Awaitable[Entry]]
+T = TypeVar("T")
 
 
 async def embed_in_order(
-    batches: Iterator[Batch], embed: Embed, keep: Callable[[Entry], None], concurrency: int
+    batches: Iterator[Batch],
+    embed: Embed,
+    keep: Callable[[Entry], Awaitable[None]],
+    concurrency: int,
 ) -> None:
     """Call `keep` with the entry of each batch.
 
@@ -46,7 +52,7 @@ async def embed_in_order(
     try:
         while more or window:
             if not more or len(window) == 2 * concurrency:
-                keep(await window.popleft())
+                await keep(await window.popleft())
             elif isinstance(following := await _next(batches), list):
                 window.append(asyncio.create_task(embed_in_slot(following)))
             else:
@@ -60,24 +66,27 @@ async def embed_in_order(
 
 
 async def _next(batches: Iterator[Batch]) -> Batch | ToolError | None:
-    """The next batch; None behind the last one; an error of reading takes the batch's place.
+    """The next batch; None behind the last one; an error of reading takes the batch's place."""
+    try:
+        return await apart(lambda: next(batches, None))
+    except ToolError as error:
+        return error
 
-    In a daemon thread: reading a pipe may take for ever, and nothing can wake who does.
-    """
-    found: Future[Batch | None] = Future()
+
+async def apart(work: Callable[[], T]) -> T:
+    """What `work` gives, done in a daemon thread: reading a pipe or writing to one may take for
+    ever, and nothing can wake who does."""
+    found: Future[T] = Future()
     found.set_running_or_notify_cancel()
 
-    def read() -> None:
+    def do() -> None:
         try:
-            found.set_result(next(batches, None))
+            found.set_result(work())
         except BaseException as error:  # noqa: BLE001  (raised again where it is awaited)
             found.set_exception(error)
 
-    threading.Thread(target=read, daemon=True).start()
-    try:
-        return await asyncio.wrap_future(found)
-    except ToolError as error:
-        return error
+    threading.Thread(target=do, daemon=True).start()
+    return await asyncio.wrap_future(found)
 
 
 def _failure(error: ToolError | None) -> list[asyncio.Future[Entry]]:
@@ -108,23 +117,35 @@ async def embed_batch(client: Client, batch: Batch) -> Entry:
 
 
 async def embed_or_skip(client: Client, batch: Batch, *, whole: bool) -> Entry:
-    """One request, or as many as it takes to tell the texts that are refused from the others.
+    """One request, or as many as it takes to tell the texts that are refused from the others;
+    without the records that could not be read.
 
     A batch that is `whole`, a document, fails as one: its texts without one of them are another.
 
     Raises:
         ToolError: as embed_batch, but for refused texts.
     """
+    unread = [record for record in batch if record.error is not None]
+    if not unread:
+        return await _embed_or_skip(client, batch, whole=whole)
+    if whole or len(unread) == len(batch):
+        return _failed(batch, None, f"not sent, since its document is not whole: {unread[0].error}")
+    rest = [record for record in batch if record.error is None]
+    entry = _joined(_failed(unread, None, ""), await _embed_or_skip(client, rest, whole=False))
+    return replace(entry, failed=sorted(entry.failed, key=lambda each: each["record"]))
+
+
+async def _embed_or_skip(client: Client, batch: Batch, *, whole: bool) -> Entry:
     try:
         return await _answered(client, batch)
     except RefusedError as refused:
         if not refused.blames_an_input:
             raise
         if whole or len(batch) == 1:
-            return _failed(batch, refused)
+            return _failed(batch, refused.status, refused.of_one_text())
     half = len(batch) // 2
-    front = await embed_or_skip(client, batch[:half], whole=False)
-    return _joined(front, await embed_or_skip(client, batch[half:], whole=False))
+    front = await _embed_or_skip(client, batch[:half], whole=False)
+    return _joined(front, await _embed_or_skip(client, batch[half:], whole=False))
 
 
 async def _answered(client: Client, batch: Batch) -> Entry:
@@ -134,10 +155,18 @@ async def _answered(client: Client, batch: Batch) -> Entry:
     return Entry(len(batch), ids, answer.vectors, answer.tokens, given)
 
 
-def _failed(batch: Batch, refused: RefusedError) -> Entry:
-    said = {"status": refused.status, "error": refused.of_one_text()}
+def _failed(batch: Batch, status: int | None, sentence: str) -> Entry:
+    """An entry without vectors. A record that could not be read has no id and no text, and its own
+    sentence."""
     failed = [
-        {"id": each.name, "text": each.text, "record": each.number, "line": each.line, **said}
+        {
+            "id": None if each.error else each.name,
+            "text": None if each.error else each.text,
+            "record": each.number,
+            "line": each.line,
+            "status": None if each.error else status,
+            "error": each.error or sentence,
+        }
         for each in batch
     ]
     return Entry(len(batch), [], np.empty((0, 0), np.float32), failed=failed)

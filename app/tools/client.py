@@ -6,7 +6,9 @@ n texts, D dimensions.
 import asyncio
 import base64
 import itertools
+import os
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,10 +21,13 @@ import orjson
 from app.tools import retry
 from app.tools.errors import RefusedError, ToolError
 from model.rows import Vectors
+from model.wording import well_formed
 
 # Over the service's own limit of 600 s, so that it is the one to say that a request took too long.
 TIMEOUT = httpx.Timeout(660.0, connect=10.0)
 _LONG_WAIT_S = 5.0
+# How often a service that is waited for is asked whether it is there.
+_KNOCK_S = 0.5
 _NEVER_RETRIED = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
 
 
@@ -47,6 +52,8 @@ class Question:
         }
         flags = {"late_chunking": self.late_chunking, "truncate": self.truncate}
         said = {name: value for name, value in {**optional, **flags}.items() if value}
+        # A word of the command line that is no UTF-8 has lone surrogates.
+        said = {name: well_formed(v) if isinstance(v, str) else v for name, v in said.items()}
         return orjson.dumps({"input": texts, "encoding_format": "base64", **said})
 
 
@@ -58,16 +65,35 @@ class Answer:
     tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How often a request is sent again, and for how many seconds a service that has not answered
+    anything yet is waited for."""
+
+    retries: int
+    wait_s: float
+
+
 class Client:
-    """Asks one service. `note` is told of long waits."""
+    """Asks one service. `note` is told of long waits.
+
+    A service that has answered once is believed to come back: a request that is lost is sent again.
+    One that never has is more likely not there, or somewhere else, so that the first one is not,
+    unless the service is to be waited for.
+    """
 
     def __init__(
-        self, http: httpx.AsyncClient, question: Question, retries: int, note: Callable[[str], None]
+        self,
+        http: httpx.AsyncClient,
+        question: Question,
+        patience: Patience,
+        note: Callable[[str], None],
     ) -> None:
         self._http = http
         self._question = question
-        self._retries = retries
+        self._patience = patience
         self._note = note
+        self._answered = False
 
     async def embed(self, texts: list[str]) -> Answer:
         """One request with `texts`.
@@ -105,6 +131,7 @@ class Client:
         return said if isinstance(said, dict) else {}
 
     async def _send(self, method: str, path: str, body: bytes | None = None) -> httpx.Response:
+        began = time.monotonic()
         for attempt in itertools.count():
             told = 0.0
             try:
@@ -112,8 +139,12 @@ class Client:
             except _NEVER_RETRIED as error:
                 raise ToolError(f"cannot ask {self._http.base_url}: {error}") from None
             except httpx.RequestError as error:
-                failure = str(error) or type(error).__name__
+                failure = _reason(error)
+                if not self._answered:
+                    await self._wait(attempt, began, failure)
+                    continue
             else:
+                self._answered = True
                 if response.status_code == httpx.codes.OK:
                     return response
                 failure, param = _sentence(response)
@@ -124,15 +155,41 @@ class Client:
             await self._pause(attempt, told, failure)
         raise AssertionError("attempts have no end")
 
+    async def _wait(self, attempt: int, began: float, failure: str) -> None:
+        """A while until a service that has not answered anything yet is asked again."""
+        waited, failure = time.monotonic() - began, failure.rstrip(".")
+        if waited >= self._patience.wait_s:
+            there = f" within {waited:.0f} s" if self._patience.wait_s else ""
+            raise ToolError(
+                f"nothing answers at {self._http.base_url}{there}: {failure}. Is the service "
+                "running? `quintet serve` starts it, and --wait 60 waits for it a minute."
+            )
+        if attempt == 0:
+            self._note(f"waiting for {self._http.base_url}: {failure}")
+        left = self._patience.wait_s - waited
+        await asyncio.sleep(min(_KNOCK_S, left))
+
     async def _pause(self, attempt: int, told: float, failure: str) -> None:
         failure = failure.rstrip(".")
-        if attempt >= self._retries:
+        if attempt >= self._patience.retries:
             tried = f"after {attempt + 1} attempts" if attempt else "at the only attempt"
             raise ToolError(f"{self._http.base_url} does not answer {tried}: {failure}.")
         seconds = retry.wait_s(attempt, told, random.random())  # noqa: S311  (jitter)  # nosec B311
         if seconds >= _LONG_WAIT_S:
             self._note(f"waiting {seconds:.0f} s: {failure}")
         await asyncio.sleep(seconds)
+
+
+def _reason(error: BaseException) -> str:
+    """Why there is no answer, in the words of the system where there are any."""
+    said, cause = str(error) or type(error).__name__, error.__cause__ or error.__context__
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            # asyncio says "Connect call failed" for whatever it was.
+            failed = cause.strerror.startswith("Connect call failed")
+            return os.strerror(cause.errno or 0) if failed else cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return said
 
 
 def _answer(body: Any) -> Answer:

@@ -49,14 +49,25 @@ def _add_question(parser: argparse.ArgumentParser) -> None:
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--output", "-o", required=True, type=Path, metavar="FILE", help=".jsonl, .parquet or .npy")
-    add("--format", choices=("jsonl", "npy", "parquet"), help="default: by the ending, else jsonl")
+    add(
+        *("--output", "-o"),
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help=".jsonl, .parquet or .npy; a link is followed; - is standard output, in JSONL",
+    )
+    add(
+        "--format",
+        choices=("jsonl", "npy", "parquet"),
+        help="default: by the ending; jsonl without one",
+    )
     add("--overwrite", action="store_true", help="replace an output that is there")
     add("--restart", action="store_true", help="forget what an unfinished run has answered")
     add(
         "--skip-errors",
         action="store_true",
-        help="go on without records that are refused; they come to OUTPUT.errors.jsonl",
+        help="go on without lines that cannot be read and texts that are refused; "
+        "OUTPUT.errors.jsonl says which",
     )
     add("--quiet", "-q", action="store_true", help="print errors only")
     add("--progress", action="store_true", help="show the bar where there is no terminal, too")
@@ -69,9 +80,22 @@ def _add_service(parser: argparse.ArgumentParser) -> None:
         help=f"a running service, http://host:port, with the key in {KEY_VARIABLE}; "
         "default: one is started for this run, with the EMBED_* settings",
     )
-    add("--batch-size", type=_positive, default=64, metavar="N", help="texts a request, 64")
+    add(
+        "--batch-size",
+        type=_positive,
+        default=64,
+        metavar="N",
+        help="texts a request, 64, the first ones being smaller",
+    )
     add("--concurrency", type=_positive, default=4, metavar="N", help="requests at once, 4")
     add("--retries", type=_not_negative, default=8, metavar="N", help="of one request, 8")
+    add(
+        "--wait",
+        type=_not_negative,
+        default=0,
+        metavar="S",
+        help="seconds to wait for a service that does not answer yet, 0",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -120,6 +144,7 @@ def _job(options: argparse.Namespace) -> "Job":
         batch_size=options.batch_size,
         concurrency=options.concurrency,
         retries=options.retries,
+        wait_s=options.wait,
         skip_errors=options.skip_errors,
         overwrite=options.overwrite,
         restart=options.restart,

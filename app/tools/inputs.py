@@ -1,28 +1,23 @@
-"""Inputs: a JSONL, CSV or text file -> records -> batches, read as a stream.
+"""Inputs: what model.records found on the lines of a file -> records -> batches, as a stream.
 
-Every reader yields what it found, a line and the fields that begin there; `_record` is the one
-place that judges fields. Memory holds one line, or one batch.
+`_record` is the one place that judges fields. Memory holds one batch.
 """
 
-import csv
-import itertools
-from collections.abc import Callable, Iterable, Iterator
+import shlex
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO, NamedTuple
-
-import orjson
+from typing import Any
 
 from app.tools.errors import ToolError
+from model.records import Found, Id, LineError, id_of, separator_hint, text_of
 
 DEFAULT_ID_FIELD = "id"
-# Far over what a model reads and under what a service takes; a file without line ends stops here.
-LONGEST_LINE = 32 * 2**20
 # A request's body stays under the service's limit, whatever the batch size.
 MOST_CHARACTERS = 4_000_000
 # A document's records are in memory together. A wrong --group would make the file one document.
 MOST_RECORDS = 65_536
-
-Id = str | int
+# What is said of texts that were repaired, with their number.
+REPAIRED = "warning: {} texts had lone surrogates, such as half an emoji; each is read as U+FFFD."
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +31,19 @@ class Fields:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One text. `number` counts records from 0, `line` lines from 1; `id` is None if not given."""
+    """One text. `number` counts records from 0, `line` lines from 1; `id` is None if not given.
+
+    `error` is what is wrong with a line that has none; it counts as a record, so that mending it
+    changes no other one's number. `repaired` is as in model.records.
+    """
 
     number: int
     line: int
     id: Id | None
     text: str
     group: Id | None = None
+    repaired: bool = False
+    error: str | None = None
 
     @property
     def name(self) -> Id:
@@ -56,30 +57,49 @@ class Record:
         return f"record {self.number} ({given}line {self.line})"
 
 
-class _Line(NamedTuple):
-    number: int
-    text: str
+@dataclass(slots=True)
+class Survey:
+    """What came by: records, and how many of them had lone surrogates or could not be read."""
+
+    records: int = 0
+    repaired: int = 0
+    unread: int = 0
+
+    def watched(self, records: Iterable[Record]) -> Iterator[Record]:
+        """The same records, counted as they are taken."""
+        for record in records:
+            self.records += 1
+            self.repaired += record.repaired
+            self.unread += record.error is not None
+            yield record
 
 
-class _Found(NamedTuple):
-    line: int
-    fields: dict[str, Any]
-
-
-def records(stream: BinaryIO, kind: str, fields: Fields) -> Iterator[Record]:
-    """The records of a file of `kind`, a key of READERS.
+def records(
+    lines: Iterable[Found | LineError], fields: Fields, *, skip_errors: bool = False
+) -> Iterator[Record]:
+    """The records of lines; those that are none have an `error`, if errors are to be skipped.
 
     Raises:
         ToolError: a line is not what it must be; the sentence has its number.
     """
-    for number, found in enumerate(READERS[kind](_lines(stream), fields)):
-        yield _record(number, found, fields)
+    for number, found in enumerate(lines):
+        try:
+            record = _record(number, found, fields)
+        except LineError as error:
+            if not skip_errors:
+                raise ToolError(str(error)) from None
+            record = Record(number, error.line, None, "", error=str(error))
+        yield record
 
 
 def batches(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
     """Up to `size` consecutive records each, and of no more characters than a request takes.
 
-    A batch that is full does not wait for the next record, which may be long in coming.
+    The first ones are small, so that something is answered, shown and kept soon: a batch that
+    begins with record k has at most k + 1 records, which is 1, 2, 4 and so on. That depends on the
+    place in the file alone, so that a run that goes on makes the requests of one that was not
+    interrupted. A batch that is full does not wait for the next record, which may be long in
+    coming.
     """
     batch: list[Record] = []
     characters = 0
@@ -89,7 +109,7 @@ def batches(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
             batch, characters = [], 0
         batch.append(record)
         characters += len(record.text)
-        if len(batch) == size:
+        if len(batch) == min(size, batch[0].number + 1):
             yield batch
             batch, characters = [], 0
     if batch:
@@ -97,138 +117,60 @@ def batches(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
 
 
 def documents(records: Iterable[Record]) -> Iterator[list[Record]]:
-    """Consecutive records of one group each.
+    """Consecutive records of one group each. A line that could not be read may be of the document
+    before it or behind it, and joins both: none of them is whole.
 
     Raises:
         ToolError: a group has too many records to be one document.
     """
-    for group, members in itertools.groupby(records, lambda record: record.group):
-        document = list(itertools.islice(members, MOST_RECORDS + 1))
+    document: list[Record] = []
+    for record in records:
+        joins = not document or record.error is not None or document[-1].error is not None
+        if not joins and record.group != document[-1].group:
+            yield document
+            document = []
+        document.append(record)
         if len(document) > MOST_RECORDS:
             raise ToolError(
-                f"line {document[-1].line}: the document {group!r} has more than {MOST_RECORDS} "
-                "records; is --group the right field?"
+                f"line {record.line}: the document {document[0].group!r} has more than "
+                f"{MOST_RECORDS} records; is --group the right field?"
             )
+    if document:
         yield document
 
 
-def _lines(stream: BinaryIO) -> Iterator[_Line]:
-    """Lines with their ends, as text. Only a line feed ends a line."""
-    for number in itertools.count(1):
-        line = stream.readline(LONGEST_LINE + 1)
-        if not line:
-            return
-        if len(line) > LONGEST_LINE:
-            raise ToolError(f"line {number}: longer than {LONGEST_LINE} bytes.")
-        try:
-            # A byte order mark is no part of the first text.
-            yield _Line(number, line.decode("utf-8-sig" if number == 1 else "utf-8"))
-        except UnicodeDecodeError as error:
-            raise ToolError(
-                f"line {number}: byte {line[error.start]:#04x} at {error.start + 1} is not UTF-8; "
-                "save the file as UTF-8."
-            ) from None
+def _record(number: int, found: Found | LineError, fields: Fields) -> Record:
+    if isinstance(found, LineError):
+        raise found
+    _check(found, fields.text, "--text-field")
+    text = text_of(found, fields.text, blank=True)
+    own = _id(found, fields)
+    group = None
+    if fields.group is not None:
+        _check(found, fields.group, "--group")
+        group = id_of(found, fields.group)
+    return Record(number, found.line, own, text, group, found.repaired)
 
 
-def _from_jsonl(lines: Iterator[_Line], _: Fields) -> Iterator[_Found]:
-    for line in lines:
-        if line.text.isspace():
-            continue
-        try:
-            found = orjson.loads(line.text)
-        except orjson.JSONDecodeError as error:
-            raise ToolError(
-                f"line {line.number}: invalid JSON, at column {error.colno}: {error.msg}."
-            ) from None
-        if not isinstance(found, dict):
-            raise ToolError(f"line {line.number}: must be an object, not {_kind(found)}.")
-        yield _Found(line.number, found)
-
-
-def _from_csv(lines: Iterator[_Line], _: Fields) -> Iterator[_Found]:
-    csv.field_size_limit(LONGEST_LINE)
-    rows = _csv_rows(lines)
-    header = next(rows, (1, []))[1]
-    for name in header:
-        if header.count(name) > 1:
-            raise ToolError(f"line 1: two columns have the name {name!r}.")
-    for line, row in rows:
-        if row and len(row) != len(header):
-            raise ToolError(f"line {line}: {_count(row)}, but the header has {len(header)}.")
-        if row:
-            yield _Found(line, dict(zip(header, row, strict=True)))
-
-
-def _csv_rows(lines: Iterator[_Line]) -> Iterator[tuple[int, list[str]]]:
-    """Rows, with the line where each begins: in quotes it may go on over further lines."""
-    rows = csv.reader((line.text for line in lines), strict=True)
-    while True:
-        line = rows.line_num + 1
-        try:
-            yield line, next(rows)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise ToolError(f"line {line}: invalid CSV: {error}.") from None
-
-
-def _count(row: list[str]) -> str:
-    return "1 column" if len(row) == 1 else f"{len(row)} columns"
-
-
-def _from_text(lines: Iterator[_Line], fields: Fields) -> Iterator[_Found]:
-    """Every line is a text, the empty ones too, so that row and line numbers agree."""
-    for line in lines:
-        yield _Found(line.number, {fields.text: line.text.removesuffix("\n").removesuffix("\r")})
-
-
-READERS: dict[str, Callable[[Iterator[_Line], Fields], Iterator[_Found]]] = {
-    "jsonl": _from_jsonl,
-    "csv": _from_csv,
-    "text": _from_text,
-}
-
-
-def _record(number: int, found: _Found, fields: Fields) -> Record:
-    text = _field(found, fields.text)
-    if not isinstance(text, str):
-        raise ToolError(
-            f"line {found.line}: the field {fields.text!r} must be a text, not {_kind(text)}."
-        )
+def _id(found: Found, fields: Fields) -> Id | None:
     if fields.id is None and found.fields.get(DEFAULT_ID_FIELD) is None:
-        own = None
-    else:
-        own = _id(found, fields.id or DEFAULT_ID_FIELD)
-    group = None if fields.group is None else _id(found, fields.group)
-    return Record(number, found.line, own, text, group)
+        return None
+    _check(found, fields.id or DEFAULT_ID_FIELD, "--id-field")
+    return id_of(found, fields.id or DEFAULT_ID_FIELD)
 
 
-def _id(found: _Found, name: str) -> Id:
-    value = _field(found, name)
-    if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
-        return value
-    raise ToolError(
-        f"line {found.line}: the field {name!r} must be a text or a whole number, "
-        f"not {_kind(value)}."
-    )
-
-
-def _field(found: _Found, name: str) -> Any:
+def _check(found: Found, name: str, option: str) -> None:
+    """Refuse a record without a field, and say which option may be the cause."""
     if name in found.fields:
-        return found.fields[name]
+        return
     there = ", ".join(map(repr, found.fields)) or "nothing"
-    raise ToolError(f"line {found.line}: no field {name!r}; there is {there}.")
+    hint = separator_hint(found.fields) or _field_hint(found.fields, option)
+    raise LineError(found.line, f"no field {name!r}; there is {there}.{hint}")
 
 
-def _kind(value: Any) -> str:
-    return _KINDS.get(type(value), "a fraction")
-
-
-_KINDS = {
-    str: "a text",
-    int: "a number",
-    list: "a list",
-    dict: "an object",
-    bool: "true or false",
-    type(None): "null",
-}
+def _field_hint(fields: dict[str, Any], option: str) -> str:
+    texts = [name for name, value in fields.items() if isinstance(value, str) and name]
+    if not texts or option != "--text-field":
+        return f" Name one with {option}." if fields else ""
+    longest = max(texts, key=lambda name: len(fields[name]))
+    return f" Is {longest!r} the text? Then say --text-field {shlex.quote(longest)}."

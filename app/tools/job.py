@@ -2,15 +2,16 @@
 
 Promises
 1. The same options and the same input make the same requests and the same output, interrupted or
-   not: the journal goes on where it ended.
-2. The output appears under its name whole, or not at all.
+   not: the journal goes on where it ended, and the size of a batch depends on its place alone.
+2. A file appears under its name whole, or not at all. A stream has no journal: it is written as
+   answers come, and a run that was interrupted begins anew.
 """
 
 import asyncio
 import contextlib
 import itertools
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,18 @@ import httpx
 import numpy as np
 
 from app.tools import outputs
-from app.tools.bulk import Batch, embed_batch, embed_in_order, embed_or_skip
+from app.tools.bulk import Batch, apart, embed_batch, embed_in_order, embed_or_skip
 from app.tools.child import embedded_service
-from app.tools.client import TIMEOUT, Client, Question
+from app.tools.client import TIMEOUT, Client, Patience, Question
 from app.tools.errors import ToolError
-from app.tools.inputs import batches, documents
+from app.tools.inputs import REPAIRED, Record, Survey, batches, documents
 from app.tools.journal import Entry, Journal, Totals
+from app.tools.outputs import Stream
 from app.tools.progress import Progress
 from app.tools.source import Source
+from app.tools.target import beside, check_file, followed, is_stream
 from model.proxies import behind_proxies, proxy_refusal
+from model.wording import well_formed
 
 # What a service says of itself and must say again when a run goes on; and its vectors' size.
 _SERVED = ("model", "revision", "default_task", "width")
@@ -47,6 +51,7 @@ class Job:
     batch_size: int
     concurrency: int
     retries: int
+    wait_s: int
     skip_errors: bool
     overwrite: bool
     restart: bool
@@ -55,11 +60,14 @@ class Job:
 
     @property
     def journal_path(self) -> Path:
-        return outputs.beside(self.output, ".part")
+        return beside(followed(self.output), ".part")
 
-    def batches(self, skip: int = 0) -> Iterator[Batch]:
-        """The batches behind the first `skip` records; with late chunking each is a document."""
-        records = itertools.islice(self.source.records(), skip, None)
+    def records(self) -> Iterator[Record]:
+        """All records; lines that are none among them, if those are skipped."""
+        return self.source.records(skip_errors=self.skip_errors)
+
+    def batches(self, records: Iterable[Record]) -> Iterator[Batch]:
+        """The batches of records; with late chunking each is a document."""
         if self.question.late_chunking:
             return documents(records)
         return batches(records, self.batch_size)
@@ -68,7 +76,12 @@ class Job:
         """What makes two runs the same. Options that change no vector are not in it."""
         read = self.source.facts() if self.source.lasting else {"the input file": "standard input"}
         asked = asdict(replace(self.question, model=self.question.model or self.embedded_model))
-        return read | {f"--{name.replace('_', '-')}": value for name, value in asked.items()}
+        said = read | {f"--{name.replace('_', '-')}": value for name, value in asked.items()}
+        # A name of other bytes than UTF-8 has lone surrogates here, which JSON cannot hold.
+        return {
+            name: well_formed(value) if isinstance(value, str) else value
+            for name, value in said.items()
+        }
 
 
 def embed_file(job: Job) -> int:
@@ -77,16 +90,34 @@ def embed_file(job: Job) -> int:
     Raises:
         ToolError, KeyboardInterrupt: it ends here; a note says what is kept.
     """
-    _check_output(job)
-    # Bad lines are told before anything is sent, and the bar knows its end.
-    total = sum(map(len, job.batches())) if job.source.lasting else None
+    into_stream = is_stream(job.output)
+    if not into_stream:
+        check_file(job.output, Path(job.source.file) if job.source.lasting else None)
+        goes_on = job.journal_path.exists() and job.source.lasting and not job.restart
+        if job.output.exists() and not job.overwrite and not goes_on:
+            raise _exists(job.output)
+    survey, total = Survey(), None
+    if job.source.lasting:
+        # Bad lines are told before anything is sent, and the bar knows its end.
+        for _ in job.batches(survey.watched(job.records())):
+            pass
+        total = survey.records
+    totals = (_into_stream if into_stream else _into_file)(job, survey, total)
+    if not job.quiet:
+        for sentence in _remarks(job, survey, totals):
+            print(sentence, file=sys.stderr)
+    return 2 if totals.failed else 0
+
+
+def _into_file(job: Job, survey: Survey, total: int | None) -> Totals:
+    """By way of the journal; the sums of all runs."""
     with contextlib.closing(_journal(job)) as journal:
         try:
             if job.output.exists() and not job.overwrite and not journal.totals.ended:
                 raise _exists(job.output)
             with Progress(total, journal.totals, bar=job.bar, quiet=job.quiet) as progress:
                 if not journal.totals.ended:
-                    asyncio.run(_fill(job, journal, progress))
+                    asyncio.run(_fill(job, journal, progress, survey))
             totals = journal.totals
             width = job.question.dimensions or (totals.served or {}).get("width", 0)
             outputs.write(journal, job.output, job.format, width)
@@ -96,7 +127,34 @@ def embed_file(job: Job) -> int:
         journal.discard()
     if not job.quiet:
         print(f"{progress.summary(totals)} -> {job.output}", file=sys.stderr)
-    return 2 if totals.failed else 0
+    return totals
+
+
+def _into_stream(job: Job, survey: Survey, total: int | None) -> Totals:
+    """At once; the sums of this run."""
+    with contextlib.closing(Stream(job.output)) as stream:
+        try:
+            with Progress(total, Totals(), bar=job.bar, quiet=job.quiet) as progress:
+                asyncio.run(_fill(job, stream, progress, survey))
+        except (ToolError, KeyboardInterrupt) as error:
+            of = "" if total is None else f" of {total}"
+            written = stream.totals.vectors
+            error.add_note(f"{written}{of} texts were written: the same command begins anew.")
+            raise
+    if not job.quiet:
+        print(f"{progress.summary(stream.totals)} -> {stream.name}", file=sys.stderr)
+    return stream.totals
+
+
+def _remarks(job: Job, survey: Survey, totals: Totals) -> Iterator[str]:
+    """What is to be known of a run that was done."""
+    if not totals.records:
+        yield f"warning: {job.source.name} has no texts, so that the output has no vectors."
+    if survey.repaired:
+        yield REPAIRED.format(survey.repaired)
+    if totals.failed and not is_stream(job.output):
+        errors = beside(followed(job.output), ".errors.jsonl")
+        yield f"{totals.failed} records were left out; {errors} says which and why."
 
 
 def _journal(job: Job) -> Journal:
@@ -106,22 +164,6 @@ def _journal(job: Job) -> Journal:
         return journal
     journal.close()
     return Journal(job.journal_path, job.facts(), restart=True)
-
-
-def _check_output(job: Job) -> None:
-    """
-    Raises:
-        ToolError: the output cannot stand where it is to stand.
-    """
-    if not job.output.parent.is_dir():
-        raise ToolError(f"there is no folder {job.output.parent}.")
-    if not job.output.exists():
-        return
-    if job.output.is_dir() or (job.source.lasting and job.output.samefile(job.source.file)):
-        raise ToolError(f"{job.output} is {'a folder' if job.output.is_dir() else 'the input'}.")
-    goes_on = job.journal_path.exists() and job.source.lasting and not job.restart
-    if not job.overwrite and not goes_on:
-        raise _exists(job.output)
 
 
 def _exists(output: Path) -> ToolError:
@@ -141,14 +183,14 @@ def _kept(journal: Journal, total: int | None) -> str:
     return f"{records} of {total} texts are kept in {journal.path}: the same command goes on there."
 
 
-async def _fill(job: Job, journal: Journal, progress: Progress) -> None:
-    """Append to the journal what it lacks."""
+async def _fill(job: Job, kept: Journal | Stream, progress: Progress, survey: Survey) -> None:
+    """Append to the journal, or write into the stream, what it lacks."""
     async with _asked(job) as http:
-        client = Client(http, job.question, job.retries, progress.note)
+        client = Client(http, job.question, Patience(job.retries, job.wait_s), progress.note)
         info = await client.info()
         served = {name: info[name] for name in _SERVED if name in info}
-        _check_served(journal, served)
-
+        if isinstance(kept, Journal):
+            _check_served(kept, served)
         progress.start()
 
         async def embed(batch: Batch) -> Entry:
@@ -156,13 +198,20 @@ async def _fill(job: Job, journal: Journal, progress: Progress) -> None:
                 return await embed_or_skip(client, batch, whole=job.question.late_chunking)
             return await embed_batch(client, batch)
 
-        def keep(entry: Entry) -> None:
-            journal.append(replace(entry, served=served))
-            progress.show(journal.totals)
+        async def keep(entry: Entry) -> None:
+            entry = replace(entry, served=served)
+            if isinstance(kept, Journal):
+                kept.append(entry)
+            else:
+                await apart(lambda: kept.append(entry))
+                for failed in entry.failed:
+                    progress.warn(f"record {failed['record']}: {failed['error']}")
+            progress.show(kept.totals)
 
-        rest = job.batches(journal.totals.records)
+        records = job.records() if job.source.lasting else survey.watched(job.records())
+        rest = job.batches(itertools.islice(records, kept.totals.records, None))
         await embed_in_order(rest, embed, keep, job.concurrency)
-        journal.append(Entry(0, [], np.empty((0, 0), np.float32), served=served, end=True))
+        kept.append(Entry(0, [], np.empty((0, 0), np.float32), served=served, end=True))
 
 
 def _check_served(journal: Journal, served: dict[str, Any]) -> None:

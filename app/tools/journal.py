@@ -23,7 +23,8 @@ import numpy as np
 import orjson
 
 from app.tools.errors import ToolError
-from app.tools.inputs import Id
+from app.tools.target import followed
+from model.records import Id
 from model.rows import Vectors
 
 _VERSION = 1
@@ -90,7 +91,7 @@ class Journal:
         Raises:
             ToolError: it is of another run, is being written by one, or cannot be written.
         """
-        self.path = path
+        self.path = path = followed(path)
         self.totals = Totals()
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)

@@ -4,19 +4,26 @@ import argparse
 import sys
 from pathlib import Path
 
-from app.keys import KeysError, add_key, read_keys, remove_key
+from app.keyfile import KeysError, add_key, read_keys, remove_key
 from app.settings import PREFIX, read_settings
+from app.tools.pipes import forget_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `run` reads."""
-    parser.add_argument("--file", type=Path, help=f"default: {PREFIX}KEYS_FILE")
+    _add_file(parser, default=None)
     actions = parser.add_subparsers(dest="action", required=True)
     add = actions.add_parser("add", help="make a key, keep its digest, print the key this once")
     remove = actions.add_parser("remove", help="from now on the key is not known any more")
     for action in (add, remove):
         action.add_argument("name", metavar="NAME", help="who the key is for: shown in logs")
-    actions.add_parser("list", help="print the names")
+    for action in (add, remove, actions.add_parser("list", help="print the names")):
+        # Suppressed, since its default would overwrite what stands in front of the action.
+        _add_file(action, default=argparse.SUPPRESS)
+
+
+def _add_file(parser: argparse.ArgumentParser, default: str | None) -> None:
+    parser.add_argument("--file", type=Path, default=default, help=f"default: {PREFIX}KEYS_FILE")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -40,7 +47,10 @@ def run(options: argparse.Namespace) -> int:
         else:
             for name in read_keys(path).values():
                 print(name)
+        sys.stdout.flush()
     except KeysError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        forget_output()
     return 0

@@ -1,12 +1,15 @@
-"""Outputs: a journal -> JSONL, Parquet or .npy, whole under its name or not at all.
+"""Outputs: a journal -> JSONL, Parquet or .npy, whole under its name or not at all; or entries as
+they come -> JSONL in a stream. target.py says which of the two an output is.
 
 n vectors of D dimensions, in the order of the input.
 """
 
 import importlib.util
 import os
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,7 +17,8 @@ import numpy as np
 import orjson
 
 from app.tools.errors import ToolError
-from app.tools.journal import Journal, sync_folder
+from app.tools.journal import Entry, Journal, Totals, sync_folder
+from app.tools.target import Opened, beside, followed, is_stream
 from model.extras import how_to_install
 
 DEFAULT_FORMAT = "jsonl"
@@ -23,33 +27,69 @@ _FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".npy"
 _GROUP_ROWS = 8192
 
 
-def beside(output: Path, ending: str) -> Path:
-    """The file that stands beside `output`: out.npy and .ids.jsonl give out.npy.ids.jsonl."""
-    return output.with_name(output.name + ending)
-
-
 def chosen_format(output: Path, asked: str | None) -> str:
-    """The format asked for, or the one of the ending, or JSONL.
+    """The format asked for, or the one of the ending; without an ending, and in a stream, JSONL.
 
     Raises:
-        ToolError: it needs a package that is not installed.
+        ToolError: the ending is none that is known, a stream cannot have the format, or it needs a
+            package that is not installed.
     """
-    chosen = asked or _FORMATS.get(output.suffix.lower(), DEFAULT_FORMAT)
+    ending = output.suffix.lower()
+    chosen = asked or _FORMATS.get(ending, DEFAULT_FORMAT)
+    if is_stream(output):
+        if chosen != DEFAULT_FORMAT:
+            # Both have their counts in front, and .npy its ids beside it.
+            raise ToolError(f"{output} is a stream, which takes JSONL; name a file for {chosen}.")
+        return chosen
+    if asked is None and ending and ending not in _FORMATS:
+        raise ToolError(
+            f"{output}: {ending} is none of {' '.join(_FORMATS)}; name one of these, or say with "
+            "--format what to write."
+        )
     if chosen == "parquet" and importlib.util.find_spec("pyarrow") is None:
         how = how_to_install("parquet")
         raise ToolError(f"Parquet needs pyarrow; write .jsonl or .npy, or install it: {how}")
     return chosen
 
 
+class Stream:
+    """Takes entries as a Journal does, and writes their vectors at once."""
+
+    def __init__(self, output: Path) -> None:
+        """
+        Raises:
+            ToolError: it cannot be opened.
+        """
+        self._opened = Opened(output)
+        self.name = self._opened.name
+        self.totals = Totals()
+
+    def append(self, entry: Entry) -> None:
+        """Write the vectors of `entry` behind the others.
+
+        Raises:
+            ToolError: they do not fit those before, or cannot be written.
+        """
+        totals = replace(self.totals)
+        totals.add(entry)
+        self._opened.write(b"".join(_jsonl(entry)))
+        self.totals = totals
+
+    def close(self) -> None:
+        """Close it."""
+        self._opened.close()
+
+
 def write(journal: Journal, output: Path, chosen: str, width: int) -> None:
     """Write `output`, and beside it the failed records (.errors.jsonl) and, for .npy, the ids.
 
     `width` is D where there is no vector to tell. `output` comes last: when it is there, all is.
+    Links are followed, and stay.
 
     Raises:
         ToolError: a file cannot be written.
     """
-    totals = journal.totals
+    totals, output = journal.totals, followed(output)
     writers: dict[Path, Callable[[Journal, BinaryIO, int], None] | None] = {
         beside(output, ".errors.jsonl"): _write_failed if totals.failed else None,
         beside(output, ".ids.jsonl"): _write_ids if chosen == "npy" and totals.ids_given else None,
@@ -57,7 +97,7 @@ def write(journal: Journal, output: Path, chosen: str, width: int) -> None:
     }
     for path, writer in writers.items():
         try:
-            _replace(path, writer, journal, totals.dimensions or width)
+            _replace(followed(path), writer, journal, totals.dimensions or width)
         except OSError as error:
             raise ToolError(f"cannot write {path}: {error.strerror}.") from None
 
@@ -73,8 +113,12 @@ def _replace(
         path.unlink(missing_ok=True)
         return
     unfinished = beside(path, ".unfinished")
+    unfinished.unlink(missing_ok=True)
     try:
-        with unfinished.open("wb") as file:
+        # "x" also refuses to follow a link that somebody put there meanwhile.
+        with unfinished.open("xb") as file:
+            if path.exists():
+                os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
             writer(journal, file, dimensions)
             file.flush()
             os.fsync(file.fileno())
@@ -87,13 +131,16 @@ def _replace(
 
 
 def _write_jsonl(journal: Journal, file: BinaryIO, _: int) -> None:
+    """As _jsonl."""
+    for entry in journal.entries():
+        file.writelines(_jsonl(entry))
+
+
+def _jsonl(entry: Entry) -> Iterator[bytes]:
     """{"id", "embedding"} a line; float32 with the fewest digits that read back as the same."""
     options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
-    for entry in journal.entries():
-        file.writelines(
-            orjson.dumps({"id": name, "embedding": vector}, option=options)
-            for name, vector in zip(entry.ids, entry.vectors, strict=True)
-        )
+    for name, vector in zip(entry.ids, entry.vectors, strict=True):
+        yield orjson.dumps({"id": name, "embedding": vector}, option=options)
 
 
 def _write_npy(journal: Journal, file: BinaryIO, dimensions: int) -> None:

@@ -55,6 +55,10 @@ class Progress:
         if not self._quiet:
             self._bar.write(sentence, file=sys.stderr)
 
+    def warn(self, sentence: str) -> None:
+        """The same for what is to be said in any case."""
+        self._bar.write(sentence, file=sys.stderr)
+
     def summary(self, totals: Totals) -> str:
         """Texts, tokens and seconds: of this run, and of all runs if there were others."""
         texts = totals.records - self._texts_before

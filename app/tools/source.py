@@ -1,6 +1,8 @@
 """Source: which file a tool reads, and how; the arguments that both tools have."""
 
 import argparse
+import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -8,21 +10,38 @@ from pathlib import Path
 from typing import Any
 
 from app.tools.errors import ToolError
-from app.tools.inputs import READERS, Fields, Record, records
+from app.tools.inputs import Fields, Record, records
+from model.records import (
+    KINDS,
+    PACKINGS,
+    READERS,
+    TEXT,
+    RecordsError,
+    delimiter_of,
+    kind_of,
+    read_file,
+)
 
 STANDARD_INPUT = "-"
-_KINDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".txt": "text"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add FILE and how it is read."""
     parser.add_argument(
-        "file", metavar="FILE", help="JSONL, CSV with a header, or text; - is stdin"
+        "file",
+        metavar="FILE",
+        help=f"JSONL, CSV with a header, or text, also {' '.join(PACKINGS)}; - is stdin",
     )
     parser.add_argument(
         "--input-format",
         choices=sorted(READERS),
-        help="default: by the ending (.jsonl .ndjson .csv .txt); jsonl from stdin",
+        help=f"default: by the ending ({' '.join(KINDS)}); jsonl from stdin",
+    )
+    parser.add_argument(
+        "--delimiter",
+        type=_delimiter,
+        metavar="C",
+        help="between the columns of CSV; default: a comma, in .tsv a tab ('\\t')",
     )
     parser.add_argument("--text-field", default="text", metavar="FIELD", help="default: text")
     parser.add_argument(
@@ -39,24 +58,29 @@ class Source:
     file: str
     kind: str
     fields: Fields
+    delimiter: str = ","
 
     @property
     def lasting(self) -> bool:
-        return self.file != STANDARD_INPUT and Path(self.file).is_file()
+        return self.file != STANDARD_INPUT and os.path.isfile(self.file)  # noqa: PTH113  (never raises)
 
-    def records(self) -> Iterator[Record]:
-        """The records, read as they are taken.
+    @property
+    def name(self) -> str:
+        """What a sentence calls it."""
+        return "standard input" if self.file == STANDARD_INPUT else self.file
+
+    def records(self, *, skip_errors: bool = False) -> Iterator[Record]:
+        """The records, read as they are taken; with `skip_errors` also lines that are none.
 
         Raises:
             ToolError: the file cannot be read, or a line is not what it must be.
         """
+        path = None if self.file == STANDARD_INPUT else Path(self.file)
+        found = read_file(path, self.kind, self.delimiter)
         try:
-            # Not sys.stdin: a thread may be reading it when the process ends, which locks that.
-            piped = self.file == STANDARD_INPUT
-            with open(0 if piped else self.file, "rb", closefd=not piped) as stream:
-                yield from records(stream, self.kind, self.fields)
-        except OSError as error:
-            raise ToolError(f"cannot read {self.file}: {error.strerror}.") from None
+            yield from records(found, self.fields, skip_errors=skip_errors)
+        except RecordsError as error:
+            raise ToolError(str(error)) from None
 
     def facts(self) -> dict[str, Any]:
         """What tells this input from another one, by the name that a sentence gives it."""
@@ -67,6 +91,7 @@ class Source:
             "the input's size in bytes": state.st_size,
             "the input's time of change": datetime.fromtimestamp(state.st_mtime, UTC).isoformat(),
             "--input-format": self.kind,
+            "--delimiter": None if self.delimiter == "," else self.delimiter,
             "--text-field": self.fields.text,
             "--id-field": self.fields.id,
             "--group": self.fields.group,
@@ -80,14 +105,39 @@ def source(options: argparse.Namespace, group: str | None = None) -> Source:
         ToolError: there is no such file, its ending does not say the format, or a text file is
             asked for fields.
     """
-    if options.file != STANDARD_INPUT and not Path(options.file).exists():
-        raise ToolError(f"there is no file {options.file}.")
-    if Path(options.file).is_dir():
-        raise ToolError(f"{options.file} is a folder.")
-    by_ending = _KINDS.get(Path(options.file).suffix.lower())
-    kind = options.input_format or ("jsonl" if options.file == STANDARD_INPUT else by_ending)
+    if options.file != STANDARD_INPUT:
+        _check_there(options.file)
+    kind = options.input_format or (
+        "jsonl" if options.file == STANDARD_INPUT else kind_of(options.file)
+    )
     if kind is None:
-        raise ToolError(f"{options.file}: say what it is with --input-format.")
+        known = " ".join(KINDS)
+        raise ToolError(
+            f"{options.file}: none of the endings {known} says what it is; say it with "
+            "--input-format."
+        )
     if kind == "text" and (group or options.id_field):
         raise ToolError("a text file has one text a line and no fields: use JSONL or CSV.")
-    return Source(options.file, kind, Fields(options.text_field, options.id_field, group))
+    if options.delimiter and kind != "csv":
+        raise ToolError(f"--delimiter is for CSV, and {options.file} is read as {kind}.")
+    text = TEXT if kind == "text" else options.text_field
+    fields = Fields(text, options.id_field, group)
+    return Source(options.file, kind, fields, options.delimiter or delimiter_of(options.file))
+
+
+def _check_there(file: str) -> None:
+    try:
+        mode = Path(file).stat().st_mode
+    except FileNotFoundError:
+        raise ToolError(f"there is no file {file}.") from None
+    except OSError as error:
+        raise ToolError(f"cannot read {file}: {error.strerror}.") from None
+    if stat.S_ISDIR(mode):
+        raise ToolError(f"{file} is a folder.")
+
+
+def _delimiter(text: str) -> str:
+    text = {"\\t": "\t", "tab": "\t"}.get(text, text)
+    if len(text) != 1 or text in '\r\n"':
+        raise argparse.ArgumentTypeError(f"must be one character, such as ';', not {text!r}")
+    return text

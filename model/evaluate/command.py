@@ -1,21 +1,19 @@
 """`quintet evaluate --data DIR`; its arguments stand in arguments.py.
 
-Exit status: 0 measured; 1 with --against, lines are worse by more than --tolerance; 2 wrong input;
-130 interrupted.
+Exit status: 0 measured; 1 with --against, lines are worse by more than --tolerance; 2 wrong input.
 """
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from typing import Any
 
 from model.evaluate.arguments import KEY_VARIABLE
 from model.evaluate.errors import EvaluationError
 from model.evaluate.evaluation import Evaluated, evaluate, read_sets
-from model.evaluate.lines import TASKS, kinds_left_out
+from model.evaluate.lines import TASKS, further_tasks, kinds_left_out
+from model.evaluate.results import write
 from model.evaluate.sets import Bounds
 from model.evaluate.subject import Subject
 from model.evaluate.table import table, worse
@@ -23,7 +21,6 @@ from model.evaluate.table import table, worse
 # torch and oneDNN each keep what they have prepared for a shape, by default for 1,024 shapes, which
 # takes gigabytes where every batch has another one. They read this when torch is imported.
 _PREPARED_SHAPES = "64"
-_INTERRUPTED = 130
 
 
 def run(options: argparse.Namespace) -> int:
@@ -33,9 +30,6 @@ def run(options: argparse.Namespace) -> int:
     except EvaluationError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return _INTERRUPTED
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -92,6 +86,8 @@ def _report(options: argparse.Namespace, found: Sequence[Evaluated], missing: li
             print(f"{each.subject.name}: it has a default task, so there is no column without.")
         for kind in kinds_left_out(each.subject):
             print(f"{each.subject.name}: no {kind}, it has no adapter {' and '.join(TASKS[kind])}.")
+        for task in further_tasks(each.subject):
+            print(f"{each.subject.name}: task {task} is measured on all of it but late chunking.")
     print("\n".join(table(ours.lines, against)))
     sentences = worse(ours.lines, against, options.tolerance)
     if others:
@@ -103,18 +99,11 @@ def _report(options: argparse.Namespace, found: Sequence[Evaluated], missing: li
 
 
 def _write(options: argparse.Namespace, found: Sequence[Evaluated], missing: list[str]) -> None:
-    ours, *others = found
-    content: dict[str, Any] = {
+    said = {
         "split": options.split,
         "limit": options.limit,
         "seed": options.seed,
         "passed_over": missing,
-        **ours.json(),
     }
-    if others:
-        content["against"] = others[0].json()
-    text = json.dumps(content, indent=1, ensure_ascii=False)
-    (options.out / "evaluation.json").write_text(text + "\n", encoding="utf-8")
-    from model.evaluate.pictures import draw  # noqa: PLC0415  (slow, and not needed without --out)
-
-    draw(options.out, [(each.subject.name, each.lines) for each in found])
+    written = write(options.out, found, said)
+    print("\nwritten:", *written, sep="\n  ")

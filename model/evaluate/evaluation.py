@@ -1,7 +1,7 @@
 """Evaluation: sets and subjects -> lines, compared, as a table and as a JSON file."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from model.evaluate.files import read_folder
-from model.evaluate.lines import KINDS, MEAN, Line, lines_of
+from model.evaluate.lines import KINDS, MEAN, Line, further_tasks, lines_of
 from model.evaluate.parts import sets_of
 from model.evaluate.progress import Progress, characters_of
 from model.evaluate.reader import Reader
@@ -50,7 +50,8 @@ def evaluate(subject: Subject, sets: Sequence[Set], seed: int, *, bar: bool = Fa
     Raises:
         EvaluationError: a service does not answer.
     """
-    progress = Progress(characters_of(sets, has_none=subject.has_none), shown=bar)
+    readings = (*further_tasks(subject), *([None] if subject.has_none else []))
+    progress = Progress(characters_of(sets, readings), shown=bar)
     lines: list[Line] = []
     try:
         for _, same_file in groupby(sets, key=lambda a_set: a_set.file):
@@ -64,13 +65,16 @@ def evaluate(subject: Subject, sets: Sequence[Set], seed: int, *, bar: bool = Fa
 
 
 def with_means(lines: Sequence[Line]) -> list[Line]:
-    """Lines in the order of kinds, files and measures, and behind several languages their mean."""
+    """Lines in the order of kinds, tasks, files and measures, and behind several languages their
+    mean."""
     place: dict[Any, int] = {}
     for line in lines:
+        place.setdefault(line.task, len(place))
         place.setdefault((line.kind, line.file, line.measure), len(place))
 
-    def group(line: Line) -> tuple[int, int]:
-        return KINDS.index(line.kind), place[line.kind, line.file, line.measure]
+    def group(line: Line) -> tuple[int, int, int]:
+        where = place[line.kind, line.file, line.measure]
+        return KINDS.index(line.kind), place[line.task], where
 
     ordered: list[Line] = []
     for _, each in groupby(sorted(lines, key=group), key=group):
@@ -91,4 +95,4 @@ def _mean(lines: Sequence[Line]) -> Line:
 
     rows = sum(line.rows for line in lines)
     adapter, none = mean(lambda line: line.adapter), mean(lambda line: line.none)
-    return Line(first.kind, first.file, MEAN, first.measure, rows, adapter, none)
+    return replace(first, language=MEAN, rows=rows, adapter=adapter, none=none)

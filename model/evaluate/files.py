@@ -6,24 +6,34 @@ questions  {"questions": [...] or "question", "passage"}         and lang, title
 labels     {"text", "label"}                                     and set, lang, split
 parallel   {"split", "en", "de", ...}: one text in many languages, and topic or label
 
-A file's first record says its kind, and all others must be of it. Files may be compressed with xz.
+A file's first record says its kind, and all others must be of it. model.records says how files are
+read: packed ones too, and labels that are whole numbers.
 """
 
-import json
-import lzma
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from model.evaluate.errors import EvaluationError
+from model.records import (
+    Found,
+    LineError,
+    RecordsError,
+    jsonl_files,
+    label_of,
+    raised,
+    read_file,
+    score_of,
+    text_of,
+    unpacked,
+)
 
 Record = Mapping[str, Any]
 
 DEV, TEST, TRAIN = ("dev", "val", "valid", "validation"), ("test",), ("train", "training")
 SPLITS = (*DEV, *TEST, *TRAIN)
-ENDINGS = (".jsonl", ".jsonl.xz")
 LABEL_FIELDS = ("label", "topic")
 _LANGUAGE = re.compile(r"[a-z]{2,3}([-_][A-Za-z]{2,4})?")
 
@@ -46,27 +56,42 @@ def read_folder(folder: Path) -> tuple[list[File], list[str]]:
     """
     if not folder.is_dir():
         raise EvaluationError(f"{folder} is not a folder.")
-    paths = sorted(path for path in folder.iterdir() if path.name.endswith(ENDINGS))
+    try:
+        paths = jsonl_files(folder)
+    except RecordsError as error:
+        raise EvaluationError(str(error)) from None
     if not paths:
-        raise EvaluationError(f"{folder} has no file that ends in {' or '.join(ENDINGS)}.")
+        raise EvaluationError(f"{folder} has no file that ends in .jsonl (.jsonl.gz, .jsonl.xz).")
     files, passed_over = [], []
     for path in paths:
-        name = path.name.removesuffix(".xz").removesuffix(".jsonl")
-        records = _records(path)
-        first = next(records, None)
-        kind = None if first is None else kind_of(first)
-        if first is None or kind is None:
-            fields = "it is empty" if first is None else f"its fields are {', '.join(first)[:60]}"
-            passed_over.append(f"{path.name}: nothing to measure with, {fields}")
+        found = _read(path)
+        kind = kind_of(found[0].fields) if found else None
+        if kind is None:
+            said = f"its fields are {', '.join(found[0].fields)[:60]}" if found else "it is empty"
+            passed_over.append(f"{path.name}: nothing to measure with, {said}")
             continue
-        checked = enumerate(records, start=2)
-        rest = [_checked(record, kind, path, number) for number, record in checked]
-        file = File(name, kind, (_checked(first, kind, path, 1), *rest))
+        name = Path(unpacked(path.name)).stem
+        file = File(name, kind, tuple(_checked_records(found, kind, path)))
         files.append(file)
-        blank = _blank_questions(file)
-        if blank:
+        if repaired := sum(each.repaired for each in found):
+            said = f"the lone surrogates of {repaired} records, which are read as U+FFFD"
+            passed_over.append(f"{path.name}: {said}")
+        if blank := _blank_questions(file):
             passed_over.append(f"{path.name}: {blank} questions without text")
     return files, passed_over
+
+
+def _read(path: Path) -> list[Found]:
+    """
+    Raises:
+        EvaluationError: the file cannot be read, or a line of it.
+    """
+    try:
+        return list(raised(read_file(path, "jsonl")))
+    except LineError as error:
+        raise EvaluationError(f"{path}, {error}") from None
+    except RecordsError as error:
+        raise EvaluationError(str(error)) from None
 
 
 def kind_of(record: Record) -> str | None:
@@ -101,54 +126,43 @@ def _blank_questions(file: File) -> int:
     return sum(asked) - sum(len(questions_of(record)) for record in file.records)
 
 
-def _records(path: Path) -> Iterator[Record]:
-    opened: IO[str]
-    try:
-        with (lzma.open if path.suffix == ".xz" else open)(path, "rt", encoding="utf-8") as opened:
-            for number, line in enumerate(opened, start=1):
-                try:
-                    record = json.loads(line)
-                except ValueError as error:
-                    raise EvaluationError(f"{path}, line {number}: not JSON: {error}.") from None
-                if not isinstance(record, dict):
-                    raise EvaluationError(f"{path}, line {number}: not a JSON object.")
-                yield record
-    except (OSError, lzma.LZMAError, UnicodeDecodeError, EOFError) as error:
-        raise EvaluationError(f"cannot read {path}: {error}.") from None
-
-
-def _checked(record: Record, kind: str, path: Path, number: int) -> Record:
-    """The record, if it is of the file's kind and its fields are of their types.
+def _checked_records(found: list[Found], kind: str, path: Path) -> Iterator[Record]:
+    """The records, if all are of the file's kind and their fields of their types.
 
     Raises:
-        EvaluationError: it is not.
+        EvaluationError: one is not; the sentence has its line.
     """
-    where = f"{path}, line {number}"
+    try:
+        for each in found:
+            yield _checked(each, kind)
+    except LineError as error:
+        raise EvaluationError(f"{path}, {error}") from None
+
+
+def _checked(found: Found, kind: str) -> Record:
+    record = found.fields
     if kind_of(record) != kind:
-        raise EvaluationError(f"{where}: not {kind} like the first line of the file.")
+        raise LineError(found.line, f"not {kind} like the first line of the file.")
     if kind == "pairs":
-        score = record["score"]
-        if not isinstance(score, (int, float)) or isinstance(score, bool) or score != score:
-            raise EvaluationError(f"{where}: score is {score!r}, not a number.")
-    texts = {name: record[name] for name in _text_fields(record, kind)}
+        score_of(found, "score")
     if kind == "questions":
         asked = record.get("questions", [record.get("question")])
         if not isinstance(asked, list) or not all(isinstance(each, str) for each in asked):
-            raise EvaluationError(f"{where}: its questions are {asked!r:.60}, not texts.")
-    for name, text in texts.items():
-        if not isinstance(text, str) or not text.strip():
-            raise EvaluationError(f"{where}: {name} is {str(text)[:40]!r}, not a text.")
+            raise LineError(found.line, f"its questions are {asked!r:.60}, not texts.")
+    for name in _text_fields(record, kind):
+        text_of(found, name)
     split = record.get("split", DEV[0])
     if split not in SPLITS:
-        raise EvaluationError(f"{where}: split is {split!r}, not one of {', '.join(SPLITS)}.")
-    return record
+        raise LineError(found.line, f"split is {split!r}, not one of {', '.join(SPLITS)}.")
+    labels = [name for name in LABEL_FIELDS if name in record and kind in ("labels", "parallel")]
+    return {**record, **{name: label_of(found, name) for name in labels}}
 
 
 def _text_fields(record: Record, kind: str) -> list[str]:
     fields = {
         "pairs": ["a", "b"],
         "questions": ["passage"],
-        "labels": ["text", "label"],
+        "labels": ["text"],
         "parallel": list(languages_of(record)),
     }[kind]
     return fields + [name for name in ("lang", "split", "set", "passage_lang") if name in record]

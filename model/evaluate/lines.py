@@ -11,6 +11,9 @@ late chunking   questions among the chunks of all passages: the passage of the b
                 alone ("independent") or with their document ("late")               retrieval.*
 
 Which chunk holds the answer is not known, hence a passage is right or wrong as a whole.
+
+A task beyond these five, one that was taught anew, is measured on every set, too, in all of these
+ways but late chunking: it reads both sides, and its lines have its name.
 """
 
 from collections.abc import Callable, Iterator
@@ -31,8 +34,8 @@ LATE_MEASURES = ("passage@1", "nDCG@10")
 # In the place of the language, for the mean over all languages of a file.
 MEAN = "mean"
 
-# kind, file, language, measure
-Key = tuple[str, str, str, str]
+# kind, file, language, measure, and the task where it is not the kind's own
+Key = tuple[str, ...]
 
 # The adapters that a kind is read with.
 TASKS = {
@@ -47,14 +50,17 @@ TASKS = {
 KINDS = tuple(TASKS)
 
 Scores = dict[str, float]
-# (with the adapter?, size) -> a score for each measure
-Score = Callable[[bool, int], Scores]
+# Who reads the first side of a set and who the last; None is the base without an adapter.
+Reading = tuple[str | None, str | None]
+# (reading, size) -> a score for each measure
+Score = Callable[[Reading, int], Scores]
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
     """One measure on one set. `adapter` and `none` have a value for each size; `none` is empty
-    where the subject does not read without an adapter. `rows` are the questions, pairs or texts."""
+    where the subject does not read without an adapter. `rows` are the questions, pairs or texts.
+    `task` is "" where the kind's own adapters read, and else the one that does."""
 
     kind: str
     file: str
@@ -63,11 +69,13 @@ class Line:
     rows: int
     adapter: dict[int, float]
     none: dict[int, float]
+    task: str = ""
 
     @property
     def key(self) -> Key:
         """What tells it from the other lines of one evaluation."""
-        return self.kind, self.file, self.language, self.measure
+        own = (self.kind, self.file, self.language, self.measure)
+        return (*own, self.task) if self.task else own
 
     def json(self) -> dict[str, Any]:
         """For the JSON file."""
@@ -75,22 +83,21 @@ class Line:
 
 
 def lines_of(a_set: Set, reader: Reader, seed: int) -> Iterator[Line]:
-    """All lines of a set, in the order in which the table has them."""
-    match a_set:
-        case Pairs():
-            yield from _lines("sts", a_set, len(a_set.a), _sts(a_set, reader), reader)
-        case Parallel():
-            yield from _lines("languages", a_set, len(a_set.a), _languages(a_set, reader), reader)
-        case Questions():
-            rows = len(a_set.questions)
-            yield from _lines("retrieval", a_set, rows, _retrieval(a_set, reader), reader)
-            late = _late_chunking(a_set, reader)
-            yield from _lines("late chunking", a_set, rows, late, reader)
-        case Labels():
-            rows = len(a_set.texts)
-            probes = _classification(a_set, reader)
-            yield from _lines("classification", a_set, rows, probes, reader)
-            yield from _lines("clustering", a_set, rows, _clustering(a_set, reader, seed), reader)
+    """All lines of a set, kind by kind, and for each kind task by task."""
+    for kind, score_of in _scores(a_set, reader, seed).items():
+        readings = _readings(kind, reader.subject)
+        none: dict[int, Scores] = {}
+        if readings and reader.subject.has_none:
+            none = {size: score_of((None, None), size) for size in reader.subject.sizes}
+        for task, (first, last) in readings.items():
+            found = {size: score_of((first, last), size) for size in reader.subject.sizes}
+            for measure in found[reader.subject.sizes[0]]:
+                adapter, base = (
+                    {size: scores[measure] for size, scores in each.items()}
+                    for each in (found, none)
+                )
+                where = (kind, a_set.file, a_set.language, measure)
+                yield Line(*where, _rows(a_set), adapter, base, task)
 
 
 def kinds_left_out(subject: Subject) -> list[str]:
@@ -98,31 +105,60 @@ def kinds_left_out(subject: Subject) -> list[str]:
     return [kind for kind, tasks in TASKS.items() if not set(tasks) <= set(subject.tasks)]
 
 
-def _lines(kind: str, a_set: Set, rows: int, score: Score, reader: Reader) -> Iterator[Line]:
-    subject = reader.subject
-    if not set(TASKS[kind]) <= set(subject.tasks):
-        return
-    sizes = subject.sizes
-    adapter = {size: score(True, size) for size in sizes}
-    none = {size: score(False, size) for size in sizes} if subject.has_none else {}
-    for measure in adapter[sizes[0]]:
-        values = ({size: found[size][measure] for size in found} for found in (adapter, none))
-        yield Line(kind, a_set.file, a_set.language, measure, rows, *values)
+def further_tasks(subject: Subject) -> tuple[str, ...]:
+    """The tasks that no kind has for its own."""
+    own = {task for tasks in TASKS.values() for task in tasks}
+    return tuple(task for task in subject.tasks if task not in own)
+
+
+def _readings(kind: str, subject: Subject) -> dict[str, tuple[str, str]]:
+    """Who reads the first side and who the last, by the name of a line's task."""
+    own = TASKS[kind]
+    readings = {"": (own[0], own[-1])} if set(own) <= set(subject.tasks) else {}
+    further = () if kind == "late chunking" else further_tasks(subject)
+    return readings | {task: (task, task) for task in further}
+
+
+def _rows(a_set: Set) -> int:
+    match a_set:
+        case Pairs() | Parallel():
+            return len(a_set.a)
+        case Questions():
+            return len(a_set.questions)
+        case Labels():
+            return len(a_set.texts)
+
+
+def _scores(a_set: Set, reader: Reader, seed: int) -> dict[str, Score]:
+    """What is measured on a set, by its kind."""
+    match a_set:
+        case Pairs():
+            return {"sts": _sts(a_set, reader)}
+        case Parallel():
+            return {"languages": _languages(a_set, reader)}
+        case Questions():
+            return {
+                "retrieval": _retrieval(a_set, reader),
+                "late chunking": _late_chunking(a_set, reader),
+            }
+        case Labels():
+            return {
+                "classification": _classification(a_set, reader),
+                "clustering": _clustering(a_set, reader, seed),
+            }
 
 
 def _sts(pairs: Pairs, reader: Reader) -> Score:
-    def score(adapted: bool, size: int) -> Scores:
-        task = "text-matching" if adapted else None
-        a, b = (reader.texts(side, task, size) for side in (pairs.a, pairs.b))
+    def score(tasks: Reading, size: int) -> Scores:
+        a, b = (reader.texts(side, tasks[0], size) for side in (pairs.a, pairs.b))
         return {"Spearman": metrics.spearman(a, b, pairs.scores)}
 
     return score
 
 
 def _languages(parallel: Parallel, reader: Reader) -> Score:
-    def score(adapted: bool, size: int) -> Scores:
-        task = "text-matching" if adapted else None
-        a, b = (reader.texts(side, task, size) for side in (parallel.a, parallel.b))
+    def score(tasks: Reading, size: int) -> Scores:
+        a, b = (reader.texts(side, tasks[0], size) for side in (parallel.a, parallel.b))
         answers = range(len(a))
         both = [metrics.accuracy_and_ndcg(x, answers)[0] for x in (a @ b.T, b @ a.T)]
         return {"accuracy@1": float(np.mean(both))}
@@ -131,9 +167,9 @@ def _languages(parallel: Parallel, reader: Reader) -> Score:
 
 
 def _retrieval(asked: Questions, reader: Reader) -> Score:
-    def score(adapted: bool, size: int) -> Scores:
-        queries = reader.texts(asked.questions, QUERY if adapted else None, size)
-        passages = reader.texts(asked.passages, PASSAGE if adapted else None, size)
+    def score(tasks: Reading, size: int) -> Scores:
+        queries = reader.texts(asked.questions, tasks[0], size)
+        passages = reader.texts(asked.passages, tasks[1], size)
         accuracy, ndcg = metrics.accuracy_and_ndcg(queries @ passages.T, asked.answers)
         return {"accuracy@1": accuracy, "nDCG@10": ndcg}
 
@@ -148,13 +184,12 @@ def _late_chunking(asked: Questions, reader: Reader) -> Score:
     place = {passage: index for index, passage in enumerate(order)}
     answers = [place[answer] for answer in asked.answers]
 
-    def score(adapted: bool, size: int) -> Scores:
-        queries = reader.texts(asked.questions, QUERY if adapted else None, size)
-        task = PASSAGE if adapted else None
+    def score(tasks: Reading, size: int) -> Scores:
+        queries = reader.texts(asked.questions, tasks[0], size)
         every = [chunk for document in texts for chunk in document]
         ways = {
-            INDEPENDENT: reader.texts(every, task, size),
-            LATE: reader.documents(texts, task, size),
+            INDEPENDENT: reader.texts(every, tasks[1], size),
+            LATE: reader.documents(texts, tasks[1], size),
         }
         found = {}
         for way, vectors in ways.items():
@@ -182,10 +217,9 @@ def chunks_by_document(asked: Questions) -> list[list[str]]:
 
 
 def _classification(labels: Labels, reader: Reader) -> Score:
-    def score(adapted: bool, size: int) -> Scores:
-        task = "classification" if adapted else None
-        fit = reader.texts(labels.fit_texts, task, size)
-        vectors = reader.texts(labels.texts, task, size)
+    def score(tasks: Reading, size: int) -> Scores:
+        fit = reader.texts(labels.fit_texts, tasks[0], size)
+        vectors = reader.texts(labels.texts, tasks[0], size)
         asked = (fit, labels.fit_labels, vectors, labels.labels)
         return {"probe": metrics.probe(*asked), "neighbours": metrics.neighbours(*asked)}
 
@@ -193,8 +227,8 @@ def _classification(labels: Labels, reader: Reader) -> Score:
 
 
 def _clustering(labels: Labels, reader: Reader, seed: int) -> Score:
-    def score(adapted: bool, size: int) -> Scores:
-        vectors = reader.texts(labels.texts, "separation" if adapted else None, size)
+    def score(tasks: Reading, size: int) -> Scores:
+        vectors = reader.texts(labels.texts, tasks[0], size)
         return {"v-measure": metrics.v_measure(vectors, labels.labels, seed)}
 
     return score

@@ -43,11 +43,13 @@ _STYLE: Any = {
 Named = tuple[str, Sequence[Line]]
 
 
-def draw(folder: Path, subjects: Sequence[Named]) -> None:
-    """Write quality-by-dimensions and late-chunking as .png and .svg, of one subject or two.
+def draw(folder: Path, subjects: Sequence[Named]) -> list[Path]:
+    """Write quality-by-dimensions and late-chunking as .png and .svg, of one subject or two; what
+    was written.
 
-    A picture without any line to draw is not written.
+    A picture without any line to draw is not written. Lines of further tasks are not drawn.
     """
+    written = []
     short = [name.rstrip("/").rpartition("/")[2] for name, _ in subjects]
     if len(set(short)) == len(subjects):
         subjects = [(name, lines) for name, (_, lines) in zip(short, subjects, strict=True)]
@@ -60,7 +62,9 @@ def draw(folder: Path, subjects: Sequence[Named]) -> None:
                 continue
             FigureCanvasAgg(figure)
             for form, metadata in _METADATA.items():
-                figure.savefig(folder / f"{name}.{form}", dpi=150, metadata=metadata)
+                written.append(folder / f"{name}.{form}")
+                figure.savefig(written[-1], dpi=150, metadata=metadata)
+    return written
 
 
 def quality_by_dimensions(subjects: Sequence[Named]) -> Figure | None:
@@ -188,9 +192,9 @@ def _legend(figure: Figure, axes: Axes) -> None:
 
 
 def _of(lines: Sequence[Line], kind: str, measure: str) -> list[Line]:
-    """The lines of one kind and measure, without the means over languages."""
+    """The kind's own lines of a measure, without the means over languages."""
     return [
         line
         for line in lines
-        if (line.kind, line.measure) == (kind, measure) and line.language != MEAN
+        if (line.kind, line.measure, line.task) == (kind, measure, "") and line.language != MEAN
     ]

@@ -36,28 +36,36 @@ class Progress:
         self._bar.close()
 
 
-def characters_of(sets: Iterable[Set], *, has_none: bool) -> int:
-    """How many characters are embedded for all lines of sets, each text once a task."""
+def characters_of(sets: Iterable[Set], readings: Sequence[str | None]) -> int:
+    """How many characters are embedded for all lines of sets, each text once a task.
+
+    `readings` are the tasks that read everything, beside the kinds' own; None is no adapter.
+    """
     alone: set[tuple[str | None, str]] = set()
     late = 0
     for a_set in sets:
         for task, texts in _read(a_set):
             alone.update((task, text) for text in texts)
-            if has_none:
-                alone.update((None, text) for text in texts)
+            alone.update((each, text) for each in readings for text in texts)
         if isinstance(a_set, Questions):
             documents = chunks_by_document(a_set)
-            late += sum(len(chunk) for chunks in documents for chunk in chunks) * (1 + has_none)
+            chunks = [chunk for document in documents for chunk in document]
+            late += sum(map(len, chunks)) * (1 + (None in readings))
+            # Further tasks do not read chunks.
+            alone.update((each, chunk) for each in (PASSAGE, *_none(readings)) for chunk in chunks)
     return sum(len(text) for _, text in alone) + late
 
 
+def _none(readings: Sequence[str | None]) -> list[None]:
+    return [each for each in readings if each is None]
+
+
 def _read(a_set: Set) -> list[tuple[str, Sequence[str]]]:
-    """The texts that are read by themselves, by their task."""
+    """The texts that are read by themselves, by their task, but for chunks."""
     match a_set:
         case Pairs() | Parallel():
             return [("text-matching", a_set.a + a_set.b)]
         case Labels():
             return [("classification", a_set.fit_texts + a_set.texts), ("separation", a_set.texts)]
         case Questions():
-            chunks = [chunk for each in chunks_by_document(a_set) for chunk in each]
-            return [(QUERY, a_set.questions), (PASSAGE, a_set.passages), (PASSAGE, chunks)]
+            return [(QUERY, a_set.questions), (PASSAGE, a_set.passages)]

@@ -120,7 +120,10 @@ class Service:
             try:
                 response = self._http.request(method, path, json=body)
             except httpx.HTTPError as error:
-                raise EvaluationError(f"cannot ask {self.name}: {error}.") from None
+                raise EvaluationError(
+                    f"cannot ask {self.name}: {error}. Is the service running? `quintet serve` "
+                    "starts it."
+                ) from None
             if response.status_code not in _RETRIED or attempt == ATTEMPTS:
                 break
             said = response.headers.get("retry-after", "")

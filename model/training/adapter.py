@@ -23,10 +23,11 @@ from model.training import weights
 from model.training.batches import Schedule, Split, apart, epoch_of, split
 from model.training.data import Examples, read_examples
 from model.training.export import write_hf
-from model.training.loop import Loop, Plan, Progress
+from model.training.loop import Loop, Plan
 from model.training.objective import Objective, Wanted
 from model.training.run import Run
 from model.training.student import Student
+from model.training.summary import summary
 from model.training.teaching import Teaching, Wish, teaching_of
 
 _WARM_UP = 0.1
@@ -58,7 +59,7 @@ def run(options: argparse.Namespace) -> None:
     own = Run(options.out)
     if accelerator.is_main_process:
         own.claim(_settings(options, folder, accelerator))
-        _say(teaching, parts, plan)
+        _say(teaching, parts, plan, examples.repaired)
     accelerator.wait_for_everyone()
     objective = _objective(options, folder, teaching)
     validation = [
@@ -67,9 +68,10 @@ def run(options: argparse.Namespace) -> None:
     ]
     progress = Loop(objective, plan, own, accelerator).run(schedule, validation)
     if accelerator.is_main_process:
-        _write(options.out, folder, teaching, objective.student)
+        with own.writing():
+            _write(options.out, folder, teaching, objective.student)
         own.finish()
-        _report(options.out, teaching, progress)
+        print(summary(options, teaching, plan, progress))
     accelerator.wait_for_everyone()
 
 
@@ -132,18 +134,13 @@ def _write(out: Path, folder: Path, teaching: Teaching, student: Student) -> Non
     write_hf(out, whole, folder / "tokenizer.json")
 
 
-def _say(teaching: Teaching, parts: Split, plan: Plan) -> None:
+def _say(teaching: Teaching, parts: Split, plan: Plan, repaired: int) -> None:
     print(
         f"teaching {' and '.join(teaching.taught)} on {len(parts.training)} {parts.training.kind}, "
         f"at most {plan.steps} steps; {len(parts.validation)} are for validation"
         + (f", {parts.dropped} that share a text with those are left out" if parts.dropped else ""),
         flush=True,
     )
-
-
-def _report(out: Path, teaching: Teaching, progress: Progress) -> None:
-    print(
-        f"validation loss {progress.first:.3f} before, {progress.best:.3f} at step "
-        f"{progress.best_step} of {progress.step}, which is what was written to {out}"
-    )
-    print(f"serve it: EMBED_MODEL={out} quintet serve; the task is {', '.join(teaching.taught)}")
+    if repaired:
+        said = f"{repaired} records had lone surrogates, such as half an emoji"
+        print(f"warning: {said}; each is read as U+FFFD.", flush=True)

@@ -6,11 +6,13 @@ OUT/training/state.pt        everything the next step depends on; gone when the 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from model.training.errors import TrainingError
 
@@ -31,6 +33,23 @@ class Run:
         Raises:
             TrainingError: the folder has something else; nothing in it is touched.
         """
+        with self.writing():
+            self._claim(settings)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """
+        Raises:
+            TrainingError: what is written in the block cannot be. The libraries have errors of
+                their own for a full disk: torch a RuntimeError.
+        """
+        try:
+            yield
+        except (OSError, RuntimeError, SafetensorError) as error:
+            why = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+            raise TrainingError(f"cannot write to {self.out}: {why}") from None
+
+    def _claim(self, settings: Mapping[str, Any]) -> None:
         if self.out.exists() and not self.out.is_dir():
             raise TrainingError(f"{self.out} is a file; name a new folder.")
         if not self._settings.is_file():
@@ -68,8 +87,9 @@ class Run:
     def save(self, state: Mapping[str, Any]) -> None:
         """Put a state in the place of the last one, at once or not at all."""
         new = self._state.with_suffix(".new")
-        torch.save(dict(state), new)
-        new.replace(self._state)
+        with self.writing():
+            torch.save(dict(state), new)
+            new.replace(self._state)
 
     def finish(self) -> None:
         """Forget the state: the run's outcome is written."""
@@ -86,11 +106,12 @@ class Run:
             if fields["step"] > step:
                 break
             kept.append(line + "\n")
-        _write(self._log, "".join(kept).encode())
+        with self.writing():
+            _write(self._log, "".join(kept).encode())
 
     def log(self, **fields: float) -> None:
         """Add a line to the log; it has the field step."""
-        with self._log.open("a", encoding="utf-8") as file:
+        with self.writing(), self._log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(fields) + "\n")
 
 

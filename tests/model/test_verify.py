@@ -14,7 +14,9 @@ import pytest
 import tokenizers
 
 from app.__main__ import main
+from model.config import read_config
 from model.rows import Row
+from model.verify import GOLDEN
 from tests.checkpoints import MINI, TASKS, Shape, random_tensors, shuffled_adapter, write_original
 from tests.reference import Reference
 
@@ -110,8 +112,48 @@ def test_fails_where_a_token_has_another_id(golden: Path, original: Path, tmp_pa
     assert run(original, other) == 1
 
 
-def test_the_embedded_model_is_not_taken_for_the_real_one(
+def test_there_is_nothing_to_compare_another_model_with(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(["verify", "--model", "quintet-mini", "--device", "cpu"]) == 1
-    assert "0 of 45 agree" in capsys.readouterr().out
+    assert main(["verify", "--model", "quintet-mini", "--device", "cpu"]) == 2
+    out = capsys.readouterr().out
+    assert out.startswith("quintet-mini is another model than the published values are of: ")
+    assert "its num_layers is 6 and not 24" in out
+    assert out.endswith("There is nothing to compare it with.\n")
+    assert "FAIL" not in out
+
+
+def test_a_model_of_the_published_shape_is_compared(
+    golden: Path, original: Path, shape: Shape, tmp_path: Path
+) -> None:
+    """Which fails if its weights are others."""
+    values = json.loads(golden.read_text())
+    names = ("vocab_size", "hidden_size", "num_layers", "num_heads", "intermediate_size")
+    config = read_config(original)
+    values["shape"] = {name: getattr(config, name) for name in names}
+    other = tmp_path / "golden.json"
+    other.write_text(json.dumps(values))
+    assert run(original, other) == 0
+    tensors = shuffled_adapter(random_tensors(shape), 0)
+    assert run(write_original(tmp_path / "shuffled", shape, tensors), other) == 1
+    assert {*json.loads(GOLDEN.read_text())["shape"]} == {*names}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "No such file or directory."), ("{", "is not JSON: "), ("{}", "must have hidden, ")],
+)
+def test_values_that_cannot_be_read_are_a_sentence(
+    content: str | None,
+    said: str,
+    original: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    golden = tmp_path / "golden.json"
+    if content is not None:
+        golden.write_text(content)
+    assert run(original, golden) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert said in err

@@ -58,6 +58,7 @@ class Scripted:
 
     def __init__(self) -> None:
         self.url = ""
+        self.listen: Callable[[], None] = lambda: None
         self.act: Act = lambda _: None
         self.info: dict[str, Any] = dict(INFO)
         self.asked: list[Asked] = []
@@ -148,16 +149,26 @@ def _embeddings(texts: list[str]) -> dict[str, Any]:
 
 
 @contextmanager
-def scripted_service() -> Iterator[Scripted]:
-    server = _Server(("127.0.0.1", 0), _Handler)
-    server.script = Scripted()
-    server.script.url = f"http://127.0.0.1:{server.server_address[1]}"
+def scripted_service(*, listening: bool = True) -> Iterator[Scripted]:
+    """The service; its port refuses until `listen` is called, where it is not `listening` yet."""
+    server = _Server(("127.0.0.1", 0), _Handler, bind_and_activate=False)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
+
+    def listen() -> None:
+        server.server_activate()
+        thread.start()
+
+    server.script = Scripted()
+    server.script.listen = listen
     try:
+        server.server_bind()
+        server.script.url = f"http://127.0.0.1:{server.server_address[1]}"
+        if listening:
+            listen()
         yield server.script
     finally:
         server.script.released.set()
-        server.shutdown()
-        thread.join()
+        if thread.is_alive():
+            server.shutdown()
+            thread.join()
         server.server_close()

@@ -42,7 +42,7 @@ class Observed:
             raise ToolError(str(batch[0].number))
         return Entry(1, [batch[0].number], np.zeros((1, 1), np.float32))
 
-    def keep(self, entry: Entry) -> None:
+    async def keep(self, entry: Entry) -> None:
         self.kept += [int(name) for name in entry.ids]
 
     async def run(self, count: int) -> str | None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.tools.command import Ended, run, run_here, write_jsonl
-from tests.tools.scripted import Asked, Refusal, Scripted, vector
+from tests.tools.command import Command, Ended, run, run_here, write_jsonl
+from tests.tools.scripted import Asked, Refusal, Scripted, scripted_service, vector
 
 TEXTS = [f"text number {number}" for number in range(64)]
 
@@ -116,12 +116,12 @@ def test_retries_have_an_end_and_what_was_answered_is_kept(
     assert ended.code == 1
     said = f"error: {scripted.url} does not answer after 2 attempts: the queue is full."
     assert ended.err.splitlines()[0] == said
-    assert f"20 of 64 texts are kept in {tmp_path}/out.npy.part" in ended.err
+    assert f"19 of 64 texts are kept in {tmp_path}/out.npy.part" in ended.err
     assert Counter(scripted.texts())[TEXTS[20]] == 2
     scripted.act = lambda _: None
     since = len(scripted.asked)
     assert embed(scripted, tmp_path).code == 0
-    assert len(scripted.texts(since)) == 44
+    assert len(scripted.texts(since)) == 45
     assert_complete(tmp_path)
 
 
@@ -140,20 +140,53 @@ def test_an_answer_without_vectors_is_a_sentence(scripted: Scripted, tmp_path: P
     assert "/v1/embeddings answers 200, but not with base64 vectors." in ended.err
 
 
-def test_nobody_there_is_a_sentence(scripted: Scripted, tmp_path: Path) -> None:
+def test_nobody_there_is_a_sentence_at_once_and_a_hint(scripted: Scripted, tmp_path: Path) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         scripted.url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
-        ended = embed(scripted, tmp_path, "--retries", 0)
+        # As often as it is by default: nothing is retried before a first answer.
+        ended = embed(scripted, tmp_path)
     assert ended.code == 1
-    assert f"error: {scripted.url} does not answer at the only attempt: " in ended.err
+    assert ended.err.startswith(
+        f"error: nothing answers at {scripted.url}: Connection refused. Is the service running? "
+        "`quintet serve` starts it, and --wait 60 waits"
+    )
+
+
+def test_a_service_that_comes_later_is_waited_for_if_asked(tmp_path: Path) -> None:
+    file = tmp_path / "in.txt"
+    file.write_text("one\n")
+    with scripted_service(listening=False) as later:
+        given = ("embed", file, "-o", tmp_path / "o.jsonl", "--url", later.url, "--wait", 60)
+        command = Command(*given)
+        assert command.process.stderr is not None
+        said = command.process.stderr.readline()
+        assert said == f"waiting for {later.url}: Connection refused\n"
+        later.listen()
+        assert command.wait().code == 0
+    assert later.texts() == ["one"]
+
+
+def test_an_interrupt_before_the_first_request_leaves_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "in.txt"
+    file.write_text("one\n")
+    with scripted_service(listening=False) as never:
+        given = ("embed", file, "-o", tmp_path / "o.jsonl", "--url", never.url, "--wait", 600)
+        command = Command(*given)
+        assert command.process.stderr is not None
+        assert command.process.stderr.readline().startswith("waiting for ")
+        command.interrupt()
+        ended = command.wait()
+    assert ended.code == 130
+    assert ended.err == "interrupted\nnothing was answered yet: the same command begins anew.\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["in.txt"]
 
 
 def test_a_bad_line_is_told_before_anything_is_sent(scripted: Scripted, tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_bytes("\n".join(TEXTS).encode() + b"\n\xff\n")
     ended = embed(scripted, tmp_path)
     assert (ended.code, scripted.asked) == (1, [])
-    assert ended.err.startswith("error: line 65: byte 0xff at 1 is not UTF-8")
+    assert ended.err.startswith("error: line 65: byte 1 of the line, 0xff, is not UTF-8")
 
 
 @pytest.mark.parametrize(
@@ -163,7 +196,7 @@ def test_a_bad_line_is_told_before_anything_is_sent(scripted: Scripted, tmp_path
         ("--late-chunking --group doc", "a text file has one text a line and no fields"),
         ("--url localhost:80", "--url must be like http://host:port, not localhost:80."),
         ("-o /nowhere/out.npy", "there is no folder /nowhere."),
-        ("-o .", ". is a folder."),
+        ("-o .", ". is a folder; name a file."),
     ],
 )
 def test_options_that_cannot_be_are_sentences(

@@ -68,7 +68,10 @@ def test_wrong_options_and_lines_are_sentences(tmp_path: Path) -> None:
     gone = run_here("tokens", tmp_path / "gone.txt")
     assert (gone.code, gone.err) == (1, f"error: there is no file {tmp_path}/gone.txt.\n")
     (tmp_path / "in.dat").touch()
-    assert "say what it is with --input-format" in run_here("tokens", tmp_path / "in.dat").err
+    assert (
+        "says what it is; say it with --input-format."
+        in run_here("tokens", tmp_path / "in.dat").err
+    )
 
 
 def test_a_reader_who_leaves_early_is_no_error(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Corpora: the text that the embedded model is made from, a folder of *.jsonl.xz files.
+"""Corpora: the text that the embedded model is made from, a folder of JSONL files (*.jsonl.xz).
 
 Kinds of rows, told apart by their fields:
 
@@ -12,14 +12,22 @@ Rows whose "split" is not "train" are for evaluation only. A text that says the 
 theirs, letter by letter without case, is not trained on, whatever file it stands in.
 """
 
-import json
-import lzma
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from model.records import (
+    LineError,
+    RecordsError,
+    jsonl_files,
+    label_of,
+    raised,
+    read_file,
+    text_of,
+    unpacked,
+)
 from model.training.errors import TrainingError
 
 ENGLISH = "en"
@@ -28,6 +36,7 @@ _NOT_LETTERS = re.compile(r"[\W\d_]+")
 _FEWEST_LETTERS = 8
 _CODE = re.compile(r"[a-z]{2,3}")
 _NO_CODES = ("set",)
+_TEXTS, _LABELS = {"text", "passage", "a", "b", "gloss"}, {"label", "topic"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +80,13 @@ def read_corpora(folder: Path) -> Corpora:
     Raises:
         TrainingError: there are none, or a line cannot be understood; says which.
     """
-    files = sorted(folder.glob("*.jsonl.xz"))
+    try:
+        files = jsonl_files(folder)
+    except RecordsError as error:
+        raise TrainingError(str(error)) from None
     if not files:
-        raise TrainingError(f"{folder} has no *.jsonl.xz files.")
-    rows = {path.name.removesuffix(".jsonl.xz"): list(_rows(path)) for path in files}
+        raise TrainingError(f"{folder} has no JSONL files (*.jsonl.xz).")
+    rows = {Path(unpacked(path.name)).stem: list(_rows(path)) for path in files}
     held_out = {
         letters
         for file in rows.values()
@@ -105,7 +117,7 @@ class _Gathering:
             self._word(row)
         elif "label" in row:
             self._english("labelled", row["text"])
-            self._label(row["set"], row["text"], row["label"])
+            self._label(row.get("set", source), row["text"], row["label"])
         elif ENGLISH in row:
             self._translations(source, row)
 
@@ -142,15 +154,16 @@ class _Gathering:
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    with lzma.open(path, "rt", encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise TrainingError(f"{path.name}, line {number} is not JSON: {error}") from None
-            if not isinstance(row, dict):
-                raise TrainingError(f"{path.name}, line {number} is not an object.")
-            yield row
+    try:
+        for found in raised(read_file(path, "jsonl")):
+            for name in _TEXTS & found.fields.keys():
+                text_of(found, name, blank=True)
+            labels = {name: label_of(found, name) for name in _LABELS & found.fields.keys()}
+            yield {**found.fields, **labels}
+    except LineError as error:
+        raise TrainingError(f"{path.name}, {error}") from None
+    except RecordsError as error:
+        raise TrainingError(str(error)) from None
 
 
 def _for_evaluation(row: dict[str, Any]) -> bool:

@@ -129,7 +129,7 @@ def test_what_goes_wrong_is_a_sentence(
     assert "text-matching has its own" in refusal(task="text-matching", instruction="x")
     assert "the base has retrieval.query" in refusal(start="yours")
     assert "the data are labelled texts" in refusal(task="retrieval")
-    assert "cannot be read" in refusal(data=tmp_path / "nowhere")
+    assert "cannot read" in refusal(data=tmp_path / "nowhere")
     few = write(tmp_path / "few.jsonl", labelled(1))
     assert "no two records" in refusal(data=few)
     other = write(tmp_path / "pairs.jsonl", pairs())

@@ -89,6 +89,6 @@ def test_what_goes_wrong_is_a_sentence(
         assert train(*said, "--out", tmp_path / "new") == 2
         return capsys.readouterr().err
 
-    assert "has no *.jsonl.xz files" in refusal(corpora=tmp_path)
+    assert "has no JSONL files" in refusal(corpora=tmp_path)
     assert "is no sentence encoder" in refusal(teacher=tmp_path)
     assert "27 pieces (67% of the vocabulary) cannot be learned" in refusal(vocabulary=40)

@@ -162,7 +162,7 @@ def test_what_is_held_out_is_never_trained_on(corpora: Corpora) -> None:
 def test_a_line_that_is_not_understood_is_named(tmp_path: Path) -> None:
     with lzma.open(tmp_path / "odd.jsonl.xz", "wt") as file:
         file.write(json.dumps({"en": "fine"}) + "\n[1]\n")
-    with pytest.raises(TrainingError, match=r"odd.jsonl.xz, line 2 is not an object"):
+    with pytest.raises(TrainingError, match=r"odd.jsonl.xz, line 2: must be an object"):
         read_corpora(tmp_path)
 
 
