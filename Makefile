@@ -85,7 +85,7 @@ $(VENV)/.extra-%: pyproject.toml constraints.txt | $(VENV)/bin/pip
 	$(PIP) -c constraints.txt -e '.[$*]'
 	@touch $@ $(VENV)/.serve
 
-# It is compiled, with nvcc and for an hour or so, by the torch of this environment.
+# Its setup.py imports torch, so that it is built in this environment and not in one of its own.
 $(VENV)/.extra-flash-attn: pyproject.toml constraints.txt | $(VENV)/.serve
 	$(PIP) -c constraints.txt ninja packaging psutil setuptools wheel
 	$(PIP) -c constraints.txt --no-build-isolation -e '.[flash-attn]'
