@@ -77,7 +77,7 @@ class EmulatedCuda:
 
     def name(self, device: torch.device) -> str:
         """Which GPU of the machine a device of this process is."""
-        return f"emulated GPU {self.seen()[device.index]}"
+        return f"emulated GPU {self.seen()[device.index]} of {len(self.seen())} seen"
 
     @contextlib.contextmanager
     def device(self, device: torch.device) -> Iterator[None]:

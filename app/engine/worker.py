@@ -1,4 +1,4 @@
-"""Worker: the process that owns one device. The one door to torch.
+"""Worker: the process that owns one device. The one door to torch, by loading.py.
 
     python -m app.engine.worker FD      # FD: a connected socket; the first word is Start
 

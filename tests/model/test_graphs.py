@@ -64,7 +64,7 @@ def test_emulated_recordings_read_the_batch_that_is_given(
     all_rows = [[random_row(rng, size, at % 5) for at, size in enumerate(each)] for each in lengths]
     expected = [loaded.embed(rows) for rows in all_rows]
     loaded.warm_up()
-    assert loaded.device_name == "cuda:0, emulated GPU 0, with CUDA graphs"
+    assert loaded.device_name == "cuda:0, emulated GPU 0 of 1 seen, with CUDA graphs"
     for rows, vectors in zip(all_rows, expected, strict=True):
         np.testing.assert_allclose(loaded.embed(rows), vectors, atol=1e-5)
 
@@ -142,7 +142,7 @@ def test_all_that_is_computed_and_recorded_is_on_the_gpu_that_was_asked_for(
     assert set(machine.pinned) == {1}
     assert {gpu for gpu, _ in machine.passes} == {1}
     assert machine.current == 0
-    assert loaded.device_name == "cuda:1, emulated GPU 1, with CUDA graphs"
+    assert loaded.device_name == "cuda:1, emulated GPU 1 of 2 seen, with CUDA graphs"
 
 
 def test_warming_up_meets_the_largest_batch_and_the_longest_text(
