@@ -99,7 +99,11 @@ class HttpProcesses:
         sockets = listener.fileno(), theirs.fileno()
         arguments = str(folder), str(number), *map(str, sockets)
         with theirs:
-            process = await start_module("app.http_process", *arguments, pass_fds=sockets)
+            process = await start_module(
+                *("app.http_process", *arguments),
+                pass_fds=sockets,
+                start_new_session=True,  # a terminal's Ctrl-C is for the first process
+            )
         _, writer = await asyncio.open_connection(sock=ours)
         self._writers[number] = writer
         self._processes[number] = process

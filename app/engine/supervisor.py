@@ -5,8 +5,8 @@ Promises (house numbers):
    held is answered (client.py). Not ready while no worker is. One that hangs is killed by whichever
    HTTP process waits for it (silence.py), since the first one may hold none of its jobs.
 7. At the end workers finish what they hold and exit, and one that is still loading is killed, since
-   it holds nothing; none outlives the HTTP process, since the end
-   of its stream is a worker's sign to go.
+   it holds nothing; none outlives the HTTP process, since the end of its stream is a worker's sign
+   to go.
 
 The first start is different: a model that cannot be loaded then ends the service, with the reason.
 """
@@ -14,6 +14,7 @@ The first start is different: a model that cannot be loaded then ends the servic
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -27,6 +28,10 @@ from app.modules import start_module
 log = logging.getLogger("quintet.engine")
 
 STREAM_BYTES = 1 << 20
+# OpenMP's threads that wait for one another sleep. By default they spin, and where cores are shared
+# (with the HTTP process, with a container's neighbours) they spin on the core that the other one
+# waits for: on two busy cores that was ten times slower.
+_WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 
 class StartError(Exception):
@@ -113,7 +118,10 @@ class Minder:
         ours, theirs = socket.socketpair()
         with theirs:
             process = await start_module(
-                *("app.engine.worker", str(theirs.fileno())), pass_fds=[theirs.fileno()]
+                *("app.engine.worker", str(theirs.fileno())),
+                environment={**_WAITING, **os.environ},
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,  # a terminal's Ctrl-C is for the first HTTP process
             )
         self._process = process
         if self._revival.finishing:
