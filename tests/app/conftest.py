@@ -21,14 +21,17 @@ def service() -> Iterator[Service]:
 def engine(original: Path) -> Iterator[Service]:
     """A service whose batches and queue are small. Its model is small too, so that bulk takes
     seconds on any machine. A test may suspend, resume or kill its worker, which comes back."""
-    with running(model=original, max_batch_tokens=128, max_queue_tokens=100_000) as service:
+    bounds = {"max_batch_tokens": 128, "max_queue_tokens": 100_000}
+    with running(model=original, cpu_threads=1, **bounds) as service:
         yield service
 
 
 @pytest.fixture(scope="session")
 def impatient(original: Path) -> Iterator[Service]:
     """A service that gives up soon: on requests first, on a worker that hangs a moment later."""
-    with running(model=original, request_timeout_s=0.5, batch_timeout_s=1) as service:
+    with running(
+        model=original, cpu_threads=1, request_timeout_s=0.5, batch_timeout_s=1
+    ) as service:
         yield service
 
 

@@ -49,7 +49,7 @@ def serving(service: Service, life: int = 1) -> None:
 @pytest.fixture(scope="module")
 def service(original: Path) -> Iterator[Service]:
     bounds = {"max_batch_tokens": 256, "max_queue_tokens": 40_000}
-    with running(model=original, http_processes=PROCESSES, **bounds) as service:
+    with running(model=original, cpu_threads=1, http_processes=PROCESSES, **bounds) as service:
         serving(service)
         yield service
 
@@ -99,7 +99,7 @@ def test_a_worker_that_is_killed_comes_back_for_all_of_them(service: Service) ->
 
 def test_a_worker_that_hangs_is_noticed_by_the_process_that_waits_for_it(original: Path) -> None:
     """The first one, whose child the worker is, has no job there."""
-    with running(model=original, http_processes=2, batch_timeout_s=1) as service:
+    with running(model=original, cpu_threads=1, http_processes=2, batch_timeout_s=1) as service:
         service.log.wait_for("HTTP process 1 serves")
         answers: list[httpx.Response] = []
         (worker,) = service.workers()
@@ -155,7 +155,7 @@ def test_the_bound_of_the_queue_is_one_for_all_and_the_dead_hold_nothing(service
 def test_one_signal_ends_all_of_them_and_what_was_accepted_is_answered(
     original: Path, number: signal.Signals
 ) -> None:
-    with running(model=original, http_processes=2, drain_delay_s=0.2) as service:
+    with running(model=original, cpu_threads=1, http_processes=2, drain_delay_s=0.2) as service:
         service.log.wait_for("HTTP process 1 serves")
         processes = http_processes(service)
         (worker,) = service.workers()
@@ -177,7 +177,7 @@ def test_one_signal_ends_all_of_them_and_what_was_accepted_is_answered(
 
 
 def test_none_outlives_the_first_one(original: Path) -> None:
-    with running(model=original, http_processes=2) as service:
+    with running(model=original, cpu_threads=1, http_processes=2) as service:
         service.log.wait_for("HTTP process 1 serves")
         family = [*http_processes(service)[1:], *service.workers()]
         os.kill(service.process.pid, signal.SIGKILL)

@@ -178,7 +178,7 @@ def bounded(original: Path) -> Iterator[Service]:
     """Its limits are over BULK's tokens and under twice as many."""
     limits = {"max_requests_per_minute": 10_000, "max_tokens_per_minute": 10_000_000}
     bounds = {"max_queue_tokens": 110_000, "max_concurrent_tokens": 110_000}
-    with running(model=original, **limits, **bounds) as service:
+    with running(model=original, cpu_threads=1, **limits, **bounds) as service:
         yield service
 
 

@@ -149,7 +149,7 @@ def test_a_request_that_waits_too_long_is_answered_504(impatient: Service) -> No
 
 def test_sigterm_under_load_loses_no_accepted_request(original: Path) -> None:
     """Clients send until the port is closed; whatever a connection took is answered."""
-    with running(model=original, drain_delay_s=1) as service:
+    with running(model=original, cpu_threads=1, drain_delay_s=1) as service:
         outcomes: Counter[object] = Counter()
         draining = threading.Event()
 
@@ -186,7 +186,7 @@ def test_sigterm_under_load_loses_no_accepted_request(original: Path) -> None:
 
 def test_a_request_that_is_running_when_the_port_closes_is_answered(original: Path) -> None:
     with (
-        running(model=original, max_batch_tokens=128) as service,
+        running(model=original, cpu_threads=1, max_batch_tokens=128) as service,
         concurrent.futures.ThreadPoolExecutor() as pool,
     ):
         bulk = pool.submit(service.embed, **LONGER_BULK)
@@ -228,7 +228,7 @@ def test_with_two_workers_one_may_die_and_the_other_goes_on(original: Path) -> N
 
 
 def test_a_killed_service_leaves_no_worker_behind(original: Path) -> None:
-    with running(model=original) as service:
+    with running(model=original, cpu_threads=1) as service:
         (worker,) = service.workers()
         service.process.kill()
         service.process.wait(60)

@@ -177,7 +177,7 @@ def test_the_jobs_of_a_worker_that_cannot_even_be_killed_are_answered() -> None:
 
 def test_a_worker_that_hangs_is_killed_and_what_it_held_is_answered(original: Path) -> None:
     with (
-        running(model=original, max_batch_tokens=128, batch_timeout_s=2) as service,
+        running(model=original, cpu_threads=1, max_batch_tokens=128, batch_timeout_s=2) as service,
         concurrent.futures.ThreadPoolExecutor() as pool,
     ):
         bulk = pool.submit(service.embed, **LONGER_BULK)
@@ -214,7 +214,9 @@ def test_a_slow_worker_is_not_killed_nor_an_idle_one_and_one_that_hangs_does_not
     """The slow one's batches come in time, its answers much later."""
     longest_s = 0.5
     enough_s = 2 * (longest_s + 1)  # with the last look, twice
-    with running(model=original, max_batch_tokens=64, batch_timeout_s=longest_s) as service:
+    with running(
+        model=original, cpu_threads=1, max_batch_tokens=64, batch_timeout_s=longest_s
+    ) as service:
         took_s, texts = 0.0, 20
         while took_s <= enough_s:  # as many texts as this machine needs so long for
             texts = min(2048, int(texts * max(2, 1.5 * enough_s / max(took_s, 0.1))))
