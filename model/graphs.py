@@ -4,8 +4,9 @@ A short query is some hundred kernel launches, which take longer than what they 
 replays them with one launch, but for fixed shapes: so there is one for each of a few numbers of
 tokens, and a batch is filled up to the next of them with a row that nobody pools.
 
-T tokens, R rows. Written without a GPU at hand: filling up is tested on a CPU, recording and
-replaying only where there is one (marker `gpu`).
+T tokens, R rows, D hidden. Written without a GPU at hand: filling up, and what is done when a
+recording fails, are tested on a CPU; recording and replaying only where there is a GPU (marker
+`gpu`).
 https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 """
 

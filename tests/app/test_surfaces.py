@@ -75,7 +75,10 @@ def test_a_document_over_the_limit_is_embedded_in_windows_when_asked(
         each["tokens"] for each in service.post("/tokenize", input=inputs).json()["inputs"]
     )
     assert tokens > 8192
-    said = f"these 5 inputs have {tokens}"
+    said = (
+        f"these 5 inputs have {tokens}. "
+        'Send "truncate": true to cut at the limit, or "late_chunking_overlap": 256 for windows.'
+    )
     assert_error(service.embed(**body), 400, "INPUT_TOKEN_LIMIT_EXCEEDED", said)
     answer = service.embed(**body, late_chunking_overlap=512)
     assert answer.json()["usage"]["total_tokens"] == tokens + 2
