@@ -130,7 +130,7 @@ class Link:
         """Say that no more jobs will come. The end of the stream is awaited as an answer is."""
         self._finishing = True
         self._silence.begin()
-        if self._writer.can_write_eof():
+        if not self._writer.is_closing():  # the worker may have just died
             self._writer.write_eof()
 
     def seconds_for(self, tokens: int) -> int:

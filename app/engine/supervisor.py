@@ -133,6 +133,8 @@ class Minder:
             if not isinstance(started, messages.Started):
                 reason = started.reason if isinstance(started, messages.StartFailed) else None
                 raise StartError(reason or f"it exited with {await process.wait()}.")
+            if self._revival.finishing:  # and so it was killed while its word was on the way
+                return
             await self._attached(Peer(self._number, started, reader, writer))
         finally:
             writer.close()
@@ -144,10 +146,7 @@ class Minder:
     async def _attached(self, peer: Peer) -> None:
         with attached(peer, self._client) as link:
             self._link = link
-            if self._revival.finishing:
-                link.finish()
-            else:
-                self._crew.on_started(self._number, peer.started)
+            self._crew.on_started(self._number, peer.started)
             try:
                 await link.collect()
             finally:
