@@ -23,7 +23,7 @@ def http_processes(service: Service) -> list[psutil.Process]:
     """The first one, then the others by number."""
     children = psutil.Process(service.process.pid).children()
     others = [child for child in children if "app.http_process" in child.cmdline()]
-    others.sort(key=lambda process: process.cmdline()[4])
+    others.sort(key=lambda process: process.cmdline()[5])
     return [psutil.Process(service.process.pid), *others]
 
 

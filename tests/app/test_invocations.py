@@ -45,8 +45,8 @@ def test_what_means_nothing_is_named_and_does_not_come_back(service: Service) ->
     assert service.post("/invocations", data="x", parameters=None).json()["parameters"] == {}
 
 
-def test_what_was_cut_is_said(service: Service) -> None:
-    answer = service.post("/invocations", data=["a", "b " * 8193], parameters={"truncate": True})
+def test_what_was_cut_is_said(engine: Service) -> None:
+    answer = engine.post("/invocations", data=["a", "b " * 8193], parameters={"truncate": True})
     assert answer.headers["x-truncated-inputs"] == "1"
 
 

@@ -1,6 +1,7 @@
 """The surfaces around the main route: /tokenize, /info, long documents, SageMaker's contract."""
 
 import socket
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -76,8 +77,8 @@ def test_a_document_over_the_limit_is_embedded_in_windows_when_asked(
     )
     assert tokens > 8192
     said = (
-        f"these 5 inputs have {tokens}. "
-        'Send "truncate": true to cut at the limit, or "late_chunking_overlap": 256 for windows.'
+        f"these 5 inputs have {tokens} "
+        '(send "truncate": true to cut at the limit, or "late_chunking_overlap" for windows).'
     )
     assert_error(service.embed(**body), 400, "INPUT_TOKEN_LIMIT_EXCEEDED", said)
     answer = service.embed(**body, late_chunking_overlap=512)
@@ -109,20 +110,14 @@ def test_an_overlap_that_makes_no_sense_is_refused(
     assert_error(service.embed(input=SKINCARE, **fields), 422, "VALIDATION_ERROR", said)
 
 
-def test_documents_have_a_limit_of_their_own() -> None:
-    with running(max_document_tokens=9000) as service:
+def test_documents_have_a_limit_of_their_own_and_a_body_that_drips_in_is_given_up(
+    original: Path,
+) -> None:
+    with running(model=original, max_document_tokens=9000, body_timeout_s=0.3) as service:
         body = {"late_chunking": True, "late_chunking_overlap": 100}
         vectors(service.embed(input=["a " * 9000], **body))
         refused = service.embed(input=["a " * 9001], **body)
         assert_error(refused, 400, "INPUT_TOKEN_LIMIT_EXCEEDED", "at most 9000 tokens")
-
-
-def test_ping_is_readiness(service: Service) -> None:
-    assert httpx.get(f"{service.url}/ping").json() == {"status": "ok"}
-
-
-def test_a_body_that_drips_in_is_given_up() -> None:
-    with running(body_timeout_s=0.3) as service:
         host, port = service.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=60) as connection:
             head = "POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"
@@ -135,6 +130,10 @@ def test_a_body_that_drips_in_is_given_up() -> None:
         assert answer.startswith("HTTP/1.1 408 ")
         assert "the body was not there within 0.3 s." in answer
         assert service.embed(input="x").status_code == 200
+
+
+def test_ping_is_readiness(service: Service) -> None:
+    assert httpx.get(f"{service.url}/ping").json() == {"status": "ok"}
 
 
 def test_rows_of_the_tokenizer_are_rows_of_the_model(quintet: Embedder) -> None:

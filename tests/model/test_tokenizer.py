@@ -91,7 +91,7 @@ def test_8192_tokens_are_read_and_8193_are_not(task: Task) -> None:
     instruction = len(JUDGE.encode(task.instruction).ids) - 2
     (row,) = TOKENIZER.rows([longest], task).rows
     assert len(row) == 8192 + 2 + instruction
-    with pytest.raises(TooManyTokensError, match=r"input\[1\] has 8193 tokens; .* at most 8192"):
+    with pytest.raises(TooManyTokensError, match=r"texts\[1\] has 8193 tokens; .* at most 8192"):
         TOKENIZER.rows(["a", longer], task)
     cut = TOKENIZER.rows(["a", longer], task, Reading(truncate=True))
     assert cut.rows[1].token_ids.tolist() == row.token_ids.tolist()

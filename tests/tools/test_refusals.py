@@ -30,7 +30,7 @@ def test_answers_that_overtake_each_other_are_put_in_order(
     scripted: Scripted, tmp_path: Path
 ) -> None:
     def last_of_four_first(asked: Asked) -> None:
-        if asked.number % 4 < 3:
+        if asked.number % 4 < 3 and asked.number < 16:  # of 18: the first ones are smaller
             assert scripted.answered[asked.number + 1].wait(30)
 
     scripted.act = last_of_four_first
