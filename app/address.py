@@ -3,6 +3,7 @@
 import errno
 import ipaddress
 import socket
+from dataclasses import dataclass
 
 from app.settings import PREFIX, Settings, SettingsError
 
@@ -63,19 +64,22 @@ def _refusal(settings: Settings, error: Exception) -> str:
     return f"cannot listen on {host}, {port}: {error}."
 
 
-def url_of(listener: socket.socket) -> str:
-    """Where a socket listens: http://0.0.0.0:8080, http://[::1]:8080."""
-    host, port = listener.getsockname()[:2]
-    return f"http://{_in_url(host)}:{port}"
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a socket listens, http://0.0.0.0:8080 or http://[::1]:8080, and the same as a browser
+    on this machine can open it: no page is at "every address"."""
+
+    url: str
+    browser_url: str
 
 
-def browser_url(listener: socket.socket) -> str:
-    """The same as a browser on this machine can open it: no page is at "every address"."""
+def address_of(listener: socket.socket) -> Address:
+    """Ask for it while the socket is open."""
     host, port = listener.getsockname()[:2]
-    address = ipaddress.ip_address(host)
+    opened, address = host, ipaddress.ip_address(host)
     if address.is_unspecified:
-        host = "127.0.0.1" if address.version == 4 else "::1"
-    return f"http://{_in_url(host)}:{port}"
+        opened = "127.0.0.1" if address.version == 4 else "::1"
+    return Address(f"http://{_in_url(host)}:{port}", f"http://{_in_url(opened)}:{port}")
 
 
 def _in_url(host: str) -> str:

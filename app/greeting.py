@@ -1,10 +1,9 @@
 """Greeting: what the log says when a model is ready, for whoever looks first."""
 
-import socket
 from typing import Any
 
 from app import __version__
-from app.address import browser_url, url_of
+from app.address import Address
 from app.engine.messages import Started
 from app.settings import Settings
 from model.config import EncoderConfig
@@ -43,15 +42,14 @@ def facts(
     }
 
 
-def event(known: dict[str, Any], listener: socket.socket) -> dict[str, Any]:
+def event(known: dict[str, Any], address: Address) -> dict[str, Any]:
     """The fields of the one line that a log in JSON gets."""
-    address = url_of(listener)
-    own = {"message": f"serving {address}", "event": "serving", "address": address}
+    own = {"message": f"serving {address.url}", "event": "serving", "address": address.url}
     note = {"note": SMALL_MODEL_NOTE} if known["model"] == EMBEDDED_MODEL else {}
     return own | known | note
 
 
-def lines(known: dict[str, Any], listener: socket.socket) -> list[str]:
+def lines(known: dict[str, Any], address: Address) -> list[str]:
     """A few readable lines: model, device, tasks, limits, address, and the invitation last."""
     limits = known["limits"]
     note = [f"  {SMALL_MODEL_NOTE}"] if known["model"] == EMBEDDED_MODEL else []
@@ -66,6 +64,6 @@ def lines(known: dict[str, Any], listener: socket.socket) -> list[str]:
         f"request, {limits['max_batch_tokens']} tokens a batch, "
         f"{limits['max_queue_tokens']} tokens queued",
         *note,
-        f"  serving  {url_of(listener)}",
-        f"  open {browser_url(listener)} in a browser",
+        f"  serving  {address.url}",
+        f"  open {address.browser_url} in a browser",
     ]

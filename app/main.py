@@ -14,6 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
 from app import __version__, greeting
+from app.address import Address, address_of
 from app.api import routes
 from app.api.answers import Model
 from app.api.bodies import Bodies
@@ -137,18 +138,17 @@ async def _engine(
     app: FastAPI, settings: Settings, folder: Path, config: EncoderConfig, place: Place
 ) -> AsyncIterator[None]:
     """Workers, and further HTTP processes, which end before them."""
-    engine: EngineClient = app.state.served.engine
+    served: Served = app.state.served
+    engine = served.engine
     others = HttpProcesses(settings.http_processes - 1, place, engine)
     app.state.others, app.state.kill_others = others, others.kill
 
+    address = address_of(app.state.listener)
+
     def greet(worker: int, started: Started) -> None:
-        known = greeting.facts(settings, config, started, served_names(settings))
-        if settings.log_format == "json":
-            fields = greeting.event(known, app.state.listener)
-            log.info(fields["message"], extra={"fields": fields})
-        else:
-            for text in greeting.lines(known, app.state.listener):
-                log.info(text)
+        if not served.draining:
+            known = greeting.facts(settings, config, started, served_names(settings))
+            _greet(known, address, settings.log_format)
         others.worker_ready(worker)
         app.state.on_ready()
 
@@ -156,6 +156,15 @@ async def _engine(
     async with running_workers(crew, engine) as kill_workers, others.running(app.state.listener):
         app.state.kill_workers = kill_workers
         yield
+
+
+def _greet(known: dict[str, Any], address: Address, log_format: str) -> None:
+    if log_format == "json":
+        fields = greeting.event(known, address)
+        log.info(fields["message"], extra={"fields": fields})
+    else:
+        for text in greeting.lines(known, address):
+            log.info(text)
 
 
 def _starts(settings: Settings, folder: Path, place: Place) -> tuple[Start, ...]:

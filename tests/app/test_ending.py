@@ -1,6 +1,7 @@
 """SIGTERM and SIGINT at any moment: it ends with 0, without a trace, and nothing is left behind."""
 
 import concurrent.futures
+import contextlib
 import os
 import random
 import signal
@@ -73,10 +74,9 @@ def await_handlers(service: Service) -> None:
 
 
 def await_closed_port(service: Service) -> None:
-    host, _, port = service.url.removeprefix("http://").partition(":")
     while True:
         try:
-            socket.create_connection((host, int(port))).close()
+            connect(service.url).close()
         except OSError:
             return
 
@@ -112,6 +112,39 @@ def test_while_the_model_loads_signals_end_it_at_once(number: signal.Signals, ma
     for _ in range(3):
         send(service, number, group=True)
     assert_ended(service, mark)
+
+
+def test_when_the_model_is_loaded_after_the_port_has_closed(mark: str) -> None:
+    """What was sent before holds the end back until then."""
+    body = b'{"input": "a"}'
+    head = b"POST /v1/embeddings HTTP/1.1\r\nHost: q\r\nContent-Length: %d\r\n\r\n" % len(body)
+    service = start(body_timeout_s=240)
+    while not service.workers():
+        assert service.process.poll() is None
+    (listening,) = psutil.Process(service.process.pid).net_connections()
+    service.url = "http://{}:{}".format(*listening.laddr)
+    with contextlib.ExitStack() as stack:
+        asking = [stack.enter_context(connect(service.url)) for _ in range(100)]
+        for each in asking:
+            each.sendall(head + body[:1])
+        while psutil.Process(service.process.pid).num_fds() < len(asking):
+            pass  # they are let in
+        send(service, signal.SIGTERM, group=False)
+        await_closed_port(service)
+        statuses = []
+        while not statuses or statuses[-1] == b"503":
+            each = asking.pop()
+            each.sendall(body[1:])
+            statuses.append(each.recv(4096).split()[1])
+            time.sleep(0.3)
+    assert statuses[-1] == b"200", statuses
+    assert len(statuses) > 1, "the model was loaded too early to see it"
+    assert_ended(service, mark)
+
+
+def connect(url: str) -> socket.socket:
+    host, _, port = url.removeprefix("http://").partition(":")
+    return socket.create_connection((host, int(port)))
 
 
 def test_while_a_killed_worker_comes_back_and_during_the_drain(mark: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.address import bound_socket, browser_url, listen, url_of
+from app.address import address_of, bound_socket, listen
 from app.engine.place import private_folder
 from app.settings import Settings, SettingsError
 from tests.server import Service, running, start
@@ -179,8 +179,9 @@ def test_a_browser_is_given_an_address_that_it_can_open(host: str, opened: str) 
     with bound:
         listen(bound, Settings())
         port = bound.getsockname()[1]
-        assert browser_url(bound) == f"http://{opened}:{port}"
-        assert url_of(bound) == f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        address = address_of(bound)
+        assert address.browser_url == f"http://{opened}:{port}"
+        assert address.url == f"http://{f'[{host}]' if ':' in host else host}:{port}"
         socket.create_connection((opened.strip("[]"), port)).close()
 
 
