@@ -13,16 +13,24 @@ settings   print the table of settings
 What a command needs is imported when it runs, so that every --help is quick and works without it.
 """
 
-import argparse
-import json
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 
 from app import __version__, signals
 
-if sys.argv[1:2] == ["serve"]:
-    signals.end_at_once()  # here, since the imports below take a second
+# First, since the imports below take a second; and only if this is the program.
+if __name__ == "__main__" or Path(sys.argv[0]).name == "quintet":
+    if sys.argv[1:2] == ["serve"]:
+        signals.end_at_once()
+    else:
+        signals.end_as_interrupted()
+
+import argparse
+import json
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from app.engine.place import place_of
 from app.logs import configure_logging
@@ -34,7 +42,9 @@ from model.evaluate import arguments as evaluate
 from model.extras import how_to_install, missing
 from model.training import arguments as train
 
-_EXTRA_IS_MISSING, _INTERRUPTED = 2, 130
+log = logging.getLogger("quintet")
+
+_EXTRA_IS_MISSING = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return _INTERRUPTED
+        return signals.INTERRUPTED
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -93,12 +103,17 @@ def command_line() -> argparse.ArgumentParser:
 
 
 def _serve(_: argparse.Namespace) -> int:
-    settings = read_settings()
-    configure_logging(settings.log_format)
-    with place_of(settings.http_processes, len(settings.devices)) as place:
-        from app.server import serve  # noqa: PLC0415  (the other commands need no web framework)
+    # Before the settings are read, so that what is wrong with them has the form of the log.
+    configure_logging("json" if os.environ.get(f"{PREFIX}LOG_FORMAT") == "json" else "text")
+    try:
+        settings = read_settings()
+        with place_of(settings.http_processes, len(settings.devices)) as place:
+            from app.server import serve  # noqa: PLC0415  (other commands need no web framework)
 
-        return serve(settings, place)
+            return serve(settings, place)
+    except (CheckpointError, SettingsError) as error:
+        log.error("cannot start: %s", error)  # noqa: TRY400  (no trace needed)
+        return 1
 
 
 def _add_verify(parser: argparse.ArgumentParser) -> None:
@@ -127,6 +142,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _train(options: argparse.Namespace) -> int:
     from model.training.command import run  # noqa: PLC0415
 
+    signals.raise_interrupts()
     return run(options)
 
 

@@ -24,7 +24,8 @@ def stray(environment: Mapping[str, str], prefix: str, known: Collection[str]) -
                 "spec, or give the Service another name."
             )
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean {close[0]}?" if close else ""
+            own = {each.removeprefix(prefix): each for each in known}
+            close = difflib.get_close_matches(name.removeprefix(prefix), own, n=1)
+            hint = f" Did you mean {own[close[0]]}?" if close else ""
             return f"unknown setting {name}.{hint}"
     return None

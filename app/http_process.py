@@ -91,7 +91,9 @@ def main() -> int:
     if not (Path(folder) / "queues").exists():
         log.error("the folder %s, which HTTP processes share, is gone: restart the service", folder)
         return 1
-    app = create_app(settings, Place(int(number), Path(folder)))
+    place = Place(int(number), Path(folder))
+    place.make_metrics_folder()
+    app = create_app(settings, place)
     server = FurtherServer(settings, app)
     server.number = int(number)
     server.control = socket.socket(fileno=int(control))

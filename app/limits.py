@@ -6,8 +6,9 @@ Promises:
 3. Replicas with one Redis count together. When Redis does not answer, requests are let through and
    counted in a metric: a service without limits is better at night than none.
 
-The minutes slide: of the minute before counts the share that is less than 60 s ago. The counting
-is done by the library `limits`; tokens at once are leases, see store.py.
+The minutes slide: of the minute before counts the share that is less than 60 s ago, as if its
+requests had been spread evenly. So right after a burst up to twice the limit may pass within 60 s.
+The counting is done by the library `limits`; tokens at once are leases, see store.py.
 """
 
 import logging

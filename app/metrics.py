@@ -57,6 +57,7 @@ class Metrics:
     def __init__(self, version: str, model: str, tasks: Sequence[str]) -> None:
         """Series with labels known beforehand start at zero, so that their first step shows."""
         self.registry = CollectorRegistry()
+        self._gone = False  # the files of several processes, and that has been said
         self.requests = self._counter("requests", "HTTP requests answered.", "route", "status")
         self.request_seconds = self._histogram(
             "request_seconds", "From a request's headers to its answer's end.", _SECONDS, "route"
@@ -114,11 +115,13 @@ class Metrics:
         if folder is None:
             return generate_latest(self.registry)
         if not any(Path(folder).glob(f"*_{os.getpid()}.db")):
-            log.error(
-                "the files in %s are gone: /metrics has the numbers of the process that is asked, "
-                "not the sum of all, until the service is started again",
-                folder,
-            )
+            if not self._gone:
+                log.error(
+                    "the files in %s are gone: /metrics has the numbers of the process that is "
+                    "asked, not the sum of all, until the service is started again",
+                    folder,
+                )
+            self._gone = True
             return generate_latest(self.registry)
         everyone = CollectorRegistry()
         multiprocess.MultiProcessCollector(everyone)  # type: ignore[no-untyped-call]

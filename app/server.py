@@ -151,6 +151,8 @@ def serve(settings: Settings, place: Place) -> int:
         app.state.listener = listener
         server = Server(settings, app)
         listen(listener, settings)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, server.handle_exit)  # uvicorn takes care of the others
         server.run(sockets=[listener])
         signals.ignore()
     return server.exit_code

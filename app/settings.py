@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.environment import stray
@@ -20,6 +21,14 @@ MAX_HEAD_BYTES = 32_768
 _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s]+")
 
 Names = Annotated[tuple[str, ...], NoDecode]
+
+
+# pydantic's kinds of errors, for people.
+_KINDS = {
+    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "must be a whole number"),
+    **dict.fromkeys(("float_parsing", "float_type"), "must be a number"),
+    **dict.fromkeys(("bool_parsing", "bool_type"), "must be true or false"),
+}
 
 
 class SettingsError(Exception):
@@ -81,11 +90,13 @@ class Settings(BaseSettings):
     max_requests_per_minute: int | None = Field(
         None,
         ge=1,
-        description="Requests of one key (without keys: of one address) in any minute; past it "
-        "they are answered 429 with Retry-After. Unset is no limit, here and in the next two.",
+        description="Requests of one key (without keys: of one address) a minute; past it they "
+        "are answered 429 with Retry-After. The minute slides, and takes the one before it as "
+        "evenly spread: right after a burst up to twice as many may pass. Unset is no limit, here "
+        "and in the next two.",
     )
     max_tokens_per_minute: int | None = Field(
-        None, ge=1, description="Tokens of one key or address in any minute."
+        None, ge=1, description="Tokens of one key or address a minute, counted likewise."
     )
     max_concurrent_tokens: int | None = Field(
         None, ge=1, description="Tokens that one key or address may have in work at once."
@@ -206,6 +217,13 @@ class Settings(BaseSettings):
             return tuple(name.strip() for name in value.split(",") if name.strip())
         return value
 
+    @field_validator("host")
+    @classmethod
+    def _no_url(cls, value: str) -> str:
+        if "/" in value or value.count(":") == 1:
+            raise ValueError("must be an address or a name alone, such as 127.0.0.1, without port")
+        return value
+
     @field_validator("devices")
     @classmethod
     def _at_least_one(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -267,6 +285,13 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        first = error.errors()[0]
-        name = PREFIX + str(first["loc"][0]).upper()
-        raise SettingsError(f"{name}: {first['msg']}, not {first['input']!r}.") from None
+        raise SettingsError(" ".join(map(_sentence, error.errors()))) from None
+
+
+def _sentence(error: ErrorDetails) -> str:
+    """What is wrong with a variable, in words of people who do not know pydantic."""
+    said = _KINDS.get(error["type"], error["msg"].removeprefix("Value error, "))
+    if error["type"] == "literal_error":
+        said = f"must be {error['ctx']['expected']}"
+    name = PREFIX + str(error["loc"][0]).upper()
+    return f"{name}: {said[0].lower()}{said[1:]}, not {error['input']!r}."

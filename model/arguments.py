@@ -53,6 +53,16 @@ def whole_number(name: str, value: Any, least: int, most: int) -> int:
     return number
 
 
+def check_flags(**flags: Any) -> None:
+    """
+    Raises:
+        TypeError: one is neither True nor False; "no" would count as True.
+    """
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise TypeError(f"{name} must be True or False, not {value!r}.")
+
+
 def checked_overlap(
     overlap: int | None, config: EncoderConfig, *, late_chunking: bool
 ) -> int | None:

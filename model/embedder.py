@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.arguments import checked_overlap, rows_of, texts_of, whole_number
+from model.arguments import check_flags, checked_overlap, rows_of, texts_of, whole_number
 from model.checkpoint import load_encoder
 from model.config import read_config
 from model.cpus import usable_cpus
@@ -206,6 +206,7 @@ class Embedder:
         """
         if dimensions is not None:
             dimensions = whole_number("dimensions", dimensions, 1, self.config.hidden_size)
+        check_flags(late_chunking=late_chunking, truncate=truncate)
         overlap = checked_overlap(late_chunking_overlap, self.config, late_chunking=late_chunking)
         reading = Reading(late_chunking, truncate, overlap, _ANY_LENGTH)
         inputs = rows_of(texts_of(texts), self.tasks.chosen(task), reading, self.tokenizer)

@@ -33,7 +33,10 @@ def locate(model: str, revision: str | None = None) -> Path:
     if folder.is_dir():
         return folder.resolve()
     if model.startswith((".", "/", "~")) or model.count("/") != 1:
-        raise CheckpointError(f"{model} is neither a folder nor a hub id (owner/name).")
+        raise CheckpointError(
+            f"{model} is neither a folder nor a hub id, which is owner/name, such as "
+            "jinaai/jina-embeddings-v3."
+        )
     from huggingface_hub import snapshot_download  # noqa: PLC0415  (slow, and needed for hub ids only)
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError  # noqa: PLC0415
 

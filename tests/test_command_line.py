@@ -1,7 +1,10 @@
 """The command `quintet`: its words, their help, and what they need."""
 
+import contextlib
+import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from importlib.metadata import packages_distributions
@@ -146,3 +149,41 @@ def test_the_image_and_the_unit_start_the_command() -> None:
 
 def read(name: str) -> str:
     return Path(ROOT, name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("word", ["embed", "tokens", "keys"])
+def test_ctrl_c_while_it_starts_is_a_word_and_no_trace(word: str, tmp_path: Path) -> None:
+    """At moments over the first second, most of which goes into imports."""
+    (tmp_path / "in.txt").write_text("one\n")
+    given = {
+        "embed": ["in.txt", "-o", "out.jsonl", "--url", "http://127.0.0.1:9", "--wait", "600"],
+        "tokens": ["-", "--input-format", "text"],
+        "keys": ["--file", "in.txt", "list"],
+    }[word]
+    # Says so when its first statement has run: before that Python itself ends without a trace.
+    code = (
+        "import sys; sys.argv[0] = 'quintet'\n"
+        "import app.signals as signals\n"
+        "signals.end_as_interrupted(); print('begun', file=sys.stderr, flush=True)\n"
+        "from app.__main__ import main; sys.exit(main())\n"
+    )
+    for wait_s in (0, 0.02, 0.1, 0.3, 0.6):
+        with subprocess.Popen(
+            [sys.executable, "-c", code, word, *given],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stderr is not None
+            assert process.stderr.readline() == "begun\n"
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(wait_s)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=60)
+        if process.returncode != 130:
+            assert word == "keys", said  # it may be over before the signal comes
+        assert "Traceback" not in said
+        assert "interrupted" in said or word == "keys"

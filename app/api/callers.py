@@ -115,7 +115,8 @@ def _keys(path: str | None) -> KeyRing | None:
     try:
         keys = KeyRing(Path(path))
     except KeysError as error:
-        raise SettingsError(f"{PREFIX}KEYS_FILE: {error}") from None
+        made = "" if Path(path).exists() else " `quintet keys add NAME` makes it."
+        raise SettingsError(f"{PREFIX}KEYS_FILE: {error}{made}") from None
     if not len(keys):
         log.warning("%s has no key yet: everyone is refused until one is added", path)
     return keys

@@ -50,7 +50,8 @@ def _invalid(error: ValidationError, within: tuple[str, ...]) -> RequestError:
     details = error.errors(include_url=False, include_context=False)
     kinds = {detail["type"]: detail for detail in details}
     if _NO_JSON in kinds:
-        return InvalidJsonError(f"the body is not valid JSON: {details[0]['msg']}.")
+        said = details[0]["msg"].removeprefix("Invalid JSON: ")
+        return InvalidJsonError(f"the body is not valid JSON: {said}.")
     if own := kinds.get("token_ids"):
         return TokenIdsError(".".join(map(str, (*within, *own["loc"]))))
     return InvalidFieldsError(tuple(_field_error(detail, within) for detail in details))

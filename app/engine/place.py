@@ -22,6 +22,7 @@ log = logging.getLogger("quintet")
 # prometheus_client's own name for the folder of the metrics, and the one it had before.
 _METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _OLD_METRICS_FOLDER = "prometheus_multiproc_dir"
+_METRICS = "metrics"
 # Where the folder is made if not in TMPDIR.
 _OTHERS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  # nosec B108  (it is made private)
 # A socket's path, with the zero behind it, is at most so long (unix(7): 108; elsewhere 104).
@@ -47,6 +48,11 @@ class Place:
     def listen(self, worker: int) -> str | None:
         """The path on which that worker lets further HTTP processes in."""
         return None if self.folder is None else str(self.folder / f"worker-{worker}")
+
+    def make_metrics_folder(self) -> None:
+        """Make the folder of the metrics, if it is not there or was cleaned away."""
+        assert self.folder is not None, "several processes have a folder"
+        (self.folder / _METRICS).mkdir(exist_ok=True)
 
     def touch(self) -> None:
         """Show those who clean folders of temporary files by their age that this one is in use."""
@@ -75,10 +81,10 @@ def place_of(processes: int, workers: int) -> Iterator[Place]:
     signals.end_at_once(folder)
     try:
         Queues.make_file(folder / "queues", processes, workers)
-        metrics = folder / "metrics"
-        metrics.mkdir()
-        os.environ[_METRICS_FOLDER] = str(metrics)
-        yield Place(folder=folder)
+        os.environ[_METRICS_FOLDER] = str(folder / _METRICS)
+        place = Place(folder=folder)
+        place.make_metrics_folder()
+        yield place
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

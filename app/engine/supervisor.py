@@ -24,6 +24,7 @@ from app.engine import messages
 from app.engine.client import EngineClient, Link, Peer
 from app.engine.revival import Revival
 from app.modules import start_module
+from app.settings import PREFIX
 
 log = logging.getLogger("quintet.engine")
 
@@ -109,7 +110,9 @@ class Minder:
                 if self._revival.finishing:
                     return
                 if not life:
-                    self._crew.on_start_failed(str(error))
+                    named = self._start.device != "auto" and self._start.device in str(error)
+                    hint = f" ({PREFIX}DEVICES)" if named else ""
+                    self._crew.on_start_failed(f"{error}{hint}")
                     return
                 log.error("the worker on %s does not start: %s", self._start.device, error)  # noqa: TRY400
 
@@ -141,7 +144,8 @@ class Minder:
             code = await process.wait()
             self._process = None
             expected = code == 0 or (self._revival.finishing and code == -signal.SIGKILL)
-            log.log(logging.INFO if expected else logging.ERROR, "a worker exited with %d", code)
+            said = "a worker was ended" if expected and code else f"a worker exited with {code}"
+            log.log(logging.INFO if expected else logging.ERROR, said)
 
     async def _attached(self, peer: Peer) -> None:
         with attached(peer, self._client) as link:

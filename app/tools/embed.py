@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from app import signals
 from app.tools import source
 from app.tools.errors import ToolError
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from app.tools.job import Job
 
 KEY_VARIABLE = "QUINTET_API_KEY"
-_INTERRUPTED = 130
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -104,13 +104,14 @@ def run(options: argparse.Namespace) -> int:
         # Behind the arguments, since every command reads those, and this needs an HTTP client.
         from app.tools.job import embed_file  # noqa: PLC0415
 
+        signals.raise_interrupts()
         return embed_file(_job(options))
     except ToolError as error:
         print(f"error: {error}", *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:
         print("interrupted", *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
-        return _INTERRUPTED
+        return signals.INTERRUPTED
 
 
 def _job(options: argparse.Namespace) -> "Job":
@@ -154,13 +155,13 @@ def _job(options: argparse.Namespace) -> "Job":
 
 
 def _base_url(url: str | None) -> str | None:
-    """The address without the /v1 that clients of OpenAI's API have in it."""
+    """The address without the /v1 or the whole path that clients have in it."""
     if url is None:
         return None
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ToolError(f"--url must be like http://host:port, not {url}.")
-    return url.rstrip("/").removesuffix("/v1")
+    return url.rstrip("/").removesuffix("/embeddings").removesuffix("/v1")
 
 
 def _key() -> str | None:

@@ -18,7 +18,7 @@ class RefusedError(ToolError):
     """
 
     def __init__(self, status: int, sentence: str, param: str | None) -> None:
-        super().__init__(sentence)
+        super().__init__(_in_options(sentence))
         self.status = status
         self._param = param
         named = re.match(r"input\[(\d+)\]", sentence)
@@ -33,3 +33,9 @@ class RefusedError(ToolError):
     def of_one_text(self) -> str:
         """The sentence without the place of the text in its request, which nobody chose."""
         return re.sub(r"^input\[\d+\]", "the text", str(self))
+
+
+def _in_options(sentence: str) -> str:
+    """What HTTP's callers are told to send, as the command's options."""
+    sentence = sentence.replace('"truncate": true', "--truncate")
+    return sentence.replace('"late_chunking_overlap"', "--late-chunking-overlap")

@@ -169,7 +169,11 @@ def _check(found: Found, name: str, option: str) -> None:
 
 
 def _field_hint(fields: dict[str, Any], option: str) -> str:
-    texts = [name for name, value in fields.items() if isinstance(value, str) and name]
+    texts = [
+        name
+        for name, value in fields.items()
+        if isinstance(value, str) and name not in ("", DEFAULT_ID_FIELD)
+    ]
     if not texts or option != "--text-field":
         return f" Name one with {option}." if fields else ""
     longest = max(texts, key=lambda name: len(fields[name]))

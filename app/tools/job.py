@@ -122,7 +122,8 @@ def _into_file(job: Job, survey: Survey, total: int | None) -> Totals:
             width = job.question.dimensions or (totals.served or {}).get("width", 0)
             outputs.write(journal, job.output, job.format, width)
         except (ToolError, KeyboardInterrupt) as error:
-            error.add_note(_kept(journal, total))
+            if note := _kept(journal, total, interrupted=isinstance(error, KeyboardInterrupt)):
+                error.add_note(note)
             raise
         journal.discard()
     if not job.quiet:
@@ -139,7 +140,7 @@ def _into_stream(job: Job, survey: Survey, total: int | None) -> Totals:
         except (ToolError, KeyboardInterrupt) as error:
             of = "" if total is None else f" of {total}"
             written = stream.totals.vectors
-            error.add_note(f"{written}{of} texts were written: the same command begins anew.")
+            error.add_note(f"{written}{of} texts were written.")
             raise
     if not job.quiet:
         print(f"{progress.summary(stream.totals)} -> {stream.name}", file=sys.stderr)
@@ -170,16 +171,15 @@ def _exists(output: Path) -> ToolError:
     return ToolError(f"{output} is already there; --overwrite replaces it.")
 
 
-def _kept(journal: Journal, total: int | None) -> str:
+def _kept(journal: Journal, total: int | None, *, interrupted: bool) -> str | None:
     """What a run that ends early leaves behind, said after clearing what is of no use."""
     records = journal.totals.records
-    if total is None or not (records or journal.totals.ended):
+    if total is None:
         journal.discard()
-        return (
-            "nothing is kept: standard input cannot be read again."
-            if total is None
-            else "nothing was answered yet: the same command begins anew."
-        )
+        return "nothing is kept: standard input cannot be read again."
+    if not (records or journal.totals.ended):
+        journal.discard()
+        return "nothing was answered yet: the same command begins anew." if interrupted else None
     return f"{records} of {total} texts are kept in {journal.path}: the same command goes on there."
 
 

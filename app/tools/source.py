@@ -1,11 +1,11 @@
 """Source: which file a tool reads, and how; the arguments that both tools have."""
 
 import argparse
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -89,13 +89,21 @@ class Source:
         return {
             "the input file": str(path),
             "the input's size in bytes": state.st_size,
-            "the input's time of change": datetime.fromtimestamp(state.st_mtime, UTC).isoformat(),
+            "the input's SHA-256": _sha256(path),
             "--input-format": self.kind,
             "--delimiter": None if self.delimiter == "," else self.delimiter,
             "--text-field": self.fields.text,
             "--id-field": self.fields.id,
             "--group": self.fields.group,
         }
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ToolError(f"cannot read {path}: {error.strerror}.") from None
 
 
 def source(options: argparse.Namespace, group: str | None = None) -> Source:

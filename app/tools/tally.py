@@ -85,7 +85,8 @@ class Report:
     def table(self) -> str:
         """For people."""
         more = ", ..." if self.over_limit > len(self.first_over_limit) else ""
-        over = ", ".join(map(str, self.first_over_limit)) + more
+        records = ", ".join(map(str, self.first_over_limit)) + more
+        over = f"; record {records}" if self.over_limit else ""
         task = self.task or "no task"
         rows = (
             ("texts", self.texts, self.model),
@@ -93,7 +94,7 @@ class Report:
             ("median", self.median_tokens, "of a text"),
             ("95th percentile", self.p95_tokens, "of a text"),
             ("max", self.max_tokens, "of a text"),
-            ("over the limit", self.over_limit, f"of {self.limit} tokens" + (over and f": {over}")),
+            ("over the limit", self.over_limit, f"of {self.limit} tokens{over}"),
             ("charged", self.charged_tokens, f"for {task}: with two special tokens a text"),
         )
         return "\n".join(f"{name:<16}{count:>12}  {meaning}" for name, count, meaning in rows)

@@ -12,7 +12,13 @@ KEY_VARIABLE = "QUINTET_API_KEY"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what command.run reads."""
     add = parser.add_argument
-    add("--data", type=Path, required=True, metavar="DIR", help="folder of .jsonl(.xz) files")
+    add(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder of .jsonl files, also .gz .xz .bz2",
+    )
     one = parser.add_mutually_exclusive_group()
     one.add_argument(
         "--model", default=EMBEDDED_MODEL, help="folder or hub id; default: quintet-mini"
@@ -20,16 +26,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     one.add_argument("--url", help=f"a running service instead, with its key in {KEY_VARIABLE}")
     add("--against", metavar="MODEL_OR_URL", help="measure this one too, and compare")
     add("--tolerance", type=float, default=0.01, help="how much worse is no worse (default: .01)")
-    add("--out", type=Path, metavar="DIR", help="write evaluation.json and two pictures there")
+    add("--out", type=Path, metavar="DIR", help="write evaluation.json and pictures of it there")
     add("--dimensions", type=int, nargs="+", default=(), help="default: the Matryoshka sizes")
     add(
         "--limit",
         type=_positive,
         metavar="N",
-        help="records of a set and language (default: all, but 300 passages and 1000 questions)",
+        help="measure at most N records of a set and language; without it all, but of questions "
+        "at most 300 passages and 1000 questions",
     )
-    add("--split", choices=("dev", "test"), default="dev", help="or the other where one is missing")
-    add("--languages", nargs="+", default=LANGUAGES, help="of parallel texts; default: %(default)s")
+    add(
+        "--split",
+        choices=("dev", "test"),
+        default="dev",
+        help="what is measured; where a file lacks it, the other one",
+    )
+    add(
+        "--languages",
+        nargs="+",
+        default=LANGUAGES,
+        help=f"of parallel texts; default: {' '.join(LANGUAGES)}",
+    )
     add("--seed", type=int, default=0, help="of what is drawn at random (default: 0)")
     add("--device", default="cpu", help="cpu, cuda:0, ... or auto (default: cpu)")
     add("--dtype", default="auto", help="float32, bfloat16, float16 or auto (default)")

@@ -83,7 +83,10 @@ def _report(options: argparse.Namespace, found: Sequence[Evaluated], missing: li
     against = others[0].lines if others else ()
     for each in found:
         if not each.subject.has_none:
-            print(f"{each.subject.name}: it has a default task, so there is no column without.")
+            print(
+                f"{each.subject.name}: the service has a default task, so nothing is measured "
+                "without a task (EMBED_DEFAULT_TASK=none serves the base model, too)."
+            )
         for kind in kinds_left_out(each.subject):
             print(f"{each.subject.name}: no {kind}, it has no adapter {' and '.join(TASKS[kind])}.")
         for task in further_tasks(each.subject):
@@ -91,8 +94,9 @@ def _report(options: argparse.Namespace, found: Sequence[Evaluated], missing: li
     print("\n".join(table(ours.lines, against)))
     sentences = worse(ours.lines, against, options.tolerance)
     if others:
-        print(f"\n{len(sentences)} values are worse by more than {options.tolerance}:")
-        print("\n".join(sentences))
+        end = ":" if sentences else "."
+        print(f"\n{len(sentences)} values are worse by more than {options.tolerance}{end}")
+        print(*sentences, sep="\n", end="\n" if sentences else "")
     if options.out:
         _write(options, found, missing)
     return 1 if sentences else 0

@@ -117,7 +117,9 @@ def test_while_the_model_loads_signals_end_it_at_once(number: signal.Signals, ma
 def test_when_the_model_is_loaded_after_the_port_has_closed(mark: str) -> None:
     """What was sent before holds the end back until then."""
     body = b'{"input": "a"}'
-    head = b"POST /v1/embeddings HTTP/1.1\r\nHost: q\r\nContent-Length: %d\r\n\r\n" % len(body)
+    head = b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(
+        body
+    )
     service = start(body_timeout_s=240)
     while not service.workers():
         assert service.process.poll() is None

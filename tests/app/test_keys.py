@@ -215,7 +215,7 @@ def test_a_file_that_cannot_be_used_stops_the_start(
     if content is not None:
         (tmp_path / "keys").write_bytes(content)
     service = start(keys_file=tmp_path / "keys")
-    service.log.wait_for(f"error: .*{said}")
+    service.log.wait_for(f"cannot start: .*{said}")
     assert service.process.wait(60) == 1
     assert "Traceback" not in service.log.text()
     assert "quintet-secret" not in service.log.text()
@@ -223,7 +223,9 @@ def test_a_file_that_cannot_be_used_stops_the_start(
 
 def test_nobody_is_served_from_outside_without_keys_unless_told_so() -> None:
     service = start(host="0.0.0.0")  # noqa: S104  (refused before it listens)
-    service.log.wait_for("error: EMBED_HOST=0.0.0.0 can be reached by others, and there are no key")
+    service.log.wait_for(
+        "cannot start: EMBED_HOST=0.0.0.0 can be reached by others, and there are no key"
+    )
     assert service.process.wait(60) == 1
     assert "serving" not in service.log.text()
 

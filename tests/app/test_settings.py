@@ -32,6 +32,30 @@ def test_a_mistyped_variable_is_refused_with_the_right_name(
         read(monkeypatch, EMBED_DEVICE="cpu")
 
 
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"EMBED_PORT": "80x"}, "EMBED_PORT: must be a whole number, not '80x'."),
+        ({"EMBED_OPEN": "maybe"}, "EMBED_OPEN: must be true or false, not 'maybe'."),
+        ({"EMBED_HOST": "http://localhost"}, "EMBED_HOST: must be an address or a name alone"),
+        ({"EMBED_HOST": "127.0.0.1:80"}, "EMBED_HOST: must be an address or a name alone"),
+        ({"EMBED_FOO": "1"}, "unknown setting EMBED_FOO."),
+        (
+            {"EMBED_LOG_FORMAT": "xml", "EMBED_MAX_INPUTS": "0"},
+            "EMBED_MAX_INPUTS: input should be greater than or equal to 1, not '0'. "
+            "EMBED_LOG_FORMAT: must be 'text' or 'json', not 'xml'.",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_of_each_variable(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], said: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read(monkeypatch, **variables)
+    assert str(caught.value).startswith(said)
+    assert "Did you mean" not in str(caught.value)
+
+
 def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """As compose and shell scripts pass those on."""
     names = [f"EMBED_{name.upper()}" for name in Settings.model_fields]

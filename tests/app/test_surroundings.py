@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from app.address import address_of, bound_socket, listen
@@ -125,6 +126,14 @@ def test_several_processes_share_a_short_path_and_outlive_its_cleaning(
         told = service.log.wait_for(r"a socket's path has \d+ bytes.* share is in (/\S+)")
         folder = Path(told.group(1))
         assert "quintet_workers_ready 1.0" in get(service, "/metrics").text
+        shutil.rmtree(folder / "metrics")
+        (further,) = (
+            child
+            for child in psutil.Process(service.process.pid).children()
+            if "app.http_process" in child.cmdline()
+        )
+        further.kill()
+        service.log.wait_for("HTTP process 1 serves", count=2)
         shutil.rmtree(folder)
         answer = get(service, "/metrics")
         assert answer.status_code == 200
@@ -190,7 +199,7 @@ def test_a_taken_port_is_told_with_the_variable() -> None:
         port = other.getsockname()[1]
         service = start(port=port)
         assert service.process.wait(60) == 1
-    service.log.wait_for(f"^error: EMBED_PORT={port}: another program listens on that port")
+    service.log.wait_for(f"cannot start: EMBED_PORT={port}: another program listens on that port")
     assert len(service.log.text().splitlines()) == 1
 
 

@@ -137,6 +137,12 @@ def test_dimensions_out_of_range_are_refused(small: Embedder, dimensions: int) -
             small.embed_texts(texts, dimensions=dimensions)
 
 
+@pytest.mark.parametrize("flag", ["late_chunking", "truncate"])
+def test_a_flag_is_true_or_false(small: Embedder, flag: str) -> None:
+    with pytest.raises(TypeError, match=f"^{flag} must be True or False, not 'no'.$"):
+        small.embed_texts(["a"], **{flag: "no"})
+
+
 @pytest.mark.parametrize("dimensions", [True, 8.0, "8", np.True_, [8]])
 def test_dimensions_are_a_whole_number(small: Embedder, dimensions: Any) -> None:
     with pytest.raises(TypeError, match=r"^dimensions must be a whole number from 1 to 64, not "):

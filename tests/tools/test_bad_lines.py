@@ -55,7 +55,7 @@ def test_bad_lines_are_left_out_with_their_numbers_like_refused_texts(
         assert (each["id"], each["text"], each["status"]) == (None, None, None)
     refused = {"id": "f", "text": "bad", "record": 7, "line": 9, "status": 400}
     assert failed[-1] == refused | {"error": "the text is bad."}
-    assert ended.err.splitlines()[0].startswith("9 texts, ")
+    assert ended.err.splitlines()[0].startswith("2 texts, ")
     assert "7 failed" in ended.err
     said = f"7 records were left out; {output}.errors.jsonl says which and why."
     assert ended.err.splitlines()[-1] == said

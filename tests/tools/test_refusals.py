@@ -129,7 +129,7 @@ def test_a_service_that_says_not_to_retry_is_believed(scripted: Scripted, tmp_pa
     scripted.act = lambda _: Refusal(503, "gone for good", {"x-should-retry": "false"})
     ended = embed(scripted, tmp_path, "--concurrency", 1)
     assert (ended.code, len(scripted.asked)) == (1, 1)
-    assert "error: gone for good\nnothing was answered yet" in ended.err
+    assert ended.err == "error: gone for good\n"
     assert [path.name for path in tmp_path.iterdir()] == ["in.txt"]
 
 
@@ -217,3 +217,12 @@ def test_a_parquet_without_pyarrow_is_a_sentence(scripted: Scripted, tmp_path: P
     ended = run("embed", file, *out, "--url", scripted.url, PYTHONPATH=path)
     assert (ended.code, scripted.asked) == (1, [])
     assert "error: Parquet needs pyarrow" in ended.err
+
+
+@pytest.mark.parametrize("path", ["", "/", "/v1", "/v1/", "/v1/embeddings", "/embeddings"])
+def test_an_address_may_have_the_path_that_clients_have(
+    scripted: Scripted, tmp_path: Path, path: str
+) -> None:
+    (tmp_path / "in.txt").write_text("one\n")
+    given = (tmp_path / "in.txt", "-o", tmp_path / "out.npy", "--url", scripted.url + path)
+    assert run_here("embed", *given).code == 0

@@ -50,7 +50,7 @@ def test_the_table_names_the_first_ten_that_are_too_long() -> None:
     lines = "".join(f"{'word ' * 9000}\nshort\n" for _ in range(12))
     ended = run("tokens", "-", "--input-format", "text", text=lines)
     assert ended.code == 0
-    assert "of 8192 tokens: 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, ..." in ended.out
+    assert "of 8192 tokens; record 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, ..." in ended.out
     table = dict(line.rsplit("  ", 1)[0].rsplit(None, 1) for line in ended.out.splitlines())
     assert table["texts"] == "24"
     assert table["over the limit"] == "12"

@@ -1,7 +1,7 @@
 """The README's worked example runs as it is written, here on a few small texts."""
 
+import csv
 import json
-import lzma
 import re
 import shlex
 import subprocess
@@ -20,15 +20,8 @@ README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
 
 def test_the_worked_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     example = README.partition("### Example: intents")[2].partition("\n##")[0]
-    prepare, commands = re.findall(r"^```\n(.*?)^```", example, re.MULTILINE | re.DOTALL)
-    records = [
-        {"set": name, "split": split, **each}
-        for name in ("banking77", "clinc150")
-        for split, seed in (("train", 1), ("test" if name == "banking77" else "val", 2))
-        for each in labelled(6, seed)
-    ]
-    with lzma.open(tmp_path / "intents.jsonl.xz", "wt") as file:
-        file.writelines(json.dumps(record) + "\n" for record in records)
+    _, prepare, commands = re.findall(r"^```\n(.*?)^```", example, re.MULTILINE | re.DOTALL)
+    write_sets(tmp_path)
     subprocess.run([sys.executable, "-c", prepare], cwd=tmp_path, check=True)
     monkeypatch.chdir(tmp_path)
     learned, unseen = (
@@ -43,3 +36,20 @@ def test_the_worked_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     options = shlex.split(re.sub(r"--max-steps \d+", "--max-steps 1", command))[3:]
     assert teach(*options) == 0
     assert embedder.load("intents").tasks.names == read_config(MINI).tasks
+
+
+def write_sets(folder: Path) -> None:
+    """The two sets as their repositories have them, with a few texts."""
+    banking, clinc = folder / "task-specific-datasets/banking_data", folder / "oos-eval/data"
+    banking.mkdir(parents=True)
+    clinc.mkdir(parents=True)
+    for split, seed in (("train", 1), ("test", 2)):
+        with (banking / f"{split}.csv").open("w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["text", "category"])
+            rows.writerows([each["text"], each["label"]] for each in labelled(6, seed))
+    texts = {
+        split: [[each["text"], each["label"]] for each in labelled(6, seed)]
+        for split, seed in (("train", 1), ("val", 2))
+    }
+    (clinc / "data_full.json").write_text(json.dumps(texts))

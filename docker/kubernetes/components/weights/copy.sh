@@ -1,7 +1,8 @@
 #!/bin/sh
 # Copy the files that $LIST names from $SOURCE to $WEIGHTS, and check their sha256 there.
 set -eu
-while read -r _ name; do
+# The last line may lack its end.
+while read -r _ name || [ -n "$name" ]; do
     mkdir -p "$(dirname "$WEIGHTS/$name")"
     cp -- "$SOURCE/$name" "$WEIGHTS/$name"
 done < "$LIST"
