@@ -184,14 +184,17 @@ def test_sigterm_under_load_loses_no_accepted_request(original: Path) -> None:
         assert outcomes["close"] > 0
 
 
-def test_a_request_that_is_running_when_the_port_closes_is_answered(original: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_request_that_is_running_when_the_port_closes_is_answered(
+    original: Path, number: signal.Signals
+) -> None:
     with (
         running(model=original, cpu_threads=1, max_batch_tokens=128) as service,
         concurrent.futures.ThreadPoolExecutor() as pool,
     ):
         bulk = pool.submit(service.embed, **LONGER_BULK)
         first_batch_done(service)
-        assert service.stop(signal.SIGTERM) == 0
+        assert service.stop(number) == 0
         assert len(bulk.result().json()["data"]) == 2048
 
 
