@@ -165,6 +165,8 @@ class _Cutter:
 
     def _overlapping(self, before: int, at: int) -> int:
         """The beginning of a chunk whose new tokens begin at `at`; the last one began `before`."""
+        if not self._how.overlap:
+            return at
         least = max(at - self._how.overlap, before + 1)
         for places in (self._words, self._cuttable):
             first = bisect_left(places, least)

@@ -48,5 +48,7 @@ class Served:
         """Enter what is known of an answered request into its log line and the metrics."""
         request.state.facts.update(facts)
         self.metrics.tokens.labels(facts["task"]).inc(facts["tokens"])
+        self.metrics.documents.inc(facts.get("documents", 0))
+        self.metrics.chunks.inc(facts.get("chunks", 0))
         if key := request.state.facts.get("key"):
             self.metrics.key_tokens.labels(key).inc(facts["tokens"])

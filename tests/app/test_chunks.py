@@ -252,10 +252,13 @@ def test_documents_are_one_job_that_ends_when_its_caller_hangs_up(engine: Servic
     assert chunks(engine.post("/v1/documents", input=texts[:1]))
 
 
-def test_the_log_line_counts_documents_and_chunks(service: Service) -> None:
+def test_the_log_line_and_the_metrics_count_documents_and_chunks(service: Service) -> None:
     body = {"input": ["One. Two.", "Three."], "chunking": {"min_tokens": 1}}
     headers = {"x-request-id": "counted"}
+    before = service.metric("documents_total"), service.metric("chunks_total")
     httpx.post(f"{service.url}/v1/documents", json=body, headers=headers, timeout=60)
+    assert service.metric("documents_total") == before[0] + 2
+    assert service.metric("chunks_total") == before[1] + 3
     line = service.log.wait_for("request_id=counted .*").string
     assert "task=retrieval.passage documents=2 chunks=3 tokens=" in line
 

@@ -125,9 +125,10 @@ def test_the_documents_example_is_the_readmes_request(document: Any) -> None:
     body = document["paths"]["/v1/embeddings"]["post"]["requestBody"]["content"]
     example = body["application/json"]["example"]
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    asked = re.search(r"^curl .*?-d '(.*?)'$", readme, re.MULTILINE | re.DOTALL)
-    assert asked
-    assert example == json.loads(asked[1])
+    asked = re.findall(r"^curl .*?-d '(.*?)'$", readme, re.MULTILINE | re.DOTALL)
+    assert example == json.loads(asked[0])
+    body = document["paths"]["/v1/documents"]["post"]["requestBody"]["content"]
+    assert body["application/json"]["example"] == json.loads(asked[1])
     assert example["input"] == SKINCARE
 
 

@@ -1,7 +1,9 @@
 """Documents in Python: their chunks' vectors against transformers and PEFT, against late chunking
 of the pieces, and in windows."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -150,3 +152,53 @@ def test_what_is_over_a_limit_is_named(small: Embedder) -> None:
     with pytest.raises(SpanError, match="' ' has no token") as bare:
         read(["a", "b c"], spans=[np.array([[0, 1]]), np.array([[0, 1], [1, 2]])])
     assert (bare.value.index, bare.value.span) == (1, 1)
+
+
+def test_documents_come_back_with_their_chunks(small: Embedder) -> None:
+    texts = ["One sentence. Two 😀 here.", "", "Three."]
+    documents = small.embed_documents(iter(texts), min_tokens=1, dimensions=8)
+    assert [document.text for document in documents] == texts
+    assert [len(document.chunks) for document in documents] == [2, 0, 1]
+    for document in documents:
+        assert document.vector.shape == (8,)
+        for chunk in document.chunks:
+            assert document.text[chunk.start : chunk.end] == chunk.text
+            assert np.linalg.norm(chunk.vector) == pytest.approx(1, abs=1e-6)
+        assert sum(chunk.tokens for chunk in document.chunks) == document.tokens
+    whole = small.embed_texts(texts, "retrieval.passage", dimensions=8)
+    own = np.array([document.vector for document in documents])
+    np.testing.assert_allclose(own, whole, atol=1e-5)
+    assert small.embed_documents([]) == []
+
+
+def test_documents_are_cut_at_spans_as_late_chunking_reads_the_pieces(small: Embedder) -> None:
+    (document,) = small.embed_documents("ab cd e", by="spans", spans=[[(0, 2), (3, 7)]])
+    pieces = small.embed_texts(["ab", "cd e"], "retrieval.passage", late_chunking=True)
+    np.testing.assert_array_equal([chunk.vector for chunk in document.chunks], pieces)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "sentence"),
+    [
+        ({"by": "words"}, ValueError, "by is 'words'; it may be sentences, tokens, markdown"),
+        ({"max_tokens": 8193}, ValueError, "max_tokens is 8193; this model takes 1 to 8192."),
+        ({"max_tokens": 2.0}, TypeError, "max_tokens must be a whole number"),
+        ({"overlap": 129}, ValueError, "overlap is 129; this model takes 0 to 128."),
+        ({"by": "tokens", "min_tokens": 1}, ValueError, "min_tokens does not count where by is"),
+        ({"by": "spans"}, ValueError, "spans and by='spans' need each other."),
+        ({"spans": [[(0, 1)]]}, ValueError, "spans and by='spans' need each other."),
+        ({"by": "spans", "spans": []}, ValueError, "spans are of 0 texts, and there are 1."),
+        (
+            {"by": "spans", "spans": [[(0, 1), (1, 9)]]},
+            ValueError,
+            "spans[0][1] is (1, 9); texts[0] has 3 code points.",
+        ),
+        ({"by": "spans", "spans": [[(1, 2)]]}, ValueError, "' ' has no token of its own"),
+        ({"late_chunking_overlap": 5000}, ValueError, "takes 0 to 4096"),
+    ],
+)
+def test_documents_that_cannot_be_cut_so_are_refused(
+    small: Embedder, arguments: dict[str, Any], error: type[Exception], sentence: str
+) -> None:
+    with pytest.raises(error, match=re.escape(sentence)):
+        small.embed_documents("a b", **arguments)
