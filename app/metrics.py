@@ -70,6 +70,8 @@ class Metrics:
         self.tokens = self._counter("tokens", "Tokens charged.", "task")
         for task in (*tasks, "none"):
             self.tokens.labels(task)
+        self.documents = self._counter("documents", "Documents that were cut into chunks.")
+        self.chunks = self._counter("chunks", "Chunks that documents were cut into.")
         self.refused = self._counter("refused", "Requests that were not taken on.", "reason")
         for reason in REFUSALS:
             self.refused.labels(reason)

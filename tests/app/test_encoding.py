@@ -72,6 +72,7 @@ def post(service: Service, path: str, content: bytes, kind: str = "application/j
     [
         ("/v1/embeddings", "input"),
         ("/openai/deployments/quintet-mini/embeddings", "input"),
+        ("/v1/documents", "input"),
         ("/tokenize", "input"),
         ("/invocations", "data"),
     ],
@@ -120,7 +121,7 @@ def test_another_encoding_is_named_with_the_place(
 ) -> None:
     said = f"is not UTF-8: byte {offset}, counted from 0, is {byte}"
     content = '{"input": "Grüß Gott"}'.encode(encoding)
-    for path in ("/v1/embeddings", "/tokenize", "/invocations"):
+    for path in ("/v1/embeddings", "/v1/documents", "/tokenize", "/invocations"):
         answer = post(service, path, content)
         assert_error(answer, 400, "INPUT_INVALID_JSON", said)
         assert likely in answer.json()["detail"]

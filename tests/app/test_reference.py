@@ -112,7 +112,7 @@ def test_nothing_in_it_is_absolute_and_all_of_it_is_there(service: Service, page
 
 def test_its_examples_run_in_a_shell(service: Service, page: Page) -> None:
     commands = [each for each in page.examples if each.startswith("curl")]
-    assert len(commands) == 5
+    assert len(commands) == 6
     for command in commands:
         assert shlex.split(command)[0] == "curl"
         whole = command.replace("$ADDRESS", service.url) + " --silent --fail-with-body"
@@ -125,9 +125,10 @@ def test_the_documents_example_is_the_readmes_request(document: Any) -> None:
     body = document["paths"]["/v1/embeddings"]["post"]["requestBody"]["content"]
     example = body["application/json"]["example"]
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    asked = re.search(r"^curl .*?-d '(.*?)'$", readme, re.MULTILINE | re.DOTALL)
-    assert asked
-    assert example == json.loads(asked[1])
+    asked = re.findall(r"^curl .*?-d '(.*?)'$", readme, re.MULTILINE | re.DOTALL)
+    assert example == json.loads(asked[0])
+    body = document["paths"]["/v1/documents"]["post"]["requestBody"]["content"]
+    assert body["application/json"]["example"] == json.loads(asked[1])
     assert example["input"] == SKINCARE
 
 

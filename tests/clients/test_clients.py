@@ -54,11 +54,15 @@ def test_a_client_gets_the_vectors_it_asks_for(service: Service, program: Path) 
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_the_readmes_lines_for_a_client_work(service: Service, block: str) -> None:
-    """Each block is run as it stands, at the service's address, and reaches it."""
+def test_the_readmes_lines_for_a_client_work(service: Service, block: str, tmp_path: Path) -> None:
+    """Each block is run as it stands, at the service's address, and reaches it. Where chunks are
+    stored, the one that answers is found."""
     before = service.metric("tokens_total")
     code = block.replace("http://127.0.0.1:8080", service.url)
     environment = {**os.environ, "JINA_API_KEY": "none", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
     command = [os.environ["CLIENTS_PYTHON"], "-c", code]
-    subprocess.run(command, env=environment, check=True, timeout=180)
+    run = {"env": environment, "cwd": tmp_path, "text": True, "timeout": 180}
+    said = subprocess.run(command, stdout=subprocess.PIPE, check=True, **run).stdout
+    if "/v1/documents" in block:
+        assert said == "It may be returned within 30 days.\n"
     assert service.metric("tokens_total") > before
