@@ -157,8 +157,11 @@ async function ask(path, options) {
       throw refusal;
     }
     tell(`Waiting: ${refusal.message} Trying again in ${pause} s.`);
-    await delay(pause * 1000, options.signal);
-    tell("");
+    try {
+      await delay(pause * 1000, options.signal);
+    } finally {
+      tell("");
+    }
   }
 }
 

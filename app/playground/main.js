@@ -67,20 +67,28 @@ function waysOut(sentence) {
     advised("overlap", "Read in windows");
   }
   if (/cannot be reached|queue|within|503|not ready|loading/.test(sentence)) {
-    ways["Try again"] = info ? run : start;
+    ways["Try again"] = run;
   }
   return ways;
 }
 
 /** Bring what is shown in line with the controls. */
 function run() {
+  if (!info) {
+    return start();
+  }
   return attempt(() => (view === "ask" ? asking.ask(info) : comparing.compare(info)));
 }
 
-/** The same once nothing has changed for a moment. */
+/** The same once nothing has changed for a moment; until then the view says data-soon. */
 function runSoon() {
   clearTimeout(timer);
-  timer = setTimeout(run, PAUSE_MS);
+  byId("compare").dataset.soon = "";
+  timer = setTimeout(() => {
+    const running = run();
+    delete byId("compare").dataset.soon;
+    return running;
+  }, PAUSE_MS);
 }
 
 /** Bring all that asks nothing of the service in line with the controls. */
@@ -90,9 +98,7 @@ function refresh() {
   }
   controls.showSize();
   writeProgram({ view, info });
-  const outdated = asking.outdated(info);
-  byId("ask").classList.toggle("earlier", outdated);
-  byId("outdated").hidden = !outdated;
+  byId("ask").classList.toggle("earlier", asking.outdated(info));
   if (!asking.result) {
     asking.count();
   }
@@ -125,8 +131,10 @@ function follow() {
   }
 }
 
+/** Learn what is served, and show it. What the user has written stays. */
 async function start() {
   complain("");
+  const first = info === null;
   try {
     const learnt = await fetchInfo();
     info = { ...learnt, sizes: sizesOf(learnt) };
@@ -136,18 +144,25 @@ async function start() {
   }
   byId("key-card").hidden = true;
   byId("views").hidden = false;
+  if (first) {
+    introduce();
+    follow();
+  }
+  show(view);
+  await run();
+}
+
+function introduce() {
   const workers = info.workers.map(({ device, dtype }) => `${device}, ${dtype}`);
   byId("served").textContent = [info.name, ...workers, `Quintet ${info.version}`].join(" · ");
   byId("note").textContent = info.description;
-  byId("model").textContent = /small/.test(info.description) ? `${info.name} · small demo model` : info.name;
+  byId("model").textContent = /small/.test(info.description) ? `${info.name} · demo` : info.name;
   byId("model").hidden = false;
   asking.choice.size = info.width;
   controls.offer(info);
   takeExample(EXAMPLES[0]);
   controls.write(LAUNCH_POST);
   asking.write(false);
-  follow();
-  await run();
 }
 
 /** Mark a chunk as the answer; the focus stays on it, although all is drawn anew. */
@@ -205,7 +220,8 @@ function listen() {
   whenWaiting(wait);
   addEventListener("hashchange", () => {
     follow();
-    run();
+    const current = view === "ask" && asking.result && !asking.outdated(info);
+    attempt(() => (current ? asking.draw(info) : run()));
   });
 }
 
