@@ -7,6 +7,7 @@ QuintetError
 │   │   └── NotUtf8Error           (api/encoding.py)
 │   ├── TokenIdsError              400
 │   ├── TooManyInputsError         400
+│   ├── TooManyChunksError         400
 │   ├── TokenLimitError            400
 │   ├── UnauthorisedError          401 (keys.py)
 │   ├── HostError, OriginError     403 (api/hosts.py)
@@ -135,6 +136,20 @@ class TooManyInputsError(RequestError):
     def __init__(self, inputs: int, limit: int, field: str = "input") -> None:
         self.param = field
         super().__init__(f"{field} has {inputs} inputs; one request may have at most {limit}.")
+
+
+class TooManyChunksError(RequestError):
+    """Documents of more chunks than one request may have; `documents` of them were cut."""
+
+    code = "INPUT_LIMIT_EXCEEDED"
+    openai_code = "too_many_inputs"
+
+    def __init__(self, chunks: int, documents: int, limit: int, field: str = "input") -> None:
+        self.param = field
+        super().__init__(
+            f"the first {documents} of {field} have {chunks} chunks; one request may have at most "
+            f"{limit}. Send fewer documents, or ask for larger chunks."
+        )
 
 
 class TokenLimitError(RequestError):

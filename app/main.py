@@ -19,10 +19,10 @@ from app.api.answers import Model
 from app.api.bodies import Bodies
 from app.api.callers import Callers, callers_of
 from app.api.document import describe
-from app.api.embeddings import Embeddings, Rules
+from app.api.embeddings import CHUNKS_PER_INPUT, Embeddings, Rules
 from app.api.frame import Frame, Refused, answer_error
 from app.api.hosts import Hosts
-from app.api.routes import Served
+from app.api.served import Served
 from app.engine.client import EngineClient, Limits
 from app.engine.messages import Start, Started
 from app.engine.place import Place
@@ -243,6 +243,7 @@ def _facts(settings: Settings, config: EncoderConfig) -> dict[str, Any]:
         "max_tokens": config.max_tokens,
         "max_document_tokens": settings.max_document_tokens,
         "max_inputs": settings.max_inputs,
+        "max_chunks": settings.max_inputs * CHUNKS_PER_INPUT,
         "tasks": list(config.tasks),
         "default_task": None if settings.default_task == NO_TASK else settings.default_task,
     }

@@ -20,7 +20,7 @@ from fastapi import FastAPI
 
 from app import signals
 from app.address import bound_socket, listen
-from app.api.routes import Served
+from app.api.served import Served
 from app.engine.place import Place
 from app.guard import guarded
 from app.main import create_app

@@ -124,6 +124,10 @@ class Tokenizer:
         encodings = self._tokenizer.encode_batch_fast(clean, add_special_tokens=False)
         return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
 
+    def encodings(self, texts: list[str]) -> list[tokenizers.Encoding]:
+        """The same with offsets, of well-formed texts."""
+        return self._tokenizer.encode_batch(texts, add_special_tokens=False)
+
     def rows(self, texts: list[str], task: Task, reading: Reading = PLAIN) -> TokenizedInputs:
         """Texts -> rows for `task`: one row a text, or one document of all with late chunking.
 
@@ -138,7 +142,7 @@ class Tokenizer:
         truncated = () if reading.counting else self._over(inputs, reading)
         for index in truncated:
             inputs[index] = inputs[index][: self._config.max_tokens]
-        rows = tuple(Row.whole(self._framed([instruction, ids]), task.adapter) for ids in inputs)
+        rows = tuple(Row.whole(self.framed([instruction, ids]), task.adapter) for ids in inputs)
         counts = tuple(map(len, inputs))
         return TokenizedInputs(rows, sum(counts) + SPECIAL_TOKENS * len(rows), counts, truncated)
 
@@ -171,7 +175,7 @@ class Tokenizer:
         stops = np.minimum(ends, limit)
         starts = np.concatenate([[0], stops[:-1]])
         front = 1 + len(instruction)
-        token_ids = self._framed([instruction, *inputs], limit=front + limit)
+        token_ids = self.framed([instruction, *inputs], limit=front + limit)
         spans = np.stack([starts + front, stops + front], axis=1)
         spans[0, 0] = 0
         spans[-1, 1] = len(token_ids)
@@ -213,7 +217,12 @@ class Tokenizer:
             )
         return limit
 
-    def _framed(self, parts: list[TokenIds], limit: int | None = None) -> TokenIds:
+    @property
+    def max_tokens(self) -> int:
+        """The longest text in tokens, without special tokens and instruction."""
+        return self._config.max_tokens
+
+    def framed(self, parts: list[TokenIds], limit: int | None = None) -> TokenIds:
         """<s>, the parts up to `limit` tokens counted from <s>, </s>."""
         bos, eos = [self._config.bos_token_id], [self._config.eos_token_id]
         front = np.concatenate([bos, *parts])[:limit]

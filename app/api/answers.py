@@ -140,6 +140,9 @@ class InputTokens(Answer):
     """Whether it is within the limit."""
     token_ids: list[int] | None = None
     """What the model reads; absent where only counts were asked for."""
+    offsets: list[list[int] | None] | None = None
+    """Where each of them stands in the text, [start, end] half open, where `offsets` were asked
+    for; null for special tokens and those of the instruction."""
 
 
 class TokenizeResponse(Answer):
@@ -193,6 +196,8 @@ class Info(Answer):
     """Tokens of the longest document that is read in windows."""
     max_inputs: int
     """Inputs of one request."""
+    max_chunks: int
+    """Chunks of all documents of one request."""
     tasks: list[str]
     """What `task` may be."""
     default_task: str | None

@@ -5,11 +5,17 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import BaseModel
 
+from app.api.document_wire import DocumentsRequest
 from app.api.sagemaker import InvocationsRequest
 from app.api.schemas import EmbeddingsRequest, TokenizeRequest
 
 # Bodies that are read from bytes.
-_BODIES: tuple[type[BaseModel], ...] = (EmbeddingsRequest, TokenizeRequest, InvocationsRequest)
+_BODIES: tuple[type[BaseModel], ...] = (
+    EmbeddingsRequest,
+    DocumentsRequest,
+    TokenizeRequest,
+    InvocationsRequest,
+)
 # FastAPI's own answer to a path it cannot read; ours are read as they are.
 _NEVER = ("HTTPValidationError", "ValidationError")
 _KEY_OR_NONE: list[dict[str, list[str]]] = [{"key": []}, {"api-key": []}, {"x-api-key": []}, {}]
@@ -39,7 +45,10 @@ def describe(app: FastAPI) -> None:
         for name in _NEVER:
             schemas.pop(name, None)
         for body in _BODIES:
-            schemas[body.__name__] = _null_is_absent(body.model_json_schema())
+            schema = body.model_json_schema(ref_template="#/components/schemas/{model}")
+            within = schema.pop("$defs", {})
+            for name, each in {body.__name__: schema, **within}.items():
+                schemas[name] = _null_is_absent(each)
         for operations in document["paths"].values():
             for operation in operations.values():
                 if "security" in operation:
@@ -57,7 +66,7 @@ def _null_is_absent(schema: dict[str, Any]) -> dict[str, Any]:
     said = ("default", "description", "title")
     for name, field in schema["properties"].items():
         kinds = field.get("anyOf") or [{key: field[key] for key in field if key not in said}]
-        if name not in schema["required"] and null not in kinds:
+        if name not in schema.get("required", ()) and null not in kinds:
             kept = {key: field[key] for key in said if key in field}
             schema["properties"][name] = {"anyOf": [*kinds, null], **kept}
     return schema

@@ -4,9 +4,13 @@ bytes -> EmbeddingsRequest -> rows -> vectors (in the engine) -> cut, normalised
 """
 
 import asyncio
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
 
 from app.api import vectors
 from app.api.invalid import invalid_field, validated
@@ -17,9 +21,16 @@ from app.engine.client import EngineClient
 from app.errors import TokenLimitError, TooManyInputsError, UnknownModelError
 from app.metrics import Metrics
 from model.cpus import usable_cpus
+from model.rows import Row, Vectors
 from model.tasks import Task, Tasks, UnknownTaskError
 from model.tokenizer import Reading, TokenizedInputs, Tokenizer, TooManyTokensError
 from model.wording import quoted
+
+Arguments = ParamSpec("Arguments")
+T = TypeVar("T")
+
+# Chunks of one request, for each input that it may have: a book in sentences.
+CHUNKS_PER_INPUT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +43,11 @@ class Rules:
     max_tokens: int
     max_document_tokens: int
     width: int
+
+    @property
+    def max_chunks(self) -> int:
+        """Chunks of all documents of a request."""
+        return self.max_inputs * CHUNKS_PER_INPUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +97,7 @@ class Embeddings:
     ) -> None:
         self.rules = rules
         self._tasks = tasks
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._engine = engine
         self._stage_seconds = metrics.stage_seconds
         self._threads = ThreadPoolExecutor(usable_cpus(), "tokenize")
@@ -113,8 +129,7 @@ class Embeddings:
             max_document_tokens=self.rules.max_document_tokens,
         )
         tokenized = await self.tokenize(request, task, reading)
-        async with budget.spend(tokenized.tokens):
-            pooled = await self._engine.embed(tokenized.rows)
+        pooled = await self.compute(tokenized.rows, tokenized.tokens, budget)
         with self._stage_seconds.labels("encode").time():
             embedded = vectors.cut(tokenized.vectors(pooled), request.dimensions)
             if request.normalized:
@@ -122,8 +137,9 @@ class Embeddings:
             encoded = vectors.encode(embedded, request.embedding_type)
         return Embedded(request, task, tokenized, encoded)
 
-    def task(self, request: TextsRequest) -> Task:
-        """The task of a request for a model that is served, with not too many inputs.
+    def task(self, request: TextsRequest, *, default: str | None = None) -> Task:
+        """The task of a request for a model that is served, with not too many inputs. Without one
+        it is `default`, if this model has that, or else the service's.
 
         Raises:
             RequestError: the model, the number of inputs or the task is refused.
@@ -133,7 +149,8 @@ class Embeddings:
         if len(request.input) > self.rules.max_inputs:
             inputs, most = len(request.input), self.rules.max_inputs
             raise TooManyInputsError(inputs, most, request.sent_as("input"))
-        name = self.rules.default_task if request.task is None else request.task
+        own = default if default in self._tasks.names else self.rules.default_task
+        name = own if request.task is None else request.task
         try:
             return self._tasks.named(name)
         except UnknownTaskError as error:
@@ -152,15 +169,36 @@ class Embeddings:
         Raises:
             TokenLimitError: a text or the document is too long.
         """
-        loop = asyncio.get_running_loop()
         try:
-            with self._stage_seconds.labels("tokenise").time():
-                return await loop.run_in_executor(
-                    self._threads, self._tokenizer.rows, request.input, task, reading
-                )
+            return await self.in_thread(
+                "tokenise", self.tokenizer.rows, request.input, task, reading
+            )
         except TooManyTokensError as error:
             field = request.sent_as("input")
             raise TokenLimitError(_too_long(error, reading, field), field) from None
+
+    async def in_thread(
+        self,
+        stage: str,
+        work: Callable[Arguments, T],
+        *args: Arguments.args,
+        **kwargs: Arguments.kwargs,
+    ) -> T:
+        """Work that takes long for the event loop, as a stage of a request."""
+        loop = asyncio.get_running_loop()
+        with self._stage_seconds.labels(stage).time():
+            return await loop.run_in_executor(self._threads, partial(work, *args, **kwargs))
+
+    async def compute(self, rows: Sequence[Row], tokens: int, budget: Budget) -> Vectors:
+        """The vectors of the rows' spans, for so many tokens of the caller's budget.
+
+        Raises:
+            QuintetError: the budget or the engine did not take it, or the engine failed on it.
+        """
+        async with budget.spend(tokens):
+            if not rows:
+                return np.empty((0, self.rules.width), np.float32)
+            return await self._engine.embed(rows)
 
     def _check_sizes(self, request: EmbeddingsRequest) -> None:
         """What only the loaded model can judge of a request's numbers."""
@@ -168,13 +206,19 @@ class Embeddings:
             ("dimensions", 1, self.rules.width),
             ("late_chunking_overlap", 0, self.rules.max_tokens // 2),
         ):
-            _check_range(request.sent_as(field), getattr(request, field), least, most)
+            check_range(request.sent_as(field), getattr(request, field), least, most)
 
 
-def _check_range(field: str, value: int | None, least: int, most: int) -> None:
+def check_range(
+    field: str, value: int | None, least: int, most: int, takes: str = "this model takes"
+) -> None:
+    """
+    Raises:
+        InvalidFieldsError: the number is out of its range, both ends of which are in it.
+    """
     if value is not None and not least <= value <= most:
         kind = "less_than_equal" if value > most else "greater_than_equal"
-        sentence = f"{field} is {quoted(value)}; this model takes {least} to {most}."
+        sentence = f"{field} is {quoted(value)}; {takes} {least} to {most}."
         raise invalid_field(field, sentence, kind, value)
 
 

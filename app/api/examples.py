@@ -24,6 +24,19 @@ EMBEDDINGS: dict[str, Any] = {
         "今シーズンのメイクアップトレンドは、大胆な色彩と革新的な技術に注目しています。",
     ],
 }
+# The first sentence says what the others speak of.
+DOCUMENTS: dict[str, Any] = {
+    "model": "quintet-mini",
+    "input": [
+        {
+            "id": "berlin",
+            "text": "Berlin is the capital of Germany. It has 3.8 million inhabitants. The city "
+            "lies on the river Spree.",
+        }
+    ],
+    "chunking": {"by": "sentences", "max_tokens": 64, "min_tokens": 1},
+    "dimensions": 128,
+}
 AZURE: dict[str, Any] = {"input": ["Guten Morgen!"], "dimensions": 128, "task": "separation"}
 TOKENIZE: dict[str, Any] = {"input": ["Guten Morgen!", "Good morning!"], "counts_only": True}
 INVOCATIONS: dict[str, Any] = {

@@ -48,7 +48,7 @@ _TASK_OF = {
 # Fields on which the vectors depend.
 _DECIDING = {
     *("task", "dimensions", "late_chunking", "late_chunking_overlap", "embedding_type"),
-    *("normalized", "truncate"),
+    *("normalized", "truncate", "chunking", "offsets"),
 }
 # Other libraries' words for them, too far off to be found by their letters.
 _SYNONYMS = {
@@ -61,6 +61,10 @@ _SYNONYMS = {
     **dict.fromkeys(("taskid", "tasklabel", "taskname", "adapter"), "task"),
     **dict.fromkeys(("normalizeembeddings", "normalization"), "normalized"),
     **dict.fromkeys(("latechunk", "latechunks"), "late_chunking"),
+    **dict.fromkeys(("chunker", "chunk", "chunks", "chunkingstrategy"), "chunking"),
+    **dict.fromkeys(("method", "type", "strategy", "mode", "unit", "splitter"), "by"),
+    **dict.fromkeys(("size", "chunksize", "maxchunksize", "limit", "maxlength"), "max_tokens"),
+    "chunkoverlap": "overlap",
     **dict.fromkeys(("inputs", "text", "sentences", "documents", "prompt", "data"), "input"),
 }
 # Unknown names that are looked at: comparing takes microseconds, and a body may have a million.

@@ -19,7 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.addresses import canonical, suggested
 from app.api.documented import JSON
 from app.api.hosts import PROBES, Hosts
-from app.api.routes import Served, router
+from app.api.routes import router
+from app.api.served import Served
 from app.api.vectors import to_json
 from app.errors import HeadersTooLargeError, InternalError, QuintetError, RouteError
 from app.logs import RequestLine

@@ -1,15 +1,11 @@
 """Endpoints, of at most ten lines each."""
 
-import contextlib
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
 
-from app.api import examples, reference, sagemaker, tokens
+from app.api import documents, examples, reference, sagemaker, tokens
 from app.api.answers import (
     EmbeddingsResponse,
     Health,
@@ -20,17 +16,13 @@ from app.api.answers import (
     TokenizeResponse,
     WorkerInfo,
 )
-from app.api.bodies import Bodies
 from app.api.callers import admitted, identified
-from app.api.connection import read_body, unless_gone
+from app.api.connection import unless_gone
+from app.api.document_wire import DocumentsResponse
 from app.api.documented import JSON, NO_ENGINE, answers, body_of, noted, refused
-from app.api.embeddings import Embeddings
+from app.api.served import Served
 from app.api.vectors import to_json
-from app.engine.client import EngineClient
-from app.errors import UnavailableError, UnknownModelError
-from app.metrics import Metrics
-from app.settings import Settings
-from app.tracing import Tracing
+from app.errors import UnknownModelError
 
 PLAYGROUND = Path(__file__).parent.parent / "playground"
 # The page loads what stands beside it, asks this service, and nothing else.
@@ -48,40 +40,6 @@ _REFERENCE_POLICY = (
 router = APIRouter()
 _KNOWN = [Depends(identified)]
 _LIMITED = [*_KNOWN, Depends(admitted)]
-
-
-@dataclass(slots=True)
-class Served:
-    """What the endpoints need, as `app.state.served`."""
-
-    embeddings: Embeddings
-    engine: EngineClient
-    metrics: Metrics
-    bodies: Bodies
-    models: tuple[Model, ...]
-    settings: Settings
-    facts: dict[str, Any]
-    tracing: Tracing | None
-    draining: bool = field(default=False)
-
-    @contextlib.asynccontextmanager
-    async def body(self, request: Request) -> AsyncIterator[bytes]:
-        """The request's body, bounded in bytes and seconds, and held until the block ends."""
-        limits = self.settings.max_body_bytes, self.settings.body_timeout_s
-        with self.bodies.share() as share:
-            try:
-                body = await read_body(request, *limits, share)
-            except UnavailableError:
-                await request.state.budget.give_back()
-                raise
-            yield body
-
-    def account(self, request: Request, facts: dict[str, Any]) -> None:
-        """Enter what is known of an answered request into its log line and the metrics."""
-        request.state.facts.update(facts)
-        self.metrics.tokens.labels(facts["task"]).inc(facts["tokens"])
-        if key := request.state.facts.get("key"):
-            self.metrics.key_tokens.labels(key).inc(facts["tokens"])
 
 
 @router.post(
@@ -117,6 +75,24 @@ async def _embeddings(request: Request, model: str | None) -> Response:
     served.account(request, embedded.facts())
     answer = embedded.body(served.embeddings.signed(embedded.request))
     return Response(answer, media_type=JSON, headers=embedded.notes())
+
+
+@router.post(
+    "/v1/documents",
+    dependencies=_LIMITED,
+    response_class=Response,
+    responses=noted(DocumentsResponse, "Each document's chunks, in order."),
+    openapi_extra=body_of("DocumentsRequest", examples.DOCUMENTS),
+)
+async def create_documents(request: Request) -> Response:
+    """Documents -> their chunks, each with its place in the text and its vector. With late chunking
+    a document is read once, and every chunk's vector knows what stands around it."""
+    served: Served = request.app.state.served
+    async with served.body(request) as body:
+        answering = documents.answer(served.embeddings, body, request.state.budget)
+        answered = await unless_gone(request, answering)
+    served.account(request, answered.facts())
+    return Response(answered.body, media_type=JSON, headers=answered.notes())
 
 
 @router.post(

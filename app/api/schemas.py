@@ -21,6 +21,7 @@ from pydantic_core import PydanticCustomError
 
 from app.api import inputs
 from app.api.fields import EMBEDDING_TYPES, EmbeddingType, as_list, refusal, resolved
+from model.units import Unit
 
 _EMBEDDING_TYPE_SCHEMA = {
     "anyOf": [
@@ -38,10 +39,8 @@ def _no_bool(value: Any) -> Any:
 
 # Whole numbers; whether they are in the range is for the loaded model to say, in one sentence for
 # both ends.
-_Size = Annotated[int, BeforeValidator(_no_bool), WithJsonSchema({"type": "integer", "minimum": 1})]
-_Overlap = Annotated[
-    int, BeforeValidator(_no_bool), WithJsonSchema({"type": "integer", "minimum": 0})
-]
+Size = Annotated[int, BeforeValidator(_no_bool), WithJsonSchema({"type": "integer", "minimum": 1})]
+Count = Annotated[int, BeforeValidator(_no_bool), WithJsonSchema({"type": "integer", "minimum": 0})]
 
 
 class Body(BaseModel):
@@ -90,6 +89,7 @@ class TextsRequest(Body):
 
     _sent: dict[str, str] = PrivateAttr(default_factory=dict)
     _within: str = PrivateAttr("")
+    _given: Any = PrivateAttr(None)
 
     def sent_as(self, field: str) -> str:
         """The name under which a field was sent, for errors."""
@@ -100,36 +100,35 @@ class TextsRequest(Body):
         inside = {own: within + name for own, name in self._sent.items()}
         self._within, self._sent = within, {**inside, **others}
 
+    @classmethod
+    def check_names(cls, names: set[str]) -> None:
+        """
+        Raises:
+            ValidationError: one of these names, which mean nothing here, stands elsewhere.
+        """
+
     @model_validator(mode="wrap")
     @classmethod
     def _resolve(cls, body: Any, handler: Any) -> Any:
         found = resolved(body, cls.model_fields)
+        cls.check_names(found.ignored)
         try:
             request = handler(found.fields)
         except ValidationError as error:
             raise found.renamed(error) from None
         input_name = found.sent["input"]
-        request._sent = found.sent
+        request._sent, request._given = found.sent, found.fields["input"]
         request.ignore(found.ignored | inputs.unread_keys(found.fields["input"], input_name))
         return request
 
 
-class EmbeddingsRequest(TextsRequest):
-    """The body of POST /v1/embeddings."""
+class VectorsRequest(TextsRequest):
+    """What every request has that asks for vectors."""
 
-    dimensions: _Size | None = Field(
+    dimensions: Size | None = Field(
         None,
         description="Matryoshka size: vectors are cut to it and normalised again. From 1 to the "
         "model's width. Also taken as `output_dimension` and `output_dimensionality`.",
-    )
-    late_chunking: bool = Field(
-        False,
-        description="Read all inputs as one document and pool each out of the shared context.",
-    )
-    late_chunking_overlap: _Overlap | None = Field(
-        None,
-        description="With late chunking: read a document that is longer than the model reads in "
-        "windows that overlap by so many tokens. 256 is a good value.",
     )
     embedding_type: Annotated[
         list[EmbeddingType],
@@ -147,12 +146,26 @@ class EmbeddingsRequest(TextsRequest):
     normalized: bool = Field(
         True, description="Scale vectors to length 1. Also taken as `normalize`."
     )
+    user: str | None = Field(None, description="Taken and not used.")
+
+
+class EmbeddingsRequest(VectorsRequest):
+    """The body of POST /v1/embeddings."""
+
+    late_chunking: bool = Field(
+        False,
+        description="Read all inputs as one document and pool each out of the shared context.",
+    )
+    late_chunking_overlap: Count | None = Field(
+        None,
+        description="With late chunking: read a document that is longer than the model reads in "
+        "windows that overlap by so many tokens. 256 is a good value.",
+    )
     truncate: bool = Field(
         False,
         description="Cut what is over the token limit, from the end, instead of refusing it. "
         "Also taken as `truncation`.",
     )
-    user: str | None = Field(None, description="Taken and not used.")
 
     @model_validator(mode="after")
     def _overlap_needs_late_chunking(self) -> "EmbeddingsRequest":
@@ -166,3 +179,15 @@ class TokenizeRequest(TextsRequest):
     """The body of POST /tokenize."""
 
     counts_only: bool = Field(False, description="Leave the ids out of the answer.")
+    offsets: Unit | None = Field(
+        None,
+        description="Say where in the text each token stands, in `codepoints`, in units of "
+        "`utf16`, or in `bytes` of UTF-8. Absent: do not.",
+    )
+
+    @model_validator(mode="after")
+    def _offsets_are_of_ids(self) -> "TokenizeRequest":
+        if self.offsets and self.counts_only:
+            sentence = "offsets are those of token_ids; counts_only must be false."
+            raise refusal("offsets", "conflict", sentence, self.offsets)
+        return self

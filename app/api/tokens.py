@@ -7,7 +7,9 @@ from app.api.invalid import validated
 from app.api.notes import notes
 from app.api.schemas import TokenizeRequest
 from app.api.vectors import to_json
+from model.encoded import encoded
 from model.tokenizer import SPECIAL_TOKENS, Reading
+from model.units import Positions
 
 
 async def tokenize(embeddings: Embeddings, body: bytes) -> tuple[bytes, dict[str, str]]:
@@ -23,6 +25,10 @@ async def tokenize(embeddings: Embeddings, body: bytes) -> tuple[bytes, dict[str
     for index, (row, tokens) in enumerate(zip(tokenized.rows, tokenized.input_tokens, strict=True)):
         ids = {} if request.counts_only else {"token_ids": row.token_ids}
         inputs.append({"index": index, "tokens": tokens, "fits": tokens <= limit, **ids})
+    if request.offsets:
+        places = await embeddings.in_thread("tokenise", _offsets, request, embeddings, inputs)
+        for each, own in zip(inputs, places, strict=True):
+            each["offsets"] = own
     total = tokenized.tokens - SPECIAL_TOKENS * len(inputs)
     answer = {
         "model": embeddings.signed(request),
@@ -33,3 +39,17 @@ async def tokenize(embeddings: Embeddings, body: bytes) -> tuple[bytes, dict[str
         "inputs": inputs,
     }
     return to_json(answer), notes(request)
+
+
+def _offsets(
+    request: TokenizeRequest, embeddings: Embeddings, inputs: list[dict[str, Any]]
+) -> list[list[list[int] | None]]:
+    """For each input the places of its token_ids in the text; special tokens and those of the
+    instruction have none."""
+    assert request.offsets, "nobody asked for them"
+    found: list[list[list[int] | None]] = []
+    for own, each in zip(inputs, encoded(request.input, embeddings.tokenizer, None), strict=True):
+        places = Positions(each.text, request.offsets).of(each.offsets).tolist()
+        front = len(own["token_ids"]) - len(places) - 1
+        found.append([*[None] * front, *places, None])
+    return found
