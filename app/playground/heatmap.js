@@ -93,8 +93,9 @@ export function caption(name, { kind, low, high, written: write }) {
 }
 
 function rowHeader(text, i) {
-  const button = html("button", { type: "button", "data-near": i, title: text }, i + 1);
-  button.append(html("span", { class: "unseen" }, ": its nearest texts"));
+  const name = `Text ${i + 1}: its nearest texts`;
+  const own = { type: "button", "data-near": i, title: text, "aria-label": name };
+  const button = html("button", own, i + 1);
   return html("th", { scope: "row", "data-text": i + 1 }, button);
 }
 

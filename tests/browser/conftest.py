@@ -62,7 +62,17 @@ def troubled(unopened: Playground) -> Playground:
 
 @pytest.fixture
 def playground(unopened: Playground) -> Iterator[Playground]:
-    """The open playground, which has shown its example; at its end the console is empty."""
+    """The open playground, which has asked its example; at its end the console is empty."""
     unopened.open()
+    unopened.settled()
+    yield unopened
+    assert unopened.complaints == []
+
+
+@pytest.fixture
+def comparing(unopened: Playground) -> Iterator[Playground]:
+    """The playground at "Compare texts", which shows its example; at its end the console is
+    empty."""
+    unopened.open("#view=compare")
     yield unopened
     assert unopened.complaints == []
