@@ -18,7 +18,10 @@
  */
 
 /** A request that has no answer; the message is a sentence to show. */
-export class Refusal extends Error {}
+export class Refusal extends Error {
+  /** Whether the same request may succeed later. */
+  passing = false;
+}
 
 /** The service asks for a key, or does not know the one it was sent. */
 export class KeyRefusal extends Refusal {}
@@ -151,6 +154,7 @@ async function ask(path, options) {
     }
     const Kind = response.status === 401 ? KeyRefusal : Refusal;
     const refusal = new Kind(sentence(body, response.status));
+    refusal.passing = response.status === 429 || response.status >= 500;
     const pause = Number(response.headers.get("retry-after"));
     const later = BUSY.has(response.status) && pause > 0 && pause <= LONGEST_PAUSE_S;
     if (!later || attempt === MOST_ATTEMPTS) {
@@ -176,7 +180,9 @@ async function reach(path, options) {
     if (error.name === "AbortError") {
       throw error;
     }
-    throw new Refusal("The service cannot be reached: is it still running?");
+    const refusal = new Refusal("The service cannot be reached: is it still running?");
+    refusal.passing = true;
+    throw refusal;
   }
 }
 

@@ -12,7 +12,7 @@ import { counted } from "./notices.js";
 import { heatRaster } from "./raster.js";
 
 // Up to so many texts cells have their numbers; more are pixels.
-const MOST_CELLS = 12;
+const MOST_CELLS = 7;
 const NEAREST = 5;
 
 /** @type {{texts: string[], plain: Float32Array[], late: Float32Array[] | null, note: string} | null} */
@@ -122,7 +122,8 @@ export function draw() {
   );
   byId("maps").classList.toggle("one", maps.length === 1);
   byId("lead").textContent =
-    `How alike two texts are: 1 is the same, 0 or less is unrelated. ${note}`;
+    "How alike two texts are: 1 is the same, 0 or less is unrelated. A colour means the same " +
+    `number in every map. ${note}`;
   byId("pair").textContent = "Point at a pair to read it; click it for the nearest texts.";
   byId("map-title").textContent = late ? "Map, with late chunking" : "Map";
   byId("map").replaceChildren(textMap(computed, texts));

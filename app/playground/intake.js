@@ -116,6 +116,7 @@ function listenToWindow({ view, refresh }, take) {
     if (view() === "ask" && text && !event.target.closest("input, textarea")) {
       event.preventDefault();
       takeDocuments(text);
+      byId("question").select();
       refresh();
     }
   });

@@ -46,12 +46,12 @@ function fail(error) {
   }
   const known = error instanceof Refusal;
   const sentence = known ? error.message : `The page failed: ${error.message}`;
-  complain(sentence, waysOut(sentence));
+  complain(sentence, waysOut(sentence, error.passing));
 }
 
-/** What an error advises, as a button. */
-function waysOut(sentence) {
-  const ways = {};
+/** What an error advises, as buttons. */
+function waysOut(sentence, passing) {
+  const ways = passing ? { "Try again": run } : {};
   const advised = (id, words) => {
     if (view === "compare" && !byId(id).checked) {
       ways[words] = () => {
@@ -65,9 +65,6 @@ function waysOut(sentence) {
   }
   if (sentence.includes("late_chunking_overlap")) {
     advised("overlap", "Read in windows");
-  }
-  if (/cannot be reached|queue|within|503|not ready|loading/.test(sentence)) {
-    ways["Try again"] = run;
   }
   return ways;
 }
@@ -219,6 +216,9 @@ function listen() {
   listenToCode(() => ({ view, info }));
   whenWaiting(wait);
   addEventListener("hashchange", () => {
+    if (!info) {
+      return;
+    }
     follow();
     const current = view === "ask" && asking.result && !asking.outdated(info);
     attempt(() => (current ? asking.draw(info) : run()));

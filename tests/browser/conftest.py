@@ -9,7 +9,7 @@ from tests.browser.playground import Playground
 from tests.server import Service, running
 
 _PATIENCE_MS = 20_000
-_FLAGS = (
+FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
@@ -17,7 +17,7 @@ _FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-)
+]
 
 
 # Of the package and not of the session: Playwright's event loop runs as long as this does, and
@@ -34,7 +34,7 @@ def browser() -> Iterator[BrowserContext]:
     expect.set_options(timeout=_PATIENCE_MS)
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=list(_FLAGS)
+            executable_path="/usr/bin/chromium", args=FLAGS
         )
         context = chromium.new_context(permissions=["clipboard-read", "clipboard-write"])
         context.set_default_timeout(_PATIENCE_MS)

@@ -227,7 +227,7 @@ def test_a_newer_question_supersedes_the_one_under_way(playground):
 def test_chunks_are_cut_as_the_rule_says(playground):
     page = playground.page
     playground.documents("# One\n\nFirst sentence. Second sentence.\n\n# Two\n\nThird sentence.")
-    page.get_by_label("A blank line starts a new document").uncheck()
+    page.get_by_label("a blank line starts a new document").uncheck()
     for rule, by, count in (("sentence", "sentences", 5), ("markdown", "markdown", 2)):
         page.get_by_label("Chunks are").select_option(rule)
         page.get_by_label("of at most").fill("32")

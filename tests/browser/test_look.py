@@ -116,7 +116,7 @@ def test_ask_fits_its_window_and_all_of_it_can_be_read(playground, scheme, width
 def test_compare_fits_its_window_and_all_of_it_can_be_read(comparing, scheme, width):
     show(comparing, scheme, width)
     comparing.switch_late_chunking(on=True)
-    for texts in ((), ("one", "two"), [f"text {i}" for i in range(12)], [f"t {i}" for i in range(40)]):
+    for texts in ((), ("one", "two"), [f"text {i}" for i in range(7)], [f"t {i}" for i in range(40)]):
         comparing.compare(*texts)
         assert comparing.overflow() == 0
         assert comparing.page.evaluate(UNREADABLE) == []
