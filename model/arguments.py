@@ -4,9 +4,12 @@ A notebook has what HTTP does not: arrays, generators, missing values of a table
 """
 
 import operator
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
 
+import numpy as np
+
+from model.chunking import WAYS, By, Chunking, Ints, unused
 from model.config import EncoderConfig
 from model.tasks import Task
 from model.tokenizer import Reading, TokenizedInputs, Tokenizer, TooManyTokensError
@@ -66,6 +69,47 @@ def checked_overlap(
     if not late_chunking:
         raise ValueError("late_chunking_overlap needs late_chunking=True.")
     return whole_number("late_chunking_overlap", overlap, 0, config.max_tokens // 2)
+
+
+def checked_chunking(by: str, sizes: tuple[int, int, int], config: EncoderConfig) -> Chunking:
+    """How documents are cut, `sizes` being max_tokens, min_tokens and overlap.
+
+    Raises:
+        TypeError, ValueError: one of them is none, is out of range, or would not count.
+    """
+    if by not in WAYS:
+        raise ValueError(f"by is {quoted(by)}; it may be {', '.join(WAYS)}.")
+    most = whole_number("max_tokens", sizes[0], 1, config.max_tokens)
+    least = whole_number("min_tokens", sizes[1], 0, most)
+    how = Chunking(cast(By, by), most, least, whole_number("overlap", sizes[2], 0, most // 2))
+    if name := unused(how):
+        raise ValueError(f"{name} does not count where by is {by!r}.")
+    return how
+
+
+def checked_spans(
+    by: str, spans: Sequence[Sequence[tuple[int, int]]] | None, texts: list[str]
+) -> list[Ints] | None:
+    """A caller's spans of each text, (C, 2) each.
+
+    Raises:
+        ValueError: there are none where they are asked for, or one is none of its text.
+    """
+    if (by == "spans") != (spans is not None):
+        raise ValueError("spans and by='spans' need each other.")
+    if spans is None:
+        return None
+    if len(spans) != len(texts):
+        raise ValueError(f"spans are of {len(spans)} texts, and there are {len(texts)}.")
+    found = []
+    for index, (text, own) in enumerate(zip(texts, spans, strict=True)):
+        each = np.array(own, np.int64).reshape(-1, 2)
+        wrong = (each[:, 0] < 0) | (each[:, 0] >= each[:, 1]) | (each[:, 1] > len(text))
+        if len(bad := np.flatnonzero(wrong)):
+            sentence = f"spans[{index}][{bad[0]}] is {tuple(each[bad[0]].tolist())}"
+            raise ValueError(f"{sentence}; texts[{index}] has {len(text)} code points.")
+        found.append(each)
+    return found
 
 
 def rows_of(

@@ -32,7 +32,7 @@ import unicode_segmentation_rs
 By = Literal["sentences", "tokens", "markdown", "spans"]
 WAYS = get_args(By)
 # Chunks of Markdown of fewer tokens are cut out of larger parts.
-_MANY_TOKENS, _PART_TOKENS = 256, 2048
+_MANY_TOKENS, _PART_TOKENS = 256, 1024
 
 Ints = npt.NDArray[np.int64]
 
@@ -64,6 +64,23 @@ class Chunks:
 
     def __len__(self) -> int:
         return len(self.spans)
+
+    @property
+    def counts(self) -> list[int]:
+        """The tokens of each."""
+        counted: list[int] = np.diff(self.tokens)[:, 0].tolist()
+        return counted
+
+
+# Fields that do not count where texts are cut so.
+_UNUSED = {"spans": ("max_tokens", "min_tokens", "overlap"), "tokens": ("min_tokens",)}
+
+
+def unused(how: Chunking) -> str | None:
+    """A field that would not count, and does not say what is so anyway."""
+    default = Chunking()
+    names = _UNUSED.get(how.by, ())
+    return next((name for name in names if getattr(how, name) != getattr(default, name)), None)
 
 
 def chunks_of(text: str, starts: Ints, how: Chunking) -> Chunks:
@@ -191,7 +208,7 @@ def _markdown_ends(text: str, starts: list[int], capacity: tuple[int, int]) -> I
 
     end = 0
     # The splitter's time grows with the square of the number of chunks.
-    wide = (_PART_TOKENS, _PART_TOKENS) if capacity[0] < _MANY_TOKENS else capacity
+    wide = (max(_PART_TOKENS, capacity[1]),) * 2 if capacity[0] < _MANY_TOKENS else capacity
     for part in split(text, *wide):
         at = end
         for chunk in split(part, *capacity) if wide != capacity else (part,):

@@ -8,37 +8,35 @@ R rows, S spans, D hidden.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from model.arguments import checked_overlap, rows_of, texts_of, whole_number
 from model.checkpoint import load_encoder
 from model.config import read_config
 from model.cpus import usable_cpus
 from model.devices import current, device_named, dtype_named, survived
 from model.encoder import Encoder
 from model.graphs import Graphs, check_same
+from model.notebook import Notebook
 from model.packing import PackedBatch, batches, example, pack, rounded_up
 from model.pooling import mean_over_spans
-from model.rows import Row, Vectors, normalised
+from model.rows import Row, Vectors
 from model.sources import locate
-from model.tasks import DEFAULT_TASK, Tasks
-from model.tokenizer import Reading, Tokenizer
+from model.tasks import Tasks
+from model.tokenizer import Tokenizer
 
 log = logging.getLogger("quintet.model")
 
 # Tokens of one forward pass where the caller does not batch by itself: past this, more tokens make
 # a CPU's products no faster, and activations stay small.
 DEFAULT_BATCH_TOKENS = 8192
-# A document that is read in windows here may have any length.
-_ANY_LENGTH = 1 << 40
 
 
-class Embedder:
+class Embedder(Notebook):
     """A loaded model. Not for several threads at once: a device does one batch after the other."""
 
     def __init__(
@@ -176,45 +174,6 @@ class Embedder:
                 embedded.append(self.forward(self.pack(batch)).cpu().numpy())
                 bar.update(sum(map(len, batch)))
         return np.concatenate(embedded)
-
-    def embed_texts(  # noqa: PLR0913  (all but the first two go by name)
-        self,
-        texts: str | Iterable[str],
-        task: str = DEFAULT_TASK,
-        *,
-        late_chunking: bool = False,
-        late_chunking_overlap: int | None = None,
-        dimensions: int | None = None,
-        truncate: bool = False,
-        progress: bool | None = None,
-    ) -> Vectors:
-        """Texts -> unit vectors (n, dimensions or D) float32, one for each of n texts, in order.
-
-        `texts` is a list, an array, a column of a table or any other iterable of str; a single str
-        is one text. `task` is one of `tasks.names`, or "none" for the base model without adapter
-        and instruction; left out it is the service's default. With `late_chunking` all texts are
-        one document, and each is pooled out of the shared context; with an overlap in tokens, from
-        0 to half of what the model reads, a longer document is read in windows. Vectors are cut to
-        `dimensions`, from 1 to D. `truncate` cuts texts at the model's limit. `progress` shows a
-        bar on standard error; None does where that is a terminal.
-
-        Raises:
-            TypeError, ValueError: an argument is of another type, or out of range.
-            UnknownTaskError: the model has no such task.
-            TooManyTokensError: a text, or the document, is over the model's limit.
-            FloatingPointError: a vector is not finite, as float16 may overflow.
-        """
-        if dimensions is not None:
-            dimensions = whole_number("dimensions", dimensions, 1, self.config.hidden_size)
-        overlap = checked_overlap(late_chunking_overlap, self.config, late_chunking=late_chunking)
-        reading = Reading(late_chunking, truncate, overlap, _ANY_LENGTH)
-        inputs = rows_of(texts_of(texts), self.tasks.chosen(task), reading, self.tokenizer)
-        vectors = inputs.vectors(self.embed(inputs.rows, progress=progress))
-        if len(bad := np.flatnonzero(~np.isfinite(vectors).all(axis=1))):
-            raise FloatingPointError(
-                f"the model's numbers for texts[{bad[0]}] are not finite in {self.dtype}."
-            )
-        return normalised(vectors[:, :dimensions])  # cut first: cutting shortens a vector
 
 
 def load(

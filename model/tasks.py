@@ -9,6 +9,8 @@ from model.wording import quoted
 NO_TASK = "none"
 # The task of texts that come without one, in the service (EMBED_DEFAULT_TASK) and in Python.
 DEFAULT_TASK = "text-matching"
+# The task of documents that come without one, likewise.
+PASSAGE_TASK = "retrieval.passage"
 
 
 class UnknownTaskError(ValueError):

@@ -17,7 +17,7 @@ from app.api.answers import Answer, EmbeddingValue, Usage
 from app.api.fields import check_near_misses, near, refusal, without_nulls
 from app.api.schemas import Count, Size, VectorsRequest
 from app.api.spans import SPANS, spans_of
-from model.chunking import By, Chunking
+from model.chunking import By, Chunking, unused
 from model.documents import DEFAULT_OVERLAP
 from model.units import Unit
 
@@ -85,7 +85,7 @@ class ChunkingFields(BaseModel):
     @classmethod
     def _resolve(cls, given: Any, handler: Any) -> Any:
         if not isinstance(given, dict):
-            raise PydanticCustomError("dict_type", 'must be an object, such as {{"by": "tokens"}}')
+            raise PydanticCustomError("dict_type", 'must be an object, such as {"by": "tokens"}')
         unknown = {name: value for name, value in given.items() if name not in cls.model_fields}
         check_near_misses(unknown, cls.model_fields)
         fields = handler(without_nulls(given))
@@ -97,11 +97,9 @@ class ChunkingFields(BaseModel):
         """What would not count is refused, unless it says what is so anyway."""
         if (self.by == "spans") != (self.spans is not None):
             raise refusal("spans", "conflict", 'spans and "by": "spans" need each other.')
-        unused = {"spans": ("max_tokens", "min_tokens", "overlap"), "tokens": ("min_tokens",)}
-        for name in unused.get(self.by, ()):
-            if getattr(self, name) != getattr(_DEFAULT, name):
-                sentence = f'{name} does not count where "by" is "{self.by}".'
-                raise refusal(name, "conflict", sentence, getattr(self, name))
+        if name := unused(self.chunking()):
+            sentence = f'{name} does not count where "by" is "{self.by}".'
+            raise refusal(name, "conflict", sentence, getattr(self, name))
         return self
 
     def chunking(self) -> Chunking:

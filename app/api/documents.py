@@ -19,11 +19,9 @@ from app.errors import TokenLimitError, TooManyChunksError
 from model import documents
 from model.documents import ChunkTooLongError, DocumentReading, SpanError, TokenizedDocuments
 from model.rows import Vectors
-from model.tasks import Task
+from model.tasks import PASSAGE_TASK, Task
 from model.tokenizer import TooManyTokensError
 from model.units import Ints, Positions, SplitCharacterError
-
-_TASK = "retrieval.passage"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +57,7 @@ async def answer(embeddings: Embeddings, body: bytes, budget: Budget) -> Answere
         QuintetError: the engine did not take it, or failed on it.
     """
     request = validated(DocumentsRequest, body)
-    task = embeddings.task(request, default=_TASK)
+    task = embeddings.task(request, default=PASSAGE_TASK)
     _check_sizes(request, embeddings)
     read = await embeddings.in_thread("tokenise", _read, request, task, embeddings)
     pooled = await embeddings.compute(read.rows, read.tokens, budget)
@@ -148,7 +146,6 @@ def _written(
         zip(read.documents, read.vectors(pooled), strict=True)
     ):
         spans, positions = document.chunks.spans, Positions(document.text, request.offsets)
-        tokens = np.diff(document.chunks.tokens)[:, 0].tolist()
         written: dict[str, Any] = {"object": "document", "index": index}
         if (name := request.ids[index]) is not None:
             written["id"] = name
@@ -158,7 +155,7 @@ def _written(
         written["chunks"] = [
             {"object": "chunk", "index": at, "start": start, "end": end, "tokens": count}
             for at, ((start, end), count) in enumerate(
-                zip(positions.of(spans).tolist(), tokens, strict=True)
+                zip(positions.of(spans).tolist(), document.chunks.counts, strict=True)
             )
         ]
         for chunk, (start, end), vector in zip(

@@ -28,7 +28,8 @@ def spans_of(given: Any) -> list[list[list[int]]]:
     Raises:
         PydanticCustomError: it is something else.
     """
-    one = isinstance(given, list) and bool(given) and _is_span(given[0])
+    first = given[0] if isinstance(given, list) and given else None
+    one = isinstance(first, list) and bool(first) and not isinstance(first[0], list)
     spans = [given] if one else given
     if isinstance(spans, list) and all(isinstance(own, list) for own in spans):
         wrong = next((each for own in spans for each in own if not _is_span(each)), None)

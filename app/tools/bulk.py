@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -149,10 +149,26 @@ async def _embed_or_skip(client: Client, batch: Batch, *, whole: bool) -> Entry:
 
 
 async def _answered(client: Client, batch: Batch) -> Entry:
+    if client.chunking:
+        return await _chunked(client, batch)
     answer = await client.embed([record.text for record in batch])
     ids = [record.name for record in batch]
     given = any(record.id is not None for record in batch)
     return Entry(len(batch), ids, answer.vectors, answer.tokens, given)
+
+
+async def _chunked(client: Client, batch: Batch) -> Entry:
+    """One request, or several where documents are too much for one together."""
+    try:
+        answer = await client.chunks([record.text for record in batch])
+    except RefusedError as refused:
+        if not refused.blames_an_input or refused.index is not None or len(batch) == 1:
+            raise
+        half = len(batch) // 2
+        front = await _chunked(client, batch[:half])
+        return _joined(front, await _chunked(client, batch[half:]))
+    ids = [batch[index].name for index in answer.documents]
+    return Entry(len(batch), ids, answer.vectors, answer.tokens, True, chunks=answer.told)
 
 
 def _failed(batch: Batch, status: int | None, sentence: str) -> Entry:
@@ -181,7 +197,14 @@ def _joined(front: Entry, back: Entry) -> Entry:
         front.tokens + back.tokens,
         front.ids_given or back.ids_given,
         front.failed + back.failed,
+        chunks=_of_both(front.chunks, back.chunks),
     )
+
+
+def _of_both(
+    front: list[dict[str, Any]] | None, back: list[dict[str, Any]] | None
+) -> list[dict[str, Any]] | None:
+    return None if front is None and back is None else [*(front or []), *(back or [])]
 
 
 def _place(batch: Batch, refused: RefusedError) -> str:

@@ -19,6 +19,7 @@ import numpy as np
 import orjson
 
 from app.tools import retry
+from app.tools.chunks import Chunked, chunked
 from app.tools.errors import RefusedError, ToolError
 from model.rows import Vectors
 from model.wording import well_formed
@@ -41,6 +42,7 @@ class Question:
     late_chunking: bool = False
     late_chunking_overlap: int | None = None
     truncate: bool = False
+    chunking: dict[str, Any] | None = None
 
     def body(self, texts: list[str]) -> bytes:
         """The request's body. Vectors come as base64, which is read without a Python float."""
@@ -49,11 +51,14 @@ class Question:
             "task": self.task,
             "dimensions": self.dimensions,
             "late_chunking_overlap": self.late_chunking_overlap,
+            "chunking": self.chunking,
         }
         flags = {"late_chunking": self.late_chunking, "truncate": self.truncate}
         said = {name: value for name, value in {**optional, **flags}.items() if value}
         # A word of the command line that is no UTF-8 has lone surrogates.
         said = {name: well_formed(v) if isinstance(v, str) else v for name, v in said.items()}
+        if self.chunking:
+            said["document_embedding"] = False
         return orjson.dumps({"input": texts, "encoding_format": "base64", **said})
 
 
@@ -89,6 +94,7 @@ class Client:
         patience: Patience,
         note: Callable[[str], None],
     ) -> None:
+        self.chunking = question.chunking is not None
         self._http = http
         self._question = question
         self._patience = patience
@@ -112,6 +118,21 @@ class Client:
                 f"{response.url} answers {len(texts)} texts with {len(answer.vectors)} vectors, or "
                 "with some that are not finite."
             )
+        return answer
+
+    async def chunks(self, texts: list[str]) -> Chunked:
+        """One request with `texts` as documents.
+
+        Raises:
+            RefusedError, ToolError: as embed.
+        """
+        response = await self._send("POST", "/v1/documents", self._question.body(texts))
+        try:
+            answer = chunked(orjson.loads(response.content))
+        except (KeyError, TypeError, ValueError):
+            raise ToolError(f"{response.url} answers 200, but not with chunks.") from None
+        if not np.isfinite(answer.vectors).all():
+            raise ToolError(f"{response.url} answers with vectors that are not finite.")
         return answer
 
     async def info(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from app.tools import source
+from app.tools import chunks, source
 from app.tools.errors import ToolError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `run` reads."""
     source.add_arguments(parser)
     _add_question(parser)
+    chunks.add_arguments(parser)
     _add_output(parser)
     _add_service(parser)
 
@@ -132,6 +133,7 @@ def _job(options: argparse.Namespace) -> "Job":
         late_chunking=options.late_chunking,
         late_chunking_overlap=options.late_chunking_overlap,
         truncate=options.truncate,
+        chunking=chunks.chunking_of(options),
     )
     return Job(
         source=source.source(options, options.group),

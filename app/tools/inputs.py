@@ -14,6 +14,8 @@ from model.records import Found, Id, LineError, id_of, separator_hint, text_of
 DEFAULT_ID_FIELD = "id"
 # A request's body stays under the service's limit, whatever the batch size.
 MOST_CHARACTERS = 4_000_000
+# The same of documents, which are late-chunked whole: so that many requests fit into the queue.
+MOST_CUT_CHARACTERS = 500_000
 # A document's records are in memory together. A wrong --group would make the file one document.
 MOST_RECORDS = 65_536
 # What is said of texts that were repaired, with their number.
@@ -92,8 +94,9 @@ def records(
         yield record
 
 
-def batches(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
-    """Up to `size` consecutive records each, and of no more characters than a request takes.
+def batches(records: Iterable[Record], size: int, *, cut: bool = False) -> Iterator[list[Record]]:
+    """Up to `size` consecutive records each, and of no more characters than a request takes; fewer
+    where they are documents that are `cut`.
 
     The first ones are small, so that something is answered, shown and kept soon: a batch that
     begins with record k has at most k + 1 records, which is 1, 2, 4 and so on. That depends on the
@@ -102,9 +105,9 @@ def batches(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
     coming.
     """
     batch: list[Record] = []
-    characters = 0
+    characters, most = 0, MOST_CUT_CHARACTERS if cut else MOST_CHARACTERS
     for record in records:
-        if batch and characters + len(record.text) > MOST_CHARACTERS:
+        if batch and characters + len(record.text) > most:
             yield batch
             batch, characters = [], 0
         batch.append(record)

@@ -70,7 +70,7 @@ class Job:
         """The batches of records; with late chunking each is a document."""
         if self.question.late_chunking:
             return documents(records)
-        return batches(records, self.batch_size)
+        return batches(records, self.batch_size, cut=self.question.chunking is not None)
 
     def facts(self) -> dict[str, Any]:
         """What makes two runs the same. Options that change no vector are not in it."""

@@ -37,7 +37,8 @@ class Entry:
 
     `records` counts those of the input, `ids` and `vectors` (ids, D) are of those that were
     answered, `failed` has an object for each of the others. `ids_given` says that an id was the
-    caller's own and not a record's number; `served` is what the service said of itself.
+    caller's own and not a record's number; `served` is what the service said of itself. Where
+    records are documents, `chunks` has what is told of each vector's chunk.
     """
 
     records: int
@@ -48,6 +49,7 @@ class Entry:
     failed: list[dict[str, Any]] = field(default_factory=list)
     served: dict[str, Any] = field(default_factory=dict)
     end: bool = False
+    chunks: list[dict[str, Any]] | None = None
 
 
 @dataclass(slots=True)
@@ -60,6 +62,7 @@ class Totals:
     failed: int = 0
     dimensions: int = 0
     ids_given: bool = False
+    chunked: bool = False
     served: dict[str, Any] | None = None
     ended: bool = False
 
@@ -80,6 +83,7 @@ class Totals:
         self.tokens += entry.tokens
         self.failed += len(entry.failed)
         self.ids_given |= entry.ids_given
+        self.chunked |= entry.chunks is not None
 
 
 class Journal:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import orjson
@@ -137,10 +137,17 @@ def _write_jsonl(journal: Journal, file: BinaryIO, _: int) -> None:
 
 
 def _jsonl(entry: Entry) -> Iterator[bytes]:
-    """{"id", "embedding"} a line; float32 with the fewest digits that read back as the same."""
+    """{"id", "embedding"} a line, of a chunk {"id", "chunk", "start", "end", "text", "embedding"};
+    float32 with the fewest digits that read back as the same."""
     options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
-    for name, vector in zip(entry.ids, entry.vectors, strict=True):
-        yield orjson.dumps({"id": name, "embedding": vector}, option=options)
+    for told, vector in zip(_told(entry), entry.vectors, strict=True):
+        yield orjson.dumps({**told, "embedding": vector}, option=options)
+
+
+def _told(entry: Entry) -> Iterator[dict[str, Any]]:
+    """What is told of each vector."""
+    for name, chunk in zip(entry.ids, entry.chunks or [{}] * len(entry.ids), strict=True):
+        yield {"id": name, **chunk}
 
 
 def _write_npy(journal: Journal, file: BinaryIO, dimensions: int) -> None:
@@ -152,40 +159,43 @@ def _write_npy(journal: Journal, file: BinaryIO, dimensions: int) -> None:
 
 
 def _write_parquet(journal: Journal, file: BinaryIO, dimensions: int) -> None:
-    """Columns `id` (string) and `embedding` (fixed-size list of D float32)."""
+    """Columns `id` (string), of chunks `chunk`, `start`, `end` (int64) and `text` (string) too, and
+    `embedding` (fixed-size list of D float32)."""
     import pyarrow as pa  # noqa: PLC0415  (an optional dependency)
     import pyarrow.parquet  # noqa: PLC0415
 
-    schema = pa.schema(
-        [("id", pa.string()), ("embedding", pa.list_(pa.float32(), max(1, dimensions)))]
-    )
-    ids: list[str] = []
+    numbers_of = {name: pa.int64() for name in ("chunk", "start", "end")}
+    chunk = {**numbers_of, "text": pa.string()} if journal.totals.chunked else {}
+    kinds = {"id": pa.string(), **chunk}
+    vector = pa.list_(pa.float32(), max(1, dimensions))
+    schema = pa.schema([*kinds.items(), ("embedding", vector)])
+    rows: list[dict[str, Any]] = []
     parts: list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = []
 
     def write_group() -> None:
         numbers = np.concatenate([part.reshape(-1) for part in parts])
-        embedding = pa.FixedSizeListArray.from_arrays(
-            pa.array(numbers, pa.float32()), type=schema.field("embedding").type
-        )
-        columns = [pa.array(ids, pa.string()), embedding]
-        parquet.write_batch(pa.record_batch(columns, schema=schema))
-        ids.clear()
+        embedding = pa.FixedSizeListArray.from_arrays(pa.array(numbers, pa.float32()), type=vector)
+        told = [pa.array([row[name] for row in rows], kind) for name, kind in kinds.items()]
+        parquet.write_batch(pa.record_batch([*told, embedding], schema=schema))
+        rows.clear()
         parts.clear()
 
     with pa.parquet.ParquetWriter(file, schema) as parquet:
         for entry in journal.entries():
-            ids += map(str, entry.ids)
+            rows += ({**told, "id": str(told["id"])} for told in _told(entry))
             parts.append(entry.vectors)
-            if len(ids) >= _GROUP_ROWS:
+            if len(rows) >= _GROUP_ROWS:
                 write_group()
-        if ids:
+        if rows:
             write_group()
 
 
 def _write_ids(journal: Journal, file: BinaryIO, _: int) -> None:
-    """The id of each row, a JSON value a line: an id may have a line end in it."""
+    """The id of each row, a JSON value a line: an id may have a line end in it. Of a chunk all that
+    is told of it."""
     for entry in journal.entries():
-        file.writelines(orjson.dumps(name) + b"\n" for name in entry.ids)
+        told = entry.ids if entry.chunks is None else _told(entry)
+        file.writelines(orjson.dumps(each) + b"\n" for each in told)
 
 
 def _write_failed(journal: Journal, file: BinaryIO, _: int) -> None:

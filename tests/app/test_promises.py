@@ -90,11 +90,13 @@ def first_batch_done(service: Service, before: float = 0) -> None:
         assert time.monotonic() < deadline
 
 
-def send_and_keep_open(service: Service, body: bytes, request_id: str) -> socket.socket:
+def send_and_keep_open(
+    service: Service, body: bytes, request_id: str, path: str = "/v1/embeddings"
+) -> socket.socket:
     host, port = service.url.removeprefix("http://").split(":")
     connection = socket.create_connection((host, int(port)))
     head = (
-        f"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
         f"x-request-id: {request_id}\r\n\r\n"
     )
     connection.sendall(head.encode() + body)

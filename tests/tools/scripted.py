@@ -110,7 +110,8 @@ class _Handler(BaseHTTPRequestHandler):
         refusal = script.act(asked)
         script.end(asked)
         if refusal is None:
-            self._answer(200, _embeddings(asked.texts), {})
+            answer = _documents if self.path == "/v1/documents" else _embeddings
+            self._answer(200, answer(asked.texts), {})
         elif refusal.status:
             error = {"message": refusal.detail, "param": refusal.param}
             body = {"detail": refusal.detail, "error": error}
@@ -146,6 +147,20 @@ def _embeddings(texts: list[str]) -> dict[str, Any]:
     tokens = sum(len(text.split()) + 2 for text in texts)
     # Backwards, since a client must go by the index.
     return {"model": "scripted", "data": found[::-1], "usage": {"total_tokens": tokens}}
+
+
+def _documents(texts: list[str]) -> dict[str, Any]:
+    """A chunk for each word."""
+    found = [
+        {"index": index, "chunks": [_chunk(at, word) for at, word in enumerate(text.split())]}
+        for index, text in enumerate(texts)
+    ]
+    return {"data": found[::-1], "usage": {"total_tokens": sum(map(len, texts))}}
+
+
+def _chunk(index: int, word: str) -> dict[str, Any]:
+    embedding = base64.b64encode(vector(word).tobytes()).decode()
+    return {"index": index, "start": 0, "end": len(word), "text": word, "embedding": embedding}
 
 
 @contextmanager
