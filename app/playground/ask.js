@@ -5,13 +5,14 @@
 // 2. Vectors come at full width; everything about sizes is computed from them, without a request.
 // 3. Which chunk is the answer is the user's to say; without it nothing is called better or worse.
 
-import { embed, embedDocuments, fetchWork, Refusal } from "./api.js";
-import { sizeCards, taskCards, taskPairs } from "./cards.js";
+import { embed, embedDocuments, Refusal } from "./api.js";
+import { sizeCards, taskCards } from "./cards.js";
 import { documentsOf } from "./documents.js";
 import { byId } from "./dom.js";
 import { counted } from "./notices.js";
 import { ranking } from "./ranking.js";
 import { FIRST, rankedList, tintedDocuments } from "./results.js";
+import { askEveryTask, taskPairs } from "./tasks.js";
 import { verdict } from "./verdict.js";
 
 /**
@@ -36,8 +37,11 @@ let flight = new AbortController();
 let read = [];
 let all = false;
 
-/** What is chosen beside the form; `marked` is the answer of a question, by how it begins. */
-export const choice = { size: 0, marked: { question: "", text: "" } };
+/**
+ * What is chosen beside the form. `marked` is the answer of a question: how it begins, and which
+ * chunk it is, where several begin so.
+ */
+export const choice = { size: 0, marked: { question: "", text: "", chunk: 0 } };
 
 /** The documents in the box. */
 export const documents = () => documentsOf(byId("documents-text").value, byId("blank").checked);
@@ -128,24 +132,28 @@ function keep(sent, alone, late, query) {
 
 /** The chunk that is marked as the answer of the result's question, or null. */
 export function answer() {
-  const { question, text } = choice.marked;
+  const { question, text, chunk } = choice.marked;
   if (text === "" || question !== result.question) {
     return null;
   }
-  const chunk = result.chunks.findIndex((each) => each.text.startsWith(text));
-  return chunk < 0 ? null : chunk;
+  if (result.chunks[chunk]?.text.startsWith(text)) {
+    return chunk;
+  }
+  const first = result.chunks.findIndex((each) => each.text.startsWith(text));
+  return first < 0 ? null : first;
 }
 
 /** Mark a chunk as the answer, or no longer. */
 export function mark(chunk) {
   const again = chunk === answer();
-  choice.marked = { question: result.question, text: again ? "" : result.chunks[chunk].text };
+  const { text } = result.chunks[chunk];
+  choice.marked = { question: result.question, text: again ? "" : text, chunk };
 }
 
 function show(info, { tokens, ms }) {
   const { documents: own, chunks } = result;
   const numbers = [counted(own.length, "document"), counted(chunks.length, "chunk")];
-  const cost = `${counted(tokens, "token")} in 3 requests, ${Math.round(ms)} ms`;
+  const cost = `${counted(tokens, "token")} · ${Math.round(ms)} ms`;
   byId("counted").textContent = [...numbers, cost].join(" · ");
   write(false);
   draw(info);
@@ -213,35 +221,12 @@ async function offerTasks(info, tokens) {
 
 /** Ask the same of every task, all at once. */
 export async function tryTasks(info) {
-  const [{ signal }, { sent }] = [flight, result];
-  const pairs = taskPairs(info.tasks);
   byId("try-tasks").hidden = true;
   byId("task-lead").textContent = "Asking every adapter …";
-  const before = await fetchWork(signal);
-  const answers = await Promise.all(
-    pairs.map(async ({ name, documents: task, question }) => {
-      const [late, query] = await Promise.all([
-        embedDocuments({ ...sent.documents, task }, signal),
-        embed({ ...sent.question, task: question }, signal),
-      ]);
-      const vectors = late.chunks.map(({ vector }) => vector);
-      return { name, query: query.vectors[0], late: vectors, tokens: late.tokens + query.tokens };
-    }),
-  );
-  const after = await fetchWork(signal);
+  const { signal } = flight;
+  const answers = await askEveryTask(info.tasks, result.sent, signal);
   signal.throwIfAborted();
-  read = answers;
-  const tokens = answers.reduce((sum, answer) => sum + answer.tokens, 0);
-  byId("task-lead").textContent =
-    "Each task has an adapter, a small part of the model that is taught for it. The same question " +
-    `to every adapter, ${2 * pairs.length} requests at once${shared(before, after, tokens)}.`;
+  read = answers.read;
+  byId("task-lead").textContent = answers.sentence;
   draw(info);
-}
-
-/** In how many batches it was computed, if nobody else asked for anything meanwhile. */
-function shared(before, after, tokens) {
-  if (!before || !after || after.tokens - before.tokens !== tokens) {
-    return "";
-  }
-  return `, computed in ${counted(after.passes - before.passes, "batch").replace("batchs", "batches")}`;
 }

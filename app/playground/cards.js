@@ -48,21 +48,8 @@ function tone(rank, usual) {
 }
 
 /**
- * The pairs of tasks to try: what reads the documents, and what the question.
- * @param {string[]} tasks of the service
- * @returns {{name: string, documents: string, question: string}[]} retrieval first
- */
-export function taskPairs(tasks) {
-  const own = tasks.filter((task) => !task.startsWith("retrieval."));
-  return [
-    { name: "retrieval", documents: "retrieval.passage", question: "retrieval.query" },
-    ...own.map((task) => ({ name: task, documents: task, question: task })),
-  ];
-}
-
-/**
  * The cards of "Which task?".
- * @param {{name: string, query: Float32Array, late: Float32Array[]}[]} read by each task
+ * @param {import("./tasks.js").Read[]} read by each task
  * @param {number} size
  * @param {number | null} answer
  * @returns {HTMLElement[]}

@@ -11,6 +11,7 @@ import { shortened } from "./ranking.js";
 import { PROGRAMS } from "./snippets.js";
 
 const API_BASE = new URL("v1", document.baseURI).href;
+const LONG = 8000;
 
 /**
  * What is on the screen.
@@ -64,15 +65,16 @@ function download(kind, { view }) {
 
 async function copyLink({ view }) {
   const { size, marked } = asking.choice;
+  const answered = marked.question === byId("question").value.trim();
+  const answer = answered ? { answer: marked.text, at: marked.chunk } : {};
   const beside =
-    view === "ask"
-      ? { size, answer: marked.question === byId("question").value.trim() ? marked.text : "" }
-      : { size: controls.size(), task: controls.task() };
+    view === "ask" ? { size, ...answer } : { size: controls.size(), task: controls.task() };
   history.replaceState(null, "", fragment(view, beside));
-  const copied = await copy(location.href);
-  byId("code-said").textContent = copied
-    ? "The link is copied. It has the texts in it, and no key."
-    : "The link stands in the address bar. It has the texts in it, and no key.";
+  const done = (await copy(location.href)) ? "is copied" : "stands in the address bar";
+  const { length } = location.href;
+  const long =
+    length > LONG ? ` It has ${length.toLocaleString("en")} characters; some programs cut such.` : "";
+  byId("code-said").textContent = `The link ${done}. It has the texts in it, and no key.${long}`;
 }
 
 async function copyProgram() {

@@ -55,6 +55,7 @@ export async function compare(info) {
   } catch (error) {
     if (!signal.aborted) {
       flight.abort();
+      byId("compare").classList.add("earlier");
       throw error;
     }
   } finally {
@@ -114,6 +115,7 @@ export function draw() {
     return;
   }
   const { texts, late, note } = result;
+  byId("compare").classList.remove("earlier");
   const order = byId("clusters").checked ? computed.order : [...texts.keys()];
   const few = texts.length <= MOST_CELLS;
   const maps = heatMaps(late !== null).map((map) => ({ ...map, order, texts }));

@@ -15,13 +15,13 @@ export function takeExample({ question, documents, answer }) {
   byId("question").value = question;
   byId("documents-text").value = documents;
   byId("by").value = "sentence";
-  asking.choice.marked = { question, text: answer };
+  asking.choice.marked = { question, text: answer, chunk: 0 };
 }
 
 /** Documents of the user's own: nobody knows yet which chunk answers. */
 function takeDocuments(text) {
   byId("documents-text").value = text;
-  asking.choice.marked = { question: "", text: "" };
+  asking.choice.marked = { question: "", text: "", chunk: 0 };
   asking.write(true);
   asking.count();
 }

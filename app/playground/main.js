@@ -117,7 +117,8 @@ function follow() {
   const said = restore(location.hash);
   show(said.get("view") ?? view);
   if (said.has("docs")) {
-    asking.choice.marked = { question: said.get("q").trim(), text: said.get("answer") ?? "" };
+    const [text, chunk] = [said.get("answer") ?? "", Number(said.get("at"))];
+    asking.choice.marked = { question: byId("question").value.trim(), text, chunk };
   }
   const size = Number(said.get("size"));
   if (said.has("docs") && info.sizes.includes(size)) {
@@ -153,7 +154,9 @@ function introduce() {
   const workers = info.workers.map(({ device, dtype }) => `${device}, ${dtype}`);
   byId("served").textContent = [info.name, ...workers, `Quintet ${info.version}`].join(" · ");
   byId("note").textContent = info.description;
-  byId("model").textContent = /small/.test(info.description) ? `${info.name} · demo` : info.name;
+  const demo = /small/.test(info.description);
+  byId("model").textContent = demo ? `demo · ${info.name}` : info.name;
+  byId("model").classList.toggle("demo", demo);
   byId("model").hidden = false;
   asking.choice.size = info.width;
   controls.offer(info);

@@ -33,9 +33,7 @@ def browser() -> Iterator[BrowserContext]:
     """Chromium, whose pages may use the clipboard. Pages keep nothing, so that one will do."""
     expect.set_options(timeout=_PATIENCE_MS)
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=FLAGS
-        )
+        chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
         context = chromium.new_context(permissions=["clipboard-read", "clipboard-write"])
         context.set_default_timeout(_PATIENCE_MS)
         yield context

@@ -9,7 +9,7 @@ from tests.browser.conftest import FLAGS
 from tests.browser.playground import Playground
 from tests.server import running
 
-_SIZE = {"width": 1440, "height": 900}
+_SIZE = {"width": 1440, "height": 1130}
 
 
 def take(path: Path) -> None:

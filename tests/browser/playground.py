@@ -166,7 +166,9 @@ def chunks(service: Service, body: dict[str, Any]) -> tuple[list[str], np.ndarra
     response = service.post("/v1/documents", **{**body, "return_text": True})
     assert response.status_code == 200, response.text
     found = [chunk for document in response.json()["data"] for chunk in document["chunks"]]
-    return [each["text"] for each in found], np.array([_vector(each["embedding"]) for each in found])
+    return [each["text"] for each in found], np.array(
+        [_vector(each["embedding"]) for each in found]
+    )
 
 
 def _vector(embedding: Any) -> np.ndarray:

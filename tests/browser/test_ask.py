@@ -2,11 +2,10 @@
 
 import re
 
-import numpy as np
 import pytest
 from playwright.sync_api import Route, expect
 
-from tests.browser.playground import Playground, chunks, vectors
+from tests.browser.judges import check, expected
 
 pytestmark = pytest.mark.browser
 
@@ -15,44 +14,29 @@ OWN = """The harbour of Aldbury was built in 1840. It is closed in winter. Boats
 The museum of Corley shows old clocks. It is closed on Mondays. Children pay nothing."""
 
 
-def expected(playground: Playground, late: bool, size: int | None = None) -> list[tuple]:
-    """Rank, words and similarity of all chunks, from the requests that the page sent."""
-    question = next(body for body in playground.said() if body["task"] == "retrieval.query")
-    asked = [
-        body
-        for body in playground.said("documents")
-        if body["task"] == "retrieval.passage" and body["late_chunking"] is late
-    ]
-    texts, found = chunks(playground.service, asked[0])
-    query = vectors(playground.service, question)[0][:size]
-    found = found[:, :size]
-    scores = found @ query / np.linalg.norm(found, axis=1) / np.linalg.norm(query)
-    order = np.argsort(-scores, kind="stable")
-    return [(place + 1, texts[i], scores[i]) for place, i in enumerate(order)]
-
-
-def check(shown: list[tuple], judged: list[tuple]) -> None:
-    for (rank, words, score), (place, text, value) in zip(shown, judged, strict=False):
-        assert rank == place
-        assert words.endswith(re.sub(r"\s+", " ", text))
-        assert abs(score - value) < 0.0051
-
-
 def test_a_visitor_sees_two_lists_and_a_sentence_before_doing_anything(unopened):
     unopened.open()
     first = unopened.said("documents")[:2]
     assert [body["late_chunking"] for body in first] == [False, True]
     assert {body["task"] for body in first} == {"retrieval.passage"}
     assert unopened.said()[0]["task"] == "retrieval.query"
-    assert unopened.ranked("alone")[1][1] == "Meteor To change the battery, loosen four screws below."
-    assert unopened.ranked("late")[0][1] == "Meteor To change the battery, loosen four screws below."
+    assert (
+        unopened.ranked("alone")[1][1] == "Meteor To change the battery, loosen four screws below."
+    )
+    assert (
+        unopened.ranked("late")[0][1] == "Meteor To change the battery, loosen four screws below."
+    )
     assert unopened.verdict() == "Late chunking helps here: the answer rises from rank 2 to rank 1."
     expect(unopened.page.locator("#why")).to_contain_text("Meteor")
 
 
 def test_the_three_requests_of_a_question_are_sent_in_one_go(troubled):
     held: list[Route] = []
-    troubled.page.route("**/v1/*", lambda route: held.append(route))
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    troubled.page.route("**/v1/*", hold)
     with troubled.page.expect_request("**/v1/embeddings"):
         troubled.page.get_by_role("button", name="Ask", exact=True).click()
     assert sorted(route.request.url.rpartition("/")[2] for route in held) == [
@@ -97,6 +81,15 @@ def test_without_a_marked_answer_nothing_is_called_better_and_a_click_marks_one(
     expect(page.locator("[aria-pressed=true]")).to_have_count(0)
 
 
+def test_one_of_two_chunks_that_say_the_same_is_marked(playground):
+    playground.documents("The box is blue. It is heavy.\n\nThe bag is red. It is heavy.")
+    playground.ask("What does the bag weigh?")
+    chunks_shown = playground.page.locator("#reading .chunk")
+    chunks_shown.nth(3).click()
+    expect(chunks_shown.nth(3)).to_have_attribute("aria-pressed", "true")
+    expect(playground.page.locator("#reading [aria-pressed=true]")).to_have_count(1)
+
+
 def test_ranks_that_moved_are_marked(playground):
     before = {words: rank for rank, words, _ in playground.ranked("alone")}
     rows = playground.page.locator("#late .hit")
@@ -135,58 +128,6 @@ def test_chunks_in_the_documents_are_tinted_by_similarity_and_linked_to_the_list
     assert {each.evaluate("each => each.className.split(' ')[0]") for each in linked.all()} == {
         "chunk", "hit"
     }  # fmt: skip
-
-
-def test_a_size_is_a_choice_that_asks_nothing_and_reorders_the_lists(playground):
-    playground.ask()
-    asked = len(playground.sent)
-    width = playground.page.locator("#sizes input").last.input_value()
-    for card in playground.page.locator("#sizes label").all():
-        size = int(card.locator("input").input_value())
-        card.click()
-        for which, late in ("alone", False), ("late", True):
-            check(playground.ranked(which), expected(playground, late, size))
-        judged = expected(playground, True, size)
-        rank = next(place for place, text, _ in judged if "four screws" in text)
-        expect(card).to_contain_text(f"answer at rank {rank}")
-        expect(card).to_contain_text(f"{size * 4:,} bytes")
-        if str(size) != width:
-            full = {text for _, text, _ in expected(playground, True)[:5]}
-            kept = len(full & {text for _, text, _ in judged[:5]})
-            expect(card).to_contain_text(f"keeps {kept} of the top 5")
-    assert len(playground.sent) == asked
-
-
-def test_every_adapter_is_asked_at_once_and_has_a_card(playground):
-    playground.ask()
-    tasks = ["retrieval.passage", "separation", "classification", "text-matching"]
-    asked = playground.said("documents")[2:]
-    assert [body["task"] for body in asked] == tasks
-    cards = playground.page.locator("#tasks li")
-    assert cards.count() == len(tasks)
-    for body, card in zip(asked, cards.all(), strict=True):
-        question = {**playground.said()[0], "task": body["task"].replace("passage", "query")}
-        texts, found = chunks(playground.service, body)
-        scores = found @ vectors(playground.service, question)[0]
-        answer = next(i for i, text in enumerate(texts) if "four screws" in text)
-        expect(card).to_contain_text(f"answer at rank {1 + (scores > scores[answer]).sum()}")
-    lead = playground.page.locator("#task-lead").inner_text()
-    batches = int(re.search(r"8 requests at once, computed in (\d+) batch", lead)[1])
-    assert 1 <= batches <= 8
-
-
-def test_much_text_is_asked_with_every_task_only_when_told_to(playground):
-    playground.documents(" ".join(f"Sentence number {i} is about nothing." for i in range(400)))
-    playground.page.get_by_label("Your question").fill("What is it about?")
-    playground.sent.clear()
-    playground.page.get_by_role("button", name="Ask", exact=True).click()
-    button = playground.page.get_by_role("button", name="Try every task (about ")
-    expect(button).to_be_visible()
-    playground.wait()
-    assert len(playground.said("documents")) == 2
-    button.click()
-    playground.settled()
-    assert len(playground.said("documents")) == 6
 
 
 def test_a_changed_question_takes_the_verdict_back_until_it_is_asked(playground):

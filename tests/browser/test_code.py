@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
@@ -42,16 +43,12 @@ def asked(playground: Playground) -> Playground:
 
 
 @pytest.fixture
-def compared(comparing: Playground) -> Playground:
+def compared(unopened: Playground) -> Playground:
     """Such texts to compare, with no control at its default."""
-    comparing.compare(*TRICKY)
-    comparing.choose_task("retrieval.passage")
-    comparing.switch_late_chunking(on=True)
-    comparing.page.get_by_label("Cut texts that are too long").check()
-    comparing.page.get_by_label("Read a long document in windows").check()
-    comparing.changed()
-    comparing.slide(1)
-    return comparing
+    said = {"view": "compare", "texts": "\n".join(TRICKY), "late": 1, "cut": 1, "overlap": 1}
+    said |= {"task": "retrieval.passage", "size": 64}
+    unopened.open(f"#{urlencode(said)}")
+    return unopened
 
 
 def best(playground: Playground) -> list[str]:

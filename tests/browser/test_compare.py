@@ -10,7 +10,6 @@ from tests.browser.playground import (
     DIFFERENCE,
     WITH,
     WITHOUT,
-    Playground,
     cosines,
     number,
     vectors,
@@ -68,9 +67,7 @@ def test_another_size_asks_nothing_and_shows_what_the_service_would(comparing):
 def test_late_chunking_is_compared_cell_by_cell(comparing):
     comparing.compare(*TEXTS)
     comparing.switch_late_chunking(on=True)
-    without, joined = (
-        cosines(vectors(comparing.service, body)) for body in comparing.said()[-2:]
-    )
+    without, joined = (cosines(vectors(comparing.service, body)) for body in comparing.said()[-2:])
     assert [body["late_chunking"] for body in comparing.said()[-2:]] == [False, True]
     assert close(comparing.shown(WITHOUT), without)
     assert close(comparing.shown(WITH), joined)
@@ -82,7 +79,9 @@ def test_late_chunking_is_compared_cell_by_cell(comparing):
 def test_scales_are_fixed_and_stated_so_two_texts_do_not_look_like_0_and_1(comparing):
     comparing.switch_late_chunking(on=True)
     comparing.compare("The cat sleeps.", "The cat is asleep.")
-    legends = [re.sub(r"\s", "", each) for each in comparing.page.locator(".legend").all_inner_texts()]
+    legends = [
+        re.sub(r"\s", "", each) for each in comparing.page.locator(".legend").all_inner_texts()
+    ]
     assert legends == ["0.001.00", "0.001.00", "\u22120.50+0.50"]
     cell = comparing.page.locator("table.similarity td[data-pair='1 2']").first
     share = float(cell.evaluate("cell => cell.style.getPropertyValue('--share')"))
@@ -102,7 +101,9 @@ def test_typing_asks_once_it_pauses_and_a_newer_text_supersedes_what_is_under_wa
     held: list[Route] = []
     comparing.page.route(
         "**/v1/embeddings",
-        lambda route: held.append(route) if "slow" in route.request.post_data else route.continue_(),
+        lambda route: (
+            held.append(route) if "slow" in route.request.post_data else route.continue_()
+        ),
     )
     with comparing.page.expect_event("requestfailed") as given_up:
         with comparing.page.expect_request("**/v1/embeddings"):
@@ -111,36 +112,6 @@ def test_typing_asks_once_it_pauses_and_a_newer_text_supersedes_what_is_under_wa
     assert "ERR_ABORTED" in given_up.value.failure
     assert len(comparing.shown("Cosine")) == 2
     expect(comparing.alert()).to_be_empty()
-
-
-def places(playground: Playground) -> np.ndarray:
-    """Where the points of the map stand, in the units of the drawing."""
-    moves = playground.page.locator(".point").evaluate_all(
-        "points => points.map(point => point.getAttribute('transform'))"
-    )
-    return np.array([[float(each) for each in re.findall(r"-?[\d.]+", move)] for move in moves])
-
-
-def distances(points: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(points[:, None] - points[None], axis=2)
-
-
-@pytest.mark.parametrize("many", [False, True], ids=["7 texts", "100 texts"])
-def test_distances_on_the_map_are_those_of_a_principal_component_analysis(comparing, many):
-    words = ("red", "warm stove", "cat", "interest", "train", "music", "blue", "castle", "rain", "bread")
-    texts = [f"{one} {two}" for one in words for two in words] if many else TEXTS
-    comparing.compare(*texts)
-    rows = vectors(comparing.service, comparing.said()[-1])
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    left, values, _ = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)
-    judged = left[:, :2] * values[:2]
-    seen = places(comparing)
-    scale = np.ptp(seen[:, 0]) / np.ptp(judged[:, 0])
-    # Of many texts the axes are iterated towards, to less than a pixel.
-    tolerance = 1e-3 if many else 1e-6
-    np.testing.assert_allclose(distances(seen) / scale, distances(judged), atol=tolerance)
-    for share in values[:2] ** 2 / (values**2).sum():
-        expect(comparing.page.locator(".map figcaption")).to_contain_text(f"{share:.0%}")
 
 
 def test_pointing_at_a_pair_reads_it_and_a_click_shows_the_nearest_five(comparing):

@@ -57,5 +57,7 @@ def test_an_example_from_right_to_left_is_read_so(playground):
         direction = page.locator(place).first.evaluate("each => getComputedStyle(each).direction")
         assert direction == "rtl", place
     # The number stays at the row's start, the bar grows from its left.
-    rank, words = (page.locator(f"#late .{part}").first.bounding_box() for part in ("rank", "words"))
+    rank, words = (
+        page.locator(f"#late .{part}").first.bounding_box() for part in ("rank", "words")
+    )
     assert rank["x"] < words["x"]

@@ -34,29 +34,25 @@ def asked(playground: Playground) -> list[tuple[str, str]]:
     return [(each["id"], each["text"]) for each in playground.said("documents")[0]["input"]]
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "documents"),
-    [
-        ("a.txt", "One.\n\nStill one.", [("a.txt", "One.\n\nStill one.")]),
-        ("a.md", "# Title\n\nText.", [("a.md", "# Title\n\nText.")]),
-        ("a.csv", CSV, [("first", "A text, with a comma"), ("second", 'two "quoted"\nlines')]),
-        ("a.csv", "kind;what is long\nx;the longest column", None),
-        ("a.jsonl", JSONL, [("first", "One."), ("a.jsonl:2", "Two."), ("3", "Three.")]),
-    ],
-    ids=["txt", "md", "csv", "csv without names", "jsonl"],
-)
-def test_a_file_becomes_documents(playground, name, text, documents):
-    playground.page.locator("#files").set_input_files(
-        {"name": name, "mimeType": "text/plain", "buffer": text.encode()}
-    )
-    expect(playground.page.get_by_label("Your question")).to_be_focused()
-    found = asked(playground)
-    if documents is None:
-        assert [text for _, text in found] == ["what is long", "the longest column"]
-    else:
-        assert found == documents
-    chunking = playground.said("documents")[0]["chunking"]["by"]
-    assert chunking == ("markdown" if name.endswith(".md") else "sentences")
+FILES = {
+    "a.txt": ("One.\n\nStill one.", [("a.txt", "One.\n\nStill one.")]),
+    "a.md": ("# Title\n\nText.", [("a.md", "# Title\n\nText.")]),
+    "a.csv": (CSV, [("first", "A text, with a comma"), ("second", 'two "quoted"\nlines')]),
+    "b.csv": ("kind;long\nx;the longest", [("b.csv:1", "long"), ("b.csv:2", "the longest")]),
+    "a.jsonl": (JSONL, [("first", "One."), ("a.jsonl:2", "Two."), ("3", "Three.")]),
+}
+
+
+def test_a_file_becomes_documents_and_markdown_is_cut_as_markdown(playground):
+    for name, (text, documents) in FILES.items():
+        playground.page.locator("#by").evaluate("select => { select.value = 'sentence'; }")
+        playground.page.locator("#files").set_input_files(
+            {"name": name, "mimeType": "text/plain", "buffer": text.encode()}
+        )
+        expect(playground.page.get_by_label("Your question")).to_be_focused()
+        assert asked(playground) == documents
+        chunking = playground.said("documents")[0]["chunking"]["by"]
+        assert chunking == ("markdown" if name.endswith(".md") else "sentences")
 
 
 def test_files_are_dropped_anywhere(playground):
@@ -74,21 +70,21 @@ def test_files_dropped_on_compare_become_texts(comparing):
     assert comparing.said()[-1]["input"] == ["one", "two\nlines"]
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "sentence"),
-    [
-        ("a.jsonl", '{"text": "fine"}\n{oops', "Line 2 of a.jsonl is no JSON."),
-        ("a.jsonl", '{"name": "x"}', 'Line 1 of a.jsonl has no field "text".'),
-        ("a.txt", "  \n", "a.txt has no text."),
-        ("a.pdf", "%PDF\0", "a.pdf is no text file; this page reads .txt, .md, .csv and .jsonl."),
-        ("a.txt", "x" * (4 * 2**20 + 1), "a.txt has 4.0 MB; this page reads files of up to 4 MB."),
-    ],
-)
-def test_a_file_that_cannot_be_read_is_a_sentence(playground, name, text, sentence):
-    playground.page.locator("#files").set_input_files(
-        {"name": name, "mimeType": "text/plain", "buffer": text.encode()}
-    )
-    expect(playground.alert()).to_contain_text(sentence)
+UNREADABLE = [
+    ("a.jsonl", '{"text": "fine"}\n{oops', "Line 2 of a.jsonl is no JSON."),
+    ("b.jsonl", '{"name": "x"}', 'Line 1 of b.jsonl has no field "text".'),
+    ("a.txt", "  \n", "a.txt has no text."),
+    ("a.pdf", "%PDF\0", "a.pdf is no text file; this page reads .txt, .md, .csv and .jsonl."),
+    ("b.txt", "x" * (4 * 2**20 + 1), "b.txt has 4.0 MB; this page reads files of up to 4 MB."),
+]
+
+
+def test_a_file_that_cannot_be_read_is_a_sentence(playground):
+    for name, text, sentence in UNREADABLE:
+        playground.page.locator("#files").set_input_files(
+            {"name": name, "mimeType": "text/plain", "buffer": text.encode()}
+        )
+        expect(playground.alert()).to_contain_text(sentence)
 
 
 def test_pasting_anywhere_replaces_the_documents(playground):
