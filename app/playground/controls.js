@@ -1,4 +1,4 @@
-// The form: what the caller has chosen.
+// The form of "Compare texts": what the user has chosen.
 
 import { byId, html } from "./dom.js";
 
@@ -9,33 +9,25 @@ const PURPOSES = {
   classification: "features for a classifier",
   "text-matching": "similarity, duplicates",
 };
+const OVERLAP = 256;
 
-/** Matryoshka sizes of the served model, its width last; the slider stands at an index of it. */
 let sizes = [];
 
 /**
- * Offer what the service has. Called again it starts anew.
- * @param {object} info the answer of GET /info
+ * Offer what the service has.
+ * @param {object} info what is served
  */
 export function offer(info) {
-  offerTasks(info.tasks, info.default_task);
-  sizes = [...new Set([...info.matryoshka_dimensions, info.width])].sort((a, b) => a - b);
-  const slider = byId("dimensions");
-  slider.max = sizes.length - 1;
-  slider.value = sizes.length - 1;
-  byId("sizes").replaceChildren(...sizes.map((size) => html("span", {}, size)));
-  showSize();
-}
-
-function offerTasks(tasks, standard) {
-  const choices = tasks.map((task) => choice(task, task, PURPOSES[task] ?? ""));
-  if (standard === null) {
+  const choices = info.tasks.map((task) => choice(task, task, PURPOSES[task] ?? ""));
+  if (info.default_task === null) {
     // The service reads a request without a task with the base model.
     choices.push(choice("", "none", "the base model, no adapter"));
   }
-  byId("tasks").replaceChildren(byId("tasks").querySelector("legend"), ...choices);
-  const chosen = choices.map((label) => label.querySelector("input"));
-  chosen.find((input) => input.value === (standard ?? "")).checked = true;
+  byId("task-choices").replaceChildren(byId("task-choices").querySelector("legend"), ...choices);
+  sizes = info.sizes;
+  byId("dimensions").max = sizes.length - 1;
+  byId("marks").replaceChildren(...sizes.map((size) => html("span", {}, size)));
+  choose({ task: info.default_task ?? "", size: info.width });
 }
 
 function choice(value, name, purpose) {
@@ -48,55 +40,68 @@ function choice(value, name, purpose) {
   );
 }
 
-/** Say beside the slider which size it stands at. */
-export function showSize() {
-  const size = sizes[byId("dimensions").value];
-  byId("size").textContent = size;
-  byId("dimensions").setAttribute("aria-valuetext", `${size} dimensions`);
+/**
+ * Set the task and the size, where the service has them.
+ * @param {{task?: string, size?: number}} chosen
+ */
+export function choose({ task, size }) {
+  const inputs = [...byId("controls").querySelectorAll("[name=task]")];
+  const input = inputs.find(({ value }) => value === task);
+  if (input) {
+    input.checked = true;
+  }
+  if (sizes.includes(size)) {
+    byId("dimensions").value = sizes.indexOf(size);
+  }
+  showSize();
 }
 
+/** Say beside the slider which size it stands at. */
+export function showSize() {
+  byId("size").textContent = size();
+  byId("dimensions").setAttribute("aria-valuetext", `${size()} dimensions`);
+}
+
+/** The chosen size. */
+export const size = () => sizes[byId("dimensions").value];
+
+/** The chosen task; empty is the base model. */
+export const task = () => new FormData(byId("controls")).get("task") ?? "";
+
 /**
- * The texts: a line each, blank lines left out.
+ * The texts: a line each or with blank lines between them, blank ones left out.
  * @returns {string[]}
  */
 export function texts() {
-  return byId("texts").value.split(/\r?\n/).filter((line) => line.trim() !== "");
-}
-
-/**
- * The key, as it may stand in a header.
- * @returns {string}
- */
-export function key() {
-  return byId("key").value.replaceAll(/[^\x21-\x7e]/g, "");
-}
-
-/** Offer a field for a key, which most services do not need. */
-export function askForKey() {
-  byId("key-field").hidden = false;
-  byId("key").focus();
+  const value = byId("texts").value.replaceAll(/\r\n?/g, "\n");
+  const parts = value.split(byId("split").value === "line" ? "\n" : /\n[^\S\n]*\n/);
+  return parts.filter((text) => text.trim() !== "");
 }
 
 /**
  * Write texts into the form.
- * @param {readonly string[]} lines
+ * @param {readonly string[]} given
  */
-export function write(lines) {
-  byId("texts").value = lines.join("\n");
+export function write(given) {
+  const lines = given.every((text) => !text.includes("\n"));
+  byId("split").value = lines ? "line" : "blank";
+  byId("texts").value = given.join(lines ? "\n" : "\n\n");
 }
 
 /**
- * The request that the controls describe.
+ * The request that the form describes.
  * @param {string} model
- * @returns {import("./api.js").EmbeddingsRequest}
+ * @returns {object} a body of POST /v1/embeddings
  */
 export function request(model) {
-  const task = new FormData(byId("controls")).get("task");
+  const late = byId("late-on").checked;
   return {
     model,
-    ...(task && { task }),
-    dimensions: sizes[byId("dimensions").value],
-    late_chunking: byId("late").checked,
+    ...(task() && { task: task() }),
+    dimensions: size(),
+    late_chunking: late,
+    ...(late && byId("overlap").checked && { late_chunking_overlap: OVERLAP }),
+    ...(byId("truncate").checked && { truncate: true }),
     input: texts(),
   };
 }

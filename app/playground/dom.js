@@ -38,3 +38,22 @@ function filled(element, attributes, children) {
   element.append(...children);
   return element;
 }
+
+/**
+ * Elements as one tab stop: an arrow key goes from the one that has the focus to its neighbour.
+ * @param {KeyboardEvent} event
+ * @param {HTMLElement[]} elements
+ */
+export function walk(event, elements) {
+  const from = elements.indexOf(event.target);
+  const last = elements.length - 1;
+  const [back, on] = [Math.max(from - 1, 0), Math.min(from + 1, last)];
+  const to = { ArrowLeft: back, ArrowUp: back, ArrowRight: on, ArrowDown: on, Home: 0, End: last };
+  const goal = elements[to[event.key]];
+  if (goal) {
+    event.preventDefault();
+    elements[from].setAttribute("tabindex", -1);
+    goal.setAttribute("tabindex", 0);
+    goal.focus();
+  }
+}

@@ -1,162 +1,232 @@
-// The page's one journey: controls -> request -> answers -> views.
-//
-// 1. A newer request supersedes an older one, which is aborted and never shown.
-// 2. Earlier answers stay until newer ones come, and say so when they no longer fit the controls.
-// 3. What goes wrong is a sentence beside the button.
+// The page: what is served, the key, the two views, files, and the code below them.
 
-import { linkViews, show } from "./answers.js";
-import { KeyRefusal, Refusal, countTokens, embed, fetchInfo, useKey } from "./api.js";
+import * as asking from "./ask.js";
+import { fetchInfo, KeyRefusal, keyed, Refusal, useKey, whenWaiting } from "./api.js";
+import { listenToCode, writeProgram } from "./code.js";
+import * as comparing from "./compare.js";
 import * as controls from "./controls.js";
 import { byId } from "./dom.js";
-import { LAUNCH_POST } from "./example.js";
-import { copy, curl, python } from "./snippets.js";
+import { EXAMPLES } from "./examples.js";
+import { listenToIntake, takeExample } from "./intake.js";
+import { LAUNCH_POST } from "./launchpost.js";
+import { restore } from "./link.js";
+import { complain, wait } from "./notices.js";
+import { sizesOf } from "./ranking.js";
+import { linkChunks } from "./results.js";
 
-// The heat map of more texts than this is no longer something to read.
-const MOST_TEXTS = 100;
-
-const API_BASE = new URL("v1", document.baseURI).href;
+const PAUSE_MS = 350;
 
 /** What is served, once it is known. */
 let info = null;
+let view = "ask";
+let timer = 0;
 
-/** The request in flight. */
-let flight = new AbortController();
-
-/** The request whose answers are shown, as JSON. */
-let shown = "";
-
-const say = (sentence) => (byId("status").textContent = sentence);
-const complain = (sentence) => (byId("alert").textContent = sentence);
-
-async function embedNow() {
-  flight.abort();
-  flight = new AbortController();
-  const { signal } = flight;
+/** Do something that may fail, and say so where everyone sees it. */
+async function attempt(act) {
   complain("");
   try {
-    checkTexts();
-    useKey(controls.key());
-    byId("answers").setAttribute("aria-busy", "true");
-    say(`Embedding ${counted(controls.texts().length)} \u2026`);
-    await learn(signal);
-    const answers = await gather(controls.request(info.name), signal);
-    if (!signal.aborted) {
-      render(answers);
-    }
+    await act();
   } catch (error) {
-    if (!signal.aborted) {
-      flight.abort();
+    if (error.name !== "AbortError") {
       fail(error);
     }
-  } finally {
-    if (signal === flight.signal) {
-      byId("answers").removeAttribute("aria-busy");
-    }
   }
-}
-
-function checkTexts() {
-  const number = controls.texts().length;
-  if (number === 0) {
-    throw new Refusal("There is no text yet: write at least one line, or take the example.");
-  }
-  if (number > MOST_TEXTS) {
-    throw new Refusal(`The playground compares at most ${MOST_TEXTS} texts; here are ${number}.`);
-  }
-}
-
-/** Ask what is served, unless that is known: at first, and again if the service was not there. */
-async function learn(signal) {
-  if (info) {
-    return;
-  }
-  const learnt = await fetchInfo(signal);
-  signal.throwIfAborted();
-  info = learnt;
-  controls.offer(info);
-  const workers = info.workers.map(({ device, dtype }) => `${device}, ${dtype}`);
-  byId("model").textContent = [info.name, ...workers, `Quintet ${info.version}`].join(" \u00b7 ");
-  byId("note").textContent = info.description;
-  refresh();
-}
-
-/**
- * One request after the other, so that each one's time is its own.
- * @returns {Promise<import("./answers.js").Answers>}
- */
-async function gather(request, signal) {
-  const tokens = await countTokens(request, signal);
-  const plain = await embed({ ...request, late_chunking: false }, signal);
-  const late = request.late_chunking ? await embed(request, signal) : null;
-  return { request, plain, late, tokens };
-}
-
-function render(answers) {
-  show(answers);
-  shown = JSON.stringify(answers.request);
-  say(`Embedded ${counted(answers.request.input.length)}.`);
   refresh();
 }
 
 function fail(error) {
-  say("");
-  const sentence = error instanceof Refusal ? error.message : `The page failed: ${error.message}`;
-  complain(sentence);
+  wait("");
   if (error instanceof KeyRefusal) {
-    controls.askForKey();
+    byId("key-card").hidden = false;
+    byId("views").hidden = true;
+    byId("ask-form").hidden = true;
+    complain(keyed() ? error.message : "");
+    byId("key").focus();
+    return;
   }
-  if (shown) {
-    outdate(true);
-  }
+  const known = error instanceof Refusal;
+  const sentence = known ? error.message : `The page failed: ${error.message}`;
+  complain(sentence, waysOut(sentence, error.passing));
 }
 
-/** Bring all that only depends on the controls in line with them. */
+/** What an error advises, as buttons. */
+function waysOut(sentence, passing) {
+  const ways = passing ? { "Try again": run } : {};
+  const advised = (id, words) => {
+    if (view === "compare" && !byId(id).checked) {
+      ways[words] = () => {
+        byId(id).checked = true;
+        run();
+      };
+    }
+  };
+  if (sentence.includes('"truncate"')) {
+    advised("truncate", "Cut what is too long");
+  }
+  if (sentence.includes("late_chunking_overlap")) {
+    advised("overlap", "Read in windows");
+  }
+  return ways;
+}
+
+/** Bring what is shown in line with the controls. */
+function run() {
+  if (!info) {
+    return start();
+  }
+  return attempt(() => (view === "ask" ? asking.ask(info) : comparing.compare(info)));
+}
+
+/** The same once nothing has changed for a moment; until then the view says data-soon. */
+function runSoon() {
+  clearTimeout(timer);
+  byId("compare").dataset.soon = "";
+  timer = setTimeout(() => {
+    const running = run();
+    delete byId("compare").dataset.soon;
+    return running;
+  }, PAUSE_MS);
+}
+
+/** Bring all that asks nothing of the service in line with the controls. */
 function refresh() {
-  byId("counted").textContent = counted(controls.texts().length);
   if (!info) {
     return;
   }
   controls.showSize();
-  const request = controls.request(info.name);
-  const keyed = controls.key() !== "";
-  byId("curl").textContent = curl(request, API_BASE, keyed);
-  byId("python").textContent = python(request, API_BASE, keyed);
-  outdate(shown !== "" && shown !== JSON.stringify(request));
-}
-
-function outdate(outdated) {
-  byId("outdated").hidden = !outdated;
-  byId("answers").classList.toggle("earlier", outdated);
-}
-
-function counted(number) {
-  return number === 1 ? "1 text" : `${number} texts`;
-}
-
-function start() {
-  byId("controls").addEventListener("input", refresh);
-  byId("controls").addEventListener("submit", (event) => {
-    event.preventDefault();
-    embedNow();
-  });
-  document.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
-      event.preventDefault();
-      embedNow();
-    }
-  });
-  byId("example").addEventListener("click", () => {
-    controls.write(LAUNCH_POST);
-    refresh();
-    embedNow();
-  });
-  for (const button of document.querySelectorAll("[data-copies]")) {
-    button.addEventListener("click", () => copy(byId(button.dataset.copies), button, say));
+  writeProgram({ view, info });
+  byId("ask").classList.toggle("earlier", asking.outdated(info));
+  if (!asking.result) {
+    asking.count();
   }
-  linkViews(byId("answers"));
-  controls.write(LAUNCH_POST);
-  refresh();
-  embedNow();
 }
 
+function show(name) {
+  view = name === "compare" ? "compare" : "ask";
+  for (const place of document.querySelectorAll("[data-is]")) {
+    place.hidden = place.dataset.is !== view;
+  }
+  for (const link of document.querySelectorAll("[data-view]")) {
+    link.setAttribute("aria-current", link.dataset.view === view ? "page" : "false");
+  }
+  byId("ask-form").hidden = view !== "ask";
+}
+
+/** What the address says, or the first example. */
+function follow() {
+  const said = restore(location.hash);
+  show(said.get("view") ?? view);
+  if (said.has("docs")) {
+    const [text, chunk] = [said.get("answer") ?? "", Number(said.get("at"))];
+    asking.choice.marked = { question: byId("question").value.trim(), text, chunk };
+  }
+  const size = Number(said.get("size"));
+  if (said.has("docs") && info.sizes.includes(size)) {
+    asking.choice.size = size;
+  }
+  if (said.has("texts")) {
+    controls.choose({ task: said.get("task"), size });
+  }
+}
+
+/** Learn what is served, and show it. What the user has written stays. */
+async function start() {
+  complain("");
+  const first = info === null;
+  try {
+    const learnt = await fetchInfo();
+    info = { ...learnt, sizes: sizesOf(learnt) };
+  } catch (error) {
+    fail(error);
+    return;
+  }
+  byId("key-card").hidden = true;
+  byId("views").hidden = false;
+  if (first) {
+    introduce();
+    follow();
+  }
+  show(view);
+  await run();
+}
+
+function introduce() {
+  const workers = info.workers.map(({ device, dtype }) => `${device}, ${dtype}`);
+  byId("served").textContent = [info.name, ...workers, `Quintet ${info.version}`].join(" · ");
+  byId("note").textContent = info.description;
+  const demo = /small/.test(info.description);
+  byId("model").textContent = demo ? `demo · ${info.name}` : info.name;
+  byId("model").classList.toggle("demo", demo);
+  byId("model").hidden = false;
+  asking.choice.size = info.width;
+  controls.offer(info);
+  takeExample(EXAMPLES[0]);
+  controls.write(LAUNCH_POST);
+  asking.write(false);
+}
+
+/** Mark a chunk as the answer; the focus stays on it, although all is drawn anew. */
+function markAnswer(chunk) {
+  const place = document.activeElement.closest("#reading, #alone, #late");
+  asking.mark(chunk);
+  asking.draw(info);
+  place?.querySelector(`[data-chunk="${chunk}"]`)?.focus();
+  refresh();
+}
+
+function listen() {
+  const on = (id, kind, act) => byId(id).addEventListener(kind, act);
+  const submits = (id, act) =>
+    on(id, "submit", (event) => {
+      event.preventDefault();
+      act();
+    });
+  submits("ask-form", run);
+  submits("controls", run);
+  submits("key-card", () => {
+    useKey(byId("key").value);
+    start();
+  });
+  on("question", "input", refresh);
+  on("controls", "input", () => {
+    refresh();
+    runSoon();
+  });
+  on("launch-post", "click", () => {
+    controls.write(LAUNCH_POST);
+    run();
+  });
+  on("edit", "click", () => {
+    const writing = byId("writing").hidden;
+    if (!writing && asking.outdated(info)) {
+      run();
+      return;
+    }
+    asking.write(writing);
+    byId(writing ? "documents-text" : "edit").focus();
+  });
+  on("all", "click", () => asking.toggleAll(info));
+  on("try-tasks", "click", () => attempt(() => asking.tryTasks(info)));
+  on("sizes", "change", (event) => {
+    asking.choice.size = Number(event.target.value);
+    asking.draw(info);
+    byId("sizes").querySelector(":checked").focus();
+    refresh();
+  });
+  linkChunks(byId("results"), markAnswer);
+  listenToIntake({ run, refresh, attempt, view: () => view });
+  comparing.linkTexts();
+  listenToCode(() => ({ view, info }));
+  whenWaiting(wait);
+  addEventListener("hashchange", () => {
+    if (!info) {
+      return;
+    }
+    follow();
+    const current = view === "ask" && asking.result && !asking.outdated(info);
+    attempt(() => (current ? asking.draw(info) : run()));
+  });
+}
+
+listen();
 start();

@@ -1,24 +1,25 @@
 // The map: the texts' vectors on their two principal axes, as SVG.
 
-import { html, svg } from "./dom.js";
+import { html, svg, walk } from "./dom.js";
 import { labelOffsets } from "./labels.js";
-import { principalAxes } from "./vectors.js";
 
 const WIDTH = 360;
 const HEIGHT = 270;
 const MARGIN = 24;
+// More numbers than this cannot be told apart.
+const MOST_LABELS = 40;
 
 /**
  * The map of the vectors, with the text of a point under it on hover and focus. The points are one
  * tab stop; arrow keys go from one to the next.
- * @param {number[][]} vectors at least 2
+ * @param {{points: [number, number][], shares: [number, number]}} axes of at least 2 texts
  * @param {string[]} texts
  * @returns {HTMLElement}
  */
-export function textMap(vectors, texts) {
-  const { points, shares } = principalAxes(vectors);
+export function textMap({ points, shares }, texts) {
   const places = placed(points);
-  const offsets = labelOffsets(places, [WIDTH, HEIGHT]);
+  const named = texts.length <= MOST_LABELS;
+  const offsets = named ? labelOffsets(places, [WIDTH, HEIGHT]) : [];
   const marks = places.map((place, i) => mark(place, offsets[i], `${i + 1}: ${texts[i]}`, i));
   const axes = `M0 ${HEIGHT / 2}H${WIDTH}M${WIDTH / 2} 0V${HEIGHT}`;
   const chart = svg(
@@ -28,11 +29,11 @@ export function textMap(vectors, texts) {
     ...marks,
   );
   const reading = html("p", { class: "reading", dir: "auto" });
-  reading.textContent = "Point at a number, or move with the arrow keys, to read its text.";
+  reading.textContent = "Point at a dot, or move with the arrow keys, to read its text.";
   const [first, second] = shares.map((share) => `${Math.round(share * 100)}%`);
   const caption =
-    `Principal components: of what sets the vectors apart, ${first} lies across and ` +
-    `${second} up and down. The rest is not shown.`;
+    `Near dots are similar texts. Principal components: of what sets the vectors apart, ${first} ` +
+    `lies across and ${second} up and down. The rest is not shown.`;
   const figure = html("figure", { class: "map" }, chart, reading, html("figcaption", {}, caption));
   makeReadable(figure, marks, (i) => {
     reading.textContent = `${i + 1}  ${texts[i]}`;
@@ -48,19 +49,23 @@ function placed(points) {
   return points.map(([x, y]) => [WIDTH / 2 + x / reach, HEIGHT / 2 - y / reach]);
 }
 
-function mark([x, y], [right, down], name, i) {
+function mark([x, y], offset, name, i) {
+  const attributes = {
+    class: offset ? "point" : "point small",
+    transform: `translate(${x} ${y})`,
+    role: "img",
+    "aria-label": name,
+    tabindex: i === 0 ? 0 : -1,
+    "data-text": i + 1,
+  };
+  if (!offset) {
+    return svg("g", attributes, svg("circle", { r: 2.5 }));
+  }
+  const [right, down] = offset;
   const leader = `M0 0L${right} ${down}`;
   return svg(
     "g",
-    {
-      class: "point",
-      transform: `translate(${x} ${y})`,
-      role: "img",
-      "aria-label": name,
-      tabindex: i === 0 ? 0 : -1,
-      "data-text": i + 1,
-    },
-    svg("title", {}, name),
+    attributes,
     svg("path", { d: leader, class: "reach" }),
     svg("path", { d: leader }),
     svg("circle", { r: 4.5 }),
@@ -70,29 +75,17 @@ function mark([x, y], [right, down], name, i) {
 
 /** Listens at the figure: an <svg> that listens to the focus becomes a tab stop in Chromium. */
 function makeReadable(figure, marks, read) {
-  const indexOf = (event) => marks.indexOf(event.target.closest(".point"));
   const onPoint = (event) => {
-    if (indexOf(event) >= 0) {
-      read(indexOf(event));
+    const index = marks.indexOf(event.target.closest(".point"));
+    if (index >= 0) {
+      read(index);
     }
   };
   figure.addEventListener("pointerover", onPoint);
   figure.addEventListener("focusin", onPoint);
   figure.addEventListener("keydown", (event) => {
-    const from = indexOf(event);
-    const to = goal(event.key, from, marks.length - 1);
-    if (from < 0 || to === undefined) {
-      return;
+    if (event.target.matches(".point")) {
+      walk(event, marks);
     }
-    event.preventDefault();
-    marks[from].setAttribute("tabindex", -1);
-    marks[to].setAttribute("tabindex", 0);
-    marks[to].focus();
   });
-}
-
-/** Where a key leads from one point; undefined where it leads nowhere. */
-function goal(key, from, last) {
-  const [back, on] = [Math.max(from - 1, 0), Math.min(from + 1, last)];
-  return { ArrowLeft: back, ArrowUp: back, ArrowRight: on, ArrowDown: on, Home: 0, End: last }[key];
 }

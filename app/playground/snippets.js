@@ -1,38 +1,71 @@
-// The request as programs. Both are written from the very object that the page sends. A key is never
-// written: they read it from the environment.
-
-/** @typedef {import("./api.js").EmbeddingsRequest} EmbeddingsRequest */
+// The requests of a view as programs, written from the very bodies that the page sends. A key is
+// never written: programs read it from the environment.
 
 /**
- * A curl command for a POSIX shell.
- * @param {EmbeddingsRequest} request
- * @param {string} base the API's address, ending in /v1
- * @param {boolean} keyed whether the service asks for a key
- * @returns {string}
+ * What a view asks of the service.
+ * @typedef {object} Asked
+ * @property {object} [documents] a body of POST /v1/documents; then `embeddings` is the question
+ * @property {object} embeddings a body of POST /v1/embeddings
  */
-export function curl(request, base, keyed) {
-  // Inside '...' a shell changes nothing; only the quote itself has to leave and come back.
-  const body = JSON.stringify(request, null, 2).replaceAll("'", "'\\''");
-  const key = keyed ? `  -H "Authorization: Bearer $QUINTET_API_KEY" \\\n` : "";
-  return `curl ${base}/embeddings \\
-${key}  -H 'Content-Type: application/json' \\
-  -d '${body}'`;
+
+const KEY = "QUINTET_API_KEY";
+
+/**
+ * Programs by the name of their language; each takes what is asked, the API's address, ending in
+ * /v1, and whether the service asks for a key.
+ * @type {Record<string, (asked: Asked, base: string, keyed: boolean) => string>}
+ */
+export const PROGRAMS = { curl, python, javascript };
+
+/** Commands for a POSIX shell. */
+function curl({ documents, embeddings }, base, keyed) {
+  const key = keyed ? `  -H "Authorization: Bearer $${KEY}" \\\n` : "";
+  const command = (path, body) => {
+    // Inside '...' a shell changes nothing; only the quote itself has to leave and come back.
+    const quoted = JSON.stringify(body, null, 2).replaceAll("'", "'\\''");
+    return `curl ${base}/${path} \\\n${key}  -H 'Content-Type: application/json' \\\n  -d '${quoted}'`;
+  };
+  const question = command("embeddings", embeddings);
+  return documents
+    ? `# the chunks of the documents\n${command("documents", documents)}\n\n# the question\n${question}`
+    : question;
 }
 
-/**
- * A program with OpenAI's SDK, which knows `dimensions` but neither `task` nor `late_chunking`.
- * @param {EmbeddingsRequest} request
- * @param {string} base the API's address, ending in /v1
- * @param {boolean} keyed whether the service asks for a key
- * @returns {string}
- */
-export function python(request, base, keyed) {
-  const { model, task, dimensions, late_chunking: late, input } = request;
-  // What JSON writes as a string Python reads as the same string.
-  const texts = input.map((text) => `        ${JSON.stringify(text)},\n`).join("");
-  const own = task ? `"task": ${JSON.stringify(task)}, ` : "";
+function python(asked, base, keyed) {
+  return asked.documents ? pythonAsk(asked, base, keyed) : pythonCompare(asked, base, keyed);
+}
+
+function pythonAsk({ documents, embeddings }, base, keyed) {
   const [imported, key] = keyed
-    ? ["import os\n\n", 'os.environ["QUINTET_API_KEY"]']
+    ? ["import os\n\n", `, headers={"Authorization": f"Bearer {os.environ['${KEY}']}"}`]
+    : ["", ""];
+  return `${imported}import httpx
+
+service = httpx.Client(base_url=${JSON.stringify(base)}, timeout=60${key})
+
+
+def post(path, body):
+    return service.post(path, json=body).raise_for_status().json()["data"]
+
+
+documents = post("documents", ${literal(documents, "")})
+question = post("embeddings", ${literal(embeddings, "")})[0]["embedding"]
+
+found = [
+    (sum(a * b for a, b in zip(chunk["embedding"], question)), chunk["text"])
+    for document in documents
+    for chunk in document["chunks"]
+]
+for similarity, text in sorted(found, reverse=True)[:5]:
+    print(f"{similarity:.2f} {text}")
+`;
+}
+
+/** With OpenAI's SDK, which knows `dimensions` but none of Jina's own fields. */
+function pythonCompare({ embeddings }, base, keyed) {
+  const { model, dimensions, input, ...own } = embeddings;
+  const [imported, key] = keyed
+    ? ["import os\n\n", `os.environ["${KEY}"]`]
     : ["", '"none"'];
   return `${imported}from openai import OpenAI
 
@@ -40,36 +73,73 @@ client = OpenAI(base_url=${JSON.stringify(base)}, api_key=${key})
 answer = client.embeddings.create(
     model=${JSON.stringify(model)},
     dimensions=${dimensions},
-    input=[
-${texts}    ],
-    extra_body={${own}"late_chunking": ${late ? "True" : "False"}},
+    input=${literal(input, "    ")},
+    extra_body=${literal(own, "    ")},
 )
 for vector in answer.data:
     print(vector.index, vector.embedding[:4])
 `;
 }
 
-/**
- * Copy an element's text and say so on the button.
- * @param {HTMLElement} source
- * @param {HTMLElement} button
- * @param {(sentence: string) => void} say
- */
-export async function copy(source, button, say) {
-  const copied = await toClipboard(source);
-  const word = button.firstChild;
-  word.textContent = copied ? "Copied" : "Press Ctrl+C";
-  button.addEventListener("blur", () => (word.textContent = "Copy"), { once: true });
-  say(copied ? "Copied to the clipboard." : "Selected; press Ctrl+C to copy.");
+/** A value as Python writes it. What JSON writes as a string Python reads as the same string. */
+function literal(value, indent) {
+  if (typeof value === "boolean") {
+    return value ? "True" : "False";
+  }
+  if (value === null || typeof value !== "object") {
+    return JSON.stringify(value);
+  }
+  const list = Array.isArray(value);
+  const parts = list
+    ? value.map((each) => literal(each, `${indent}    `))
+    : Object.entries(value).map(([name, each]) => {
+        return `${JSON.stringify(name)}: ${literal(each, `${indent}    `)}`;
+      });
+  const [open, close] = list ? "[]" : "{}";
+  return `${open}\n${parts.map((part) => `${indent}    ${part},\n`).join("")}${indent}${close}`;
 }
 
-/** Browsers give pages without TLS no clipboard, and Quintet mostly runs without: select then. */
-async function toClipboard(source) {
-  try {
-    await navigator.clipboard.writeText(source.textContent);
-    return true;
-  } catch {
-    getSelection().selectAllChildren(source);
-    return document.execCommand("copy");
+/** A module for a browser, Node, Deno or Bun. */
+function javascript({ documents, embeddings }, base, keyed) {
+  const key = keyed ? `\n      authorization: \`Bearer \${process.env.${KEY}}\`,` : "";
+  const post = `const post = async (path, body) => {
+  const response = await fetch(\`${base}/\${path}\`, {
+    method: "POST",
+    headers: {
+      "content-type": "application/json",${key}
+    },
+    body: JSON.stringify(body),
+  });
+  if (!response.ok) {
+    throw new Error(await response.text());
   }
+  return (await response.json()).data;
+};
+`;
+  if (!documents) {
+    return `${post}
+const vectors = await post("embeddings", ${JSON.stringify(embeddings, null, 2)});
+for (const { index, embedding } of vectors) {
+  console.log(index, embedding.slice(0, 4));
+}
+`;
+  }
+  return `${post}
+const [documents, [{ embedding: question }]] = await Promise.all([
+  post("documents", ${inset(documents)}),
+  post("embeddings", ${inset(embeddings)}),
+]);
+const similarity = (vector) => vector.reduce((sum, value, i) => sum + value * question[i], 0);
+const found = documents
+  .flatMap(({ chunks }) => chunks)
+  .map(({ text, embedding }) => [similarity(embedding), text])
+  .sort(([one], [two]) => two - one);
+for (const [score, text] of found.slice(0, 5)) {
+  console.log(score.toFixed(2), text);
+}
+`;
+}
+
+function inset(body) {
+  return JSON.stringify(body, null, 2).replaceAll("\n", "\n  ");
 }

@@ -9,7 +9,7 @@ from tests.browser.playground import Playground
 from tests.server import Service, running
 
 _PATIENCE_MS = 20_000
-_FLAGS = (
+FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
@@ -17,7 +17,7 @@ _FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-)
+]
 
 
 # Of the package and not of the session: Playwright's event loop runs as long as this does, and
@@ -33,9 +33,7 @@ def browser() -> Iterator[BrowserContext]:
     """Chromium, whose pages may use the clipboard. Pages keep nothing, so that one will do."""
     expect.set_options(timeout=_PATIENCE_MS)
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=list(_FLAGS)
-        )
+        chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
         context = chromium.new_context(permissions=["clipboard-read", "clipboard-write"])
         context.set_default_timeout(_PATIENCE_MS)
         yield context
@@ -62,7 +60,17 @@ def troubled(unopened: Playground) -> Playground:
 
 @pytest.fixture
 def playground(unopened: Playground) -> Iterator[Playground]:
-    """The open playground, which has shown its example; at its end the console is empty."""
+    """The open playground, which has asked its example; at its end the console is empty."""
     unopened.open()
+    unopened.settled()
+    yield unopened
+    assert unopened.complaints == []
+
+
+@pytest.fixture
+def comparing(unopened: Playground) -> Iterator[Playground]:
+    """The playground at "Compare texts", which shows its example; at its end the console is
+    empty."""
+    unopened.open("#view=compare")
     yield unopened
     assert unopened.complaints == []

@@ -1,136 +1,185 @@
-"""What goes wrong is a sentence beside the button, and never shows as an answer."""
+"""What goes wrong is a sentence in sight, with a way out of it, and never shows as a result."""
 
 import re
 
 import pytest
 from playwright.sync_api import Route, expect
 
-from tests.browser.playground import BUSY, Playground
+from tests.browser.playground import Playground
 
 pytestmark = pytest.mark.browser
 
-
-def refused(playground: Playground) -> str:
-    """Press Embed; the sentence of the alert. Earlier answers are marked as such."""
-    playground.press()
-    alert = playground.page.get_by_role("alert")
-    expect(alert).not_to_be_empty()
-    expect(playground.page.get_by_text("The answers are of an earlier request.")).to_be_visible()
-    expect(playground.page.get_by_role("status")).to_be_empty()
-    return alert.inner_text()
+LONG = "a b " * 5000
 
 
-def test_no_text_is_a_sentence_and_no_request(playground):
-    playground.write("", "   ")
+def press(playground: Playground) -> None:
+    playground.page.get_by_role("button", name="Ask", exact=True).click()
+
+
+def test_no_document_and_no_question_are_sentences_and_no_request(playground):
+    playground.documents("  \n ")
     playground.sent.clear()
-    assert refused(playground).startswith("There is no text yet")
+    press(playground)
+    expect(playground.alert()).to_contain_text("There is no document yet")
+    playground.documents("Some text.")
+    playground.page.get_by_label("Your question").fill(" ")
+    press(playground)
+    expect(playground.alert()).to_contain_text("There is no question yet")
     assert playground.sent == []
-
-
-def test_too_many_texts_to_compare_are_a_sentence_and_no_request(playground):
-    playground.write(*(f"text {number}" for number in range(101)))
-    playground.sent.clear()
-    assert refused(playground) == "The playground compares at most 100 texts; here are 101."
-    assert playground.sent == []
+    playground.ask("What is it?")
+    expect(playground.alert()).to_be_empty()
 
 
 def test_a_refusal_is_the_sentence_of_the_service(troubled):
-    def wider(route: Route) -> None:
-        answer = route.fetch()
-        route.fulfill(response=answer, json={**answer.json(), "width": 4096})
-
-    troubled.page.route("**/info", wider)
-    troubled.page.reload()
-    alert = troubled.page.get_by_role("alert")
-    expect(alert).to_have_text("dimensions is 4096; this model takes 1 to 256.")
-    expect(troubled.page.locator("#answers")).to_be_hidden()
+    troubled.documents("Some text.")
+    troubled.page.get_by_label("of at most").fill("0")
+    press(troubled)
+    expect(troubled.alert()).to_contain_text("chunking.max_tokens")
 
 
-def test_a_text_that_is_too_long_is_named_by_its_number_in_the_page(troubled):
-    troubled.write("short", "a b " * 5000)
-    sentence = refused(troubled)
-    assert re.match(r"input\[1\] has \d+ tokens; this model reads at most 8192", sentence)
-    assert sentence.endswith("Here that is text 2.")
+def test_a_text_that_is_too_long_is_cut_by_one_click(unopened):
+    unopened.open("#view=compare")
+    unopened.write("short", LONG, "b")
+    expect(unopened.alert()).to_contain_text(re.compile(r"input\[1\] has \d+ tokens"))
+    expect(unopened.alert()).to_contain_text("Here that is number 2.")
+    unopened.page.get_by_role("button", name="Cut what is too long").click()
+    expect(unopened.page.get_by_label("Cut texts that are too long")).to_be_checked()
+    expect(unopened.page.locator("#lead")).to_contain_text("1 text cut at the limit.")
+    expect(unopened.alert()).to_be_empty()
 
 
-def test_a_service_that_cannot_be_reached_is_a_sentence(troubled):
-    troubled.page.route("**/v1/embeddings", lambda route: route.abort())
-    assert refused(troubled) == "The service cannot be reached: is it still running?"
+def test_a_document_that_is_too_long_is_read_in_windows_by_one_click(unopened):
+    unopened.open("#view=compare")
+    unopened.switch_late_chunking(on=True)
+    unopened.write(*["word " * 100] * 90)
+    unopened.page.get_by_role("button", name="Read in windows").click()
+    expect(unopened.page.get_by_label("Read a long document in windows")).to_be_checked()
+    expect(unopened.alert()).to_be_empty()
+    unopened.changed()
+    assert unopened.said()[-1]["late_chunking_overlap"] == 256
+    expect(unopened.page.locator("canvas")).to_have_count(3)
+
+
+@pytest.mark.parametrize("view", ["ask", "compare"])
+def test_a_service_that_cannot_be_reached_is_a_sentence_with_a_second_try(troubled, view):
+    page = troubled.page
+    if view == "compare":
+        troubled.compare()
+    page.route("**/v1/embeddings", lambda route: route.abort())
+    if view == "ask":
+        press(troubled)
+    else:
+        troubled.write("one", "two")
+    expect(troubled.alert()).to_contain_text("The service cannot be reached")
+    page.unroute("**/v1/embeddings")
+    page.get_by_role("button", name="Try again").click()
+    troubled.wait()
+    expect(troubled.alert()).to_be_empty()
 
 
 def test_an_answer_that_is_no_json_is_a_sentence(troubled):
     proxy = {"body": "<html>Bad gateway</html>", "content_type": "text/html"}
-    troubled.page.route("**/v1/embeddings", lambda route: route.fulfill(status=502, **proxy))
-    assert refused(troubled) == "The service answered 502 without saying why."
-    troubled.page.unroute("**/v1/embeddings")
-    troubled.page.route("**/v1/embeddings", lambda route: route.fulfill(status=200, **proxy))
-    troubled.press()
-    expect(troubled.page.get_by_role("alert")).to_contain_text("is no JSON")
+    troubled.page.route("**/v1/documents", lambda route: route.fulfill(status=502, **proxy))
+    press(troubled)
+    expect(troubled.alert()).to_contain_text("The service answered 502 without saying why.")
+    troubled.page.unroute("**/v1/documents")
+    troubled.page.route("**/v1/documents", lambda route: route.fulfill(status=200, **proxy))
+    press(troubled)
+    expect(troubled.alert()).to_contain_text("is no JSON")
 
 
-def test_after_an_error_the_next_press_succeeds_and_clears_it(troubled):
-    troubled.write("")
-    refused(troubled)
-    troubled.embed("one", "two")
-    expect(troubled.page.get_by_role("alert")).to_be_empty()
-    expect(troubled.page.get_by_text("of an earlier request")).to_be_hidden()
-
-
-def test_a_page_that_was_there_before_the_service_starts_with_the_button(unopened):
+def test_a_page_that_was_there_before_the_service_starts_with_a_second_try(unopened):
     unopened.page.route("**/info", lambda route: route.abort())
     unopened.page.goto(f"{unopened.service.url}/")
-    expect(unopened.page.get_by_role("alert")).to_contain_text("cannot be reached")
+    expect(unopened.alert()).to_contain_text("cannot be reached")
     unopened.page.unroute("**/info")
-    unopened.embed()
-    assert len(unopened.exact("Cosine")) == 5
+    unopened.page.get_by_role("button", name="Try again").click()
+    unopened.settled()
 
 
-def test_one_text_has_no_map_and_the_page_says_so(playground):
-    playground.switch_late_chunking(on=True)
-    playground.embed("all alone")
-    expect(playground.page.get_by_text("No map: it takes two texts")).to_be_visible()
-    expect(playground.page.get_by_text("One text has nothing to be compared with")).to_be_visible()
-    assert playground.page.locator("#heat-maps table, #map svg").count() == 0
-    playground.embed("no longer", "alone")
-    assert playground.page.locator("#heat-maps table").count() == 3
+def test_a_model_that_is_not_there_yet_is_waited_for(troubled):
+    """As the service answers while a worker loads the model, or a queue is full."""
+    sentence = "no worker has its model loaded at the moment."
+    refused: list[Route] = []
 
-
-def test_a_newer_request_supersedes_the_one_in_flight(playground):
-    held: list[Route] = []
-
-    def hold_first(route: Route) -> None:
-        if held:
-            route.continue_()
+    def refuse_twice(route: Route) -> None:
+        if len(refused) < 2:
+            refused.append(route)
+            headers = {"retry-after": "1"}
+            route.fulfill(status=503, headers=headers, json={"detail": sentence})
         else:
-            held.append(route)
+            route.continue_()
 
-    playground.page.route("**/v1/embeddings", hold_first)
-    playground.write("slow one", "slow two", "slow three")
-    with playground.page.expect_event(
-        "requestfailed", lambda request: "slow" in (request.post_data or "")
-    ) as given_up:
-        with playground.page.expect_request("**/v1/embeddings"):
-            playground.press()
-        expect(playground.page.get_by_role("status")).to_have_text(BUSY)
-        playground.embed("quick one", "quick two")
-    assert "ERR_ABORTED" in given_up.value.failure
-    held[0].fulfill(status=200, json={"data": [{"embedding": [1.0]}] * 3})
-    expect(playground.page.get_by_role("status")).to_have_text("Embedded 2 texts.")
-    assert len(playground.exact("Cosine")) == 2
-    expect(playground.page.get_by_role("alert")).to_be_empty()
+    troubled.page.route("**/v1/embeddings", refuse_twice)
+    press(troubled)
+    waiting = troubled.page.locator("#waiting")
+    expect(waiting).to_have_text(f"Waiting: {sentence} Trying again in 1 s.")
+    expect(troubled.alert()).to_be_empty()
+    troubled.settled()
+    expect(waiting).to_be_empty()
+    assert len(refused) == 2
 
 
-def test_texts_that_change_during_a_request_make_its_answers_earlier_ones(playground):
-    held: list[Route] = []
+def test_a_newer_question_ends_the_waiting(troubled):
+    page = troubled.page
+    headers = {"retry-after": "60"}
+    page.route(
+        "**/v1/documents",
+        lambda route: route.fulfill(status=503, headers=headers, json={"detail": "full."}),
+    )
+    press(troubled)
+    expect(page.locator("#waiting")).to_contain_text("Waiting: full.")
+    page.unroute("**/v1/documents")
+    troubled.ask("Which one is a bicycle?")
+    expect(page.locator("#waiting")).to_be_empty()
 
-    def hold(route: Route) -> None:
-        held.append(route)
 
-    playground.page.route("**/v1/embeddings", hold)
-    playground.write("one", "two", "three")
-    with playground.page.expect_request("**/v1/embeddings"):
-        playground.press()
-    playground.write("changed", "meanwhile")
-    held[0].continue_()
-    playground.wait("Embedded 3 texts.")
-    expect(playground.page.get_by_text("of an earlier request")).to_be_visible()
+@pytest.mark.parametrize("size", [(1440, 700), (390, 844), (320, 568)], ids=str)
+def test_notices_and_the_button_are_in_sight_wherever_the_page_stands(troubled, size):
+    page = troubled.page
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    page.locator("footer").scroll_into_view_if_needed()
+    button = page.get_by_role("button", name="Ask", exact=True)
+    expect(button).to_be_in_viewport(ratio=1)
+    page.route("**/v1/documents", lambda route: route.abort())
+    button.click()
+    expect(troubled.alert()).to_contain_text("cannot be reached")
+    expect(troubled.alert()).to_be_in_viewport(ratio=1)
+    expect(page.get_by_role("button", name="Try again")).to_be_in_viewport(ratio=1)
+
+
+@pytest.mark.parametrize("texts", [("all alone",), ("", "  ")])
+def test_one_text_has_nothing_to_be_compared_with_and_the_page_says_so(comparing, texts):
+    cell = comparing.page.locator("td[data-pair='1 2']")
+    color = "cell => getComputedStyle(cell).backgroundColor"
+    fresh = cell.evaluate(color)
+    comparing.write(*texts)
+    expect(comparing.alert()).to_contain_text("It takes two texts to compare")
+    assert cell.evaluate(color) != fresh, "what is shown is of before"
+    comparing.compare("no longer", "alone")
+    expect(comparing.alert()).to_be_empty()
+
+
+def test_more_texts_than_one_request_takes_are_a_sentence_and_no_request(comparing):
+    comparing.sent.clear()
+    comparing.write(*(f"text {number}" for number in range(2049)))
+    expect(comparing.alert()).to_contain_text("takes 2,048 texts at once; here are 2,049.")
+    assert comparing.sent == []
+
+
+def test_the_page_works_behind_a_proxy_that_adds_a_prefix(unopened):
+    page, inner = unopened.page, unopened.service.url
+    prefix = f"{inner}/some/where"
+
+    def forward(route: Route) -> None:
+        route.fulfill(response=route.fetch(url=route.request.url.replace(prefix, inner)))
+
+    page.route(f"{prefix}/**", forward)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{prefix}/")
+    unopened.settled()
+    unopened.compare("one", "two")
+    assert len(unopened.shown("Cosine")) == 2
+    assert f"curl {prefix}/v1/embeddings" in unopened.program("curl")
+    assert all(url.startswith(f"{prefix}/") for url in asked)

@@ -1,0 +1,197 @@
+// Compare texts: heat maps, a map and nearest texts, which follow every change.
+//
+// 1. A change supersedes what is under way, which is aborted and never shown.
+// 2. Vectors come at full width; another size or order asks the service nothing.
+
+import { embed, Refusal } from "./api.js";
+import * as controls from "./controls.js";
+import { byId, html } from "./dom.js";
+import { DIFFERENCE, heatTable, SIMILARITY, written } from "./heatmap.js";
+import { textMap } from "./map.js";
+import { counted } from "./notices.js";
+import { heatRaster } from "./raster.js";
+
+// Up to so many texts cells have their numbers; more are pixels.
+const MOST_CELLS = 7;
+const NEAREST = 5;
+
+/** @type {{texts: string[], plain: Float32Array[], late: Float32Array[] | null, note: string} | null} */
+export let result = null;
+
+let flight = new AbortController();
+let worker = null;
+/** The request whose vectors are here, without its size. */
+let asked = "";
+let computed = null;
+/** Whether the order of the texts is the user's to say from now on. */
+let ordered = false;
+
+const wide = ({ dimensions: _, ...request }) => JSON.stringify(request);
+
+/**
+ * Show what the form says, with new vectors where it needs them.
+ * @param {object} info what is served
+ */
+export async function compare(info) {
+  flight.abort();
+  flight = new AbortController();
+  const { signal } = flight;
+  const request = controls.request(info.name);
+  byId("texts-counted").textContent = counted(request.input.length, "text");
+  try {
+    check(request, info);
+    byId("compare").setAttribute("aria-busy", "true");
+    if (wide(request) !== asked) {
+      const gathered = await gather(request, signal);
+      signal.throwIfAborted();
+      [result, asked] = [gathered, wide(request)];
+    }
+    const sets = [result.plain, ...(result.late ? [result.late] : [])];
+    computed = await compute(sets, request.dimensions, signal);
+    if (!ordered) {
+      byId("clusters").checked = result.texts.length > MOST_CELLS;
+    }
+    draw();
+  } catch (error) {
+    if (!signal.aborted) {
+      flight.abort();
+      byId("compare").classList.add("earlier");
+      throw error;
+    }
+  } finally {
+    if (signal === flight.signal) {
+      byId("compare").removeAttribute("aria-busy");
+    }
+  }
+}
+
+function check({ input }, info) {
+  if (input.length < 2) {
+    throw new Refusal("It takes two texts to compare: write one a line, or take the example.");
+  }
+  if (input.length > info.max_inputs) {
+    const [most, here] = [info.max_inputs, input.length].map((each) => each.toLocaleString("en"));
+    throw new Refusal(`The service takes ${most} texts at once; here are ${here}.`);
+  }
+}
+
+async function gather({ dimensions: _, late_chunking_overlap: overlap, ...request }, signal) {
+  const late = request.late_chunking;
+  const [plain, joined] = await Promise.all([
+    embed({ ...request, late_chunking: false }, signal),
+    late && embed({ ...request, ...(overlap && { late_chunking_overlap: overlap }) }, signal),
+  ]);
+  const cut = [plain, joined].flatMap((each) => (each ? each.truncated : []));
+  const tokens = plain.tokens + (joined ? joined.tokens : 0);
+  return {
+    texts: request.input,
+    plain: plain.vectors,
+    late: joined ? joined.vectors : null,
+    note: `${counted(tokens, "token")}, ${Math.round(Math.max(plain.ms, joined ? joined.ms : 0))} ms.${
+      cut.length ? ` ${counted(new Set(cut).size, "text")} cut at the limit.` : ""
+    }`,
+  };
+}
+
+/** @returns {Promise<import("./worker.js").Computed>} */
+function compute(sets, size, signal) {
+  worker?.terminate();
+  const own = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
+  worker = own;
+  return new Promise((resolve, reject) => {
+    own.addEventListener("message", ({ data }) => resolve(data));
+    own.addEventListener("error", (event) => reject(new Error(event.message)));
+    signal.addEventListener("abort", () => {
+      own.terminate();
+      reject(signal.reason);
+    });
+    own.postMessage({ sets, size });
+  });
+}
+
+/** Draw what was computed; the order and the colours may have changed. */
+export function draw() {
+  if (!computed) {
+    return;
+  }
+  const { texts, late, note } = result;
+  byId("compare").classList.remove("earlier");
+  const order = byId("clusters").checked ? computed.order : [...texts.keys()];
+  const few = texts.length <= MOST_CELLS;
+  const maps = heatMaps(late !== null).map((map) => ({ ...map, order, texts }));
+  byId("heat-maps").replaceChildren(
+    ...maps.map((map) => (few ? heatTable(map) : heatRaster(map, readPair, showNearest))),
+  );
+  byId("maps").classList.toggle("one", maps.length === 1);
+  byId("lead").textContent =
+    "How alike two texts are: 1 is the same, 0 or less is unrelated. A colour means the same " +
+    `number in every map. ${note}`;
+  byId("pair").textContent = "Point at a pair to read it; click it for the nearest texts.";
+  byId("map-title").textContent = late ? "Map, with late chunking" : "Map";
+  byId("map").replaceChildren(textMap(computed, texts));
+  showNearest(0);
+}
+
+function heatMaps(late) {
+  const [plain, joined] = computed.matrices;
+  if (!late) {
+    return [{ title: "Cosine", matrix: plain, scale: SIMILARITY }];
+  }
+  const change = joined.map((value, i) => value - plain[i]);
+  return [
+    { title: "Without", matrix: plain, scale: SIMILARITY },
+    { title: "With late chunking", matrix: joined, scale: SIMILARITY },
+    { title: "Difference", matrix: change, scale: DIFFERENCE },
+  ];
+}
+
+function readPair(i, j) {
+  const { texts } = result;
+  const value = computed.matrices.at(-1)[i * texts.length + j];
+  const name = (text) => html("span", { class: "excerpt", dir: "auto" }, `${text + 1}  ${texts[text]}`);
+  byId("pair").replaceChildren(html("b", {}, written(value)), name(i), name(j));
+}
+
+/** Say which texts are nearest to one. */
+function showNearest(text) {
+  const { texts } = result;
+  const row = computed.matrices.at(-1).subarray(text * texts.length, (text + 1) * texts.length);
+  const others = [...texts.keys()].filter((other) => other !== text);
+  const near = others.sort((one, two) => row[two] - row[one]).slice(0, NEAREST);
+  const items = near.map((other) => {
+    const excerpt = html("span", { class: "excerpt", dir: "auto" }, `${other + 1}  ${texts[other]}`);
+    return html("li", { "data-text": other + 1 }, html("b", {}, written(row[other])), excerpt);
+  });
+  const own = html("p", { class: "excerpt", dir: "auto" }, `${text + 1}  ${texts[text]}`);
+  byId("near").replaceChildren(own, html("ol", {}, ...items));
+}
+
+/** What is pointed at is marked in all views and read out; a click shows the nearest texts. */
+export function linkTexts() {
+  const views = byId("compared");
+  const link = (event) => {
+    const { text, pair } = event.target.closest("[data-text], [data-pair]")?.dataset ?? {};
+    const numbers = (text ?? pair ?? "").split(" ");
+    const marked = numbers.map((number) => `[data-text="${number}"]`).join();
+    views.querySelectorAll(".linked").forEach((element) => element.classList.remove("linked"));
+    views.querySelectorAll(marked).forEach((element) => element.classList.add("linked"));
+    if (pair) {
+      readPair(...numbers.map((number) => number - 1));
+    }
+  };
+  for (const kind of ["pointerover", "pointerleave", "focusin"]) {
+    views.addEventListener(kind, link);
+  }
+  views.addEventListener("click", (event) => {
+    const { near, text, pair } =
+      event.target.closest("[data-near], [data-pair], [data-text]")?.dataset ?? {};
+    if (near ?? text ?? pair) {
+      showNearest(near === undefined ? Number((text ?? pair).split(" ")[0]) - 1 : Number(near));
+    }
+  });
+  byId("clusters").addEventListener("change", () => {
+    ordered = true;
+    draw();
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+}
