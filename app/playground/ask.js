@@ -94,6 +94,7 @@ export async function ask(info) {
   } catch (error) {
     if (!signal.aborted) {
       flight.abort();
+      count();
       throw error;
     }
   } finally {

@@ -40,6 +40,7 @@ function fail(error) {
     byId("key-card").hidden = false;
     byId("views").hidden = true;
     byId("ask-form").hidden = true;
+    byId("inner").hidden = true;
     complain(keyed() ? error.message : "");
     byId("key").focus();
     return;
@@ -142,6 +143,7 @@ async function start() {
   }
   byId("key-card").hidden = true;
   byId("views").hidden = false;
+  byId("inner").hidden = false;
   if (first) {
     introduce();
     follow();
