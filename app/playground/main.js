@@ -176,8 +176,9 @@ function markAnswer(chunk) {
   refresh();
 }
 
-function listen() {
-  const on = (id, kind, act) => byId(id).addEventListener(kind, act);
+const on = (id, kind, act) => byId(id).addEventListener(kind, act);
+
+function listenToForms() {
   const submits = (id, act) =>
     on(id, "submit", (event) => {
       event.preventDefault();
@@ -198,6 +199,9 @@ function listen() {
     controls.write(LAUNCH_POST);
     run();
   });
+}
+
+function listenToResults() {
   on("edit", "click", () => {
     const writing = byId("writing").hidden;
     if (!writing && asking.outdated(info)) {
@@ -216,8 +220,13 @@ function listen() {
     refresh();
   });
   linkChunks(byId("results"), markAnswer);
-  listenToIntake({ run, refresh, attempt, view: () => view });
   comparing.linkTexts();
+}
+
+function listen() {
+  listenToForms();
+  listenToResults();
+  listenToIntake({ run, refresh, attempt, view: () => view });
   listenToCode(() => ({ view, info }));
   whenWaiting(wait);
   addEventListener("hashchange", () => {
