@@ -61,10 +61,7 @@ export function whenWaiting(teller) {
  * @returns {Promise<object>}
  */
 export async function fetchInfo(signal) {
-  const [info, models] = await Promise.all([
-    ask("info", { signal }),
-    ask("v1/models", { signal }),
-  ]);
+  const [info, models] = await Promise.all([ask("info", { signal }), ask("v1/models", { signal })]);
   const name = info.body.served_names[0];
   const { description } = models.body.data.find((model) => model.id === name);
   return { ...info.body, name, description };
@@ -148,7 +145,9 @@ async function ask(path, options) {
     const body = parsed(text);
     if (response.ok) {
       if (body === undefined) {
-        throw new Refusal(`The answer of ${path} is no JSON: is something between here and Quintet?`);
+        throw new Refusal(
+          `The answer of ${path} is no JSON: is something between here and Quintet?`,
+        );
       }
       return { body, headers: response.headers, ms };
     }

@@ -94,6 +94,7 @@ export async function ask(info) {
   } catch (error) {
     if (!signal.aborted) {
       flight.abort();
+      count();
       throw error;
     }
   } finally {
@@ -115,7 +116,10 @@ function check({ documents: { input }, question }) {
 function keep(sent, alone, late, query) {
   const texts = sent.documents.input.map(({ text }) => text);
   const cut = ({ document, start, end }) => ({
-    document, start, end, text: texts[document].slice(start, end),
+    document,
+    start,
+    end,
+    text: texts[document].slice(start, end),
   });
   result = {
     question: sent.question.input[0],
@@ -176,7 +180,9 @@ export function draw(info) {
   byId("questions").hidden = false;
   byId("below").hidden = false;
   byId("all").hidden = result.chunks.length <= FIRST;
-  byId("all").textContent = all ? `Show the first ${FIRST}` : `Show all ${result.chunks.length} chunks`;
+  byId("all").textContent = all
+    ? `Show the first ${FIRST}`
+    : `Show all ${result.chunks.length} chunks`;
   byId("sizes").replaceChildren(...sizeCards(result, info.sizes, choice.size, chunk));
   byId("tasks").replaceChildren(...taskCards(read, choice.size, chunk));
 }
@@ -212,7 +218,8 @@ async function offerTasks(info, tokens) {
   const pairs = taskPairs(info.tasks);
   const free = tokens * pairs.length <= FREE_TOKENS;
   byId("try-tasks").hidden = free;
-  byId("try-tasks").textContent = `Try every task (about ${counted(tokens * pairs.length, "token")})`;
+  byId("try-tasks").textContent =
+    `Try every task (about ${counted(tokens * pairs.length, "token")})`;
   byId("task-lead").textContent = "";
   if (free) {
     await tryTasks(info);

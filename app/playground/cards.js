@@ -56,7 +56,8 @@ function tone(rank, usual) {
  */
 export function taskCards(read, size, answer) {
   const rankings = read.map(({ query, late }) => ranking(query, late, size));
-  const [followed, name] = answer === null ? [rankings[0].order[0], "best chunk"] : [answer, "answer"];
+  const [followed, name] =
+    answer === null ? [rankings[0].order[0], "best chunk"] : [answer, "answer"];
   return read.map(({ name: task }, i) => {
     const rank = rankings[i].ranks[followed];
     return html(

@@ -42,7 +42,11 @@ function records(view) {
   if (view === "ask") {
     const { result, choice } = asking;
     return result.chunks.map(({ document, start, end, text }, i) => ({
-      document: result.documents[document].name, chunk: i, start, end, text,
+      document: result.documents[document].name,
+      chunk: i,
+      start,
+      end,
+      text,
       embedding: shortened(result.late[i], choice.size),
     }));
   }
@@ -73,7 +77,9 @@ async function copyLink({ view }) {
   const done = (await copy(location.href)) ? "is copied" : "stands in the address bar";
   const { length } = location.href;
   const long =
-    length > LONG ? ` It has ${length.toLocaleString("en")} characters; some programs cut such.` : "";
+    length > LONG
+      ? ` It has ${length.toLocaleString("en")} characters; some programs cut such.`
+      : "";
   byId("code-said").textContent = `The link ${done}. It has the texts in it, and no key.${long}`;
 }
 

@@ -15,7 +15,15 @@ import { heatRaster } from "./raster.js";
 const MOST_CELLS = 7;
 const NEAREST = 5;
 
-/** @type {{texts: string[], plain: Float32Array[], late: Float32Array[] | null, note: string} | null} */
+/**
+ * @typedef {object} Result
+ * @property {string[]} texts
+ * @property {Float32Array[]} plain
+ * @property {Float32Array[] | null} late where late chunking is on
+ * @property {string} note what it took
+ */
+
+/** @type {Result | null} */
 export let result = null;
 
 let flight = new AbortController();
@@ -81,16 +89,22 @@ async function gather({ dimensions: _, late_chunking_overlap: overlap, ...reques
     embed({ ...request, late_chunking: false }, signal),
     late && embed({ ...request, ...(overlap && { late_chunking_overlap: overlap }) }, signal),
   ]);
-  const cut = [plain, joined].flatMap((each) => (each ? each.truncated : []));
-  const tokens = plain.tokens + (joined ? joined.tokens : 0);
+  const answers = late ? [plain, joined] : [plain];
   return {
     texts: request.input,
     plain: plain.vectors,
-    late: joined ? joined.vectors : null,
-    note: `${counted(tokens, "token")}, ${Math.round(Math.max(plain.ms, joined ? joined.ms : 0))} ms.${
-      cut.length ? ` ${counted(new Set(cut).size, "text")} cut at the limit.` : ""
-    }`,
+    late: late ? joined.vectors : null,
+    note: noteOf(answers),
   };
+}
+
+/** What answers took, and what was cut. */
+function noteOf(answers) {
+  const tokens = answers.reduce((sum, answer) => sum + answer.tokens, 0);
+  const ms = Math.round(Math.max(...answers.map((answer) => answer.ms)));
+  const cut = new Set(answers.flatMap(({ truncated }) => truncated));
+  const said = cut.size ? ` ${counted(cut.size, "text")} cut at the limit.` : "";
+  return `${counted(tokens, "token")}, ${ms} ms.${said}`;
 }
 
 /** @returns {Promise<import("./worker.js").Computed>} */
@@ -148,7 +162,8 @@ function heatMaps(late) {
 function readPair(i, j) {
   const { texts } = result;
   const value = computed.matrices.at(-1)[i * texts.length + j];
-  const name = (text) => html("span", { class: "excerpt", dir: "auto" }, `${text + 1}  ${texts[text]}`);
+  const name = (text) =>
+    html("span", { class: "excerpt", dir: "auto" }, `${text + 1}  ${texts[text]}`);
   byId("pair").replaceChildren(html("b", {}, written(value)), name(i), name(j));
 }
 
@@ -159,7 +174,11 @@ function showNearest(text) {
   const others = [...texts.keys()].filter((other) => other !== text);
   const near = others.sort((one, two) => row[two] - row[one]).slice(0, NEAREST);
   const items = near.map((other) => {
-    const excerpt = html("span", { class: "excerpt", dir: "auto" }, `${other + 1}  ${texts[other]}`);
+    const excerpt = html(
+      "span",
+      { class: "excerpt", dir: "auto" },
+      `${other + 1}  ${texts[other]}`,
+    );
     return html("li", { "data-text": other + 1 }, html("b", {}, written(row[other])), excerpt);
   });
   const own = html("p", { class: "excerpt", dir: "auto" }, `${text + 1}  ${texts[text]}`);

@@ -52,7 +52,10 @@ export function textOf(documents) {
 export async function readFile(file) {
   if (file.size > MOST_BYTES) {
     const megabytes = (file.size / 2 ** 20).toFixed(1);
-    throw new Error(`${file.name} has ${megabytes} MB; this page reads files of up to 4 MB. For more there is quintet embed.`);
+    throw new Error(
+      `${file.name} has ${megabytes} MB; this page reads files of up to 4 MB. ` +
+        "For more there is quintet embed.",
+    );
   }
   const text = new TextDecoder().decode(await file.arrayBuffer());
   const kind = file.name.split(".").at(-1).toLowerCase();
@@ -101,7 +104,7 @@ function nameOf(record) {
   return field && String(record[field]);
 }
 
-/** A first record with a known name for the text is a header; else the longest column is the text. */
+/** A first record with a known name for the text is a header; else the longest column is it. */
 function ofCsv(text, file) {
   const rows = csvRows(text);
   const header = (rows[0] ?? []).map((cell) => cell.trim().toLowerCase());

@@ -11,7 +11,13 @@ export function npy(vectors) {
   const header = `{'descr': '<f4', 'fortran_order': False, 'shape': ${shape}, }`;
   const padded = `${header.padEnd(Math.ceil((header.length + 11) / 64) * 64 - 11)}\n`;
   const length = [padded.length % 256, padded.length >> 8];
-  const start = Uint8Array.from([0x93, ...[..."NUMPY"].map((c) => c.charCodeAt(0)), 1, 0, ...length]);
+  const start = Uint8Array.from([
+    0x93,
+    ...[..."NUMPY"].map((c) => c.charCodeAt(0)),
+    1,
+    0,
+    ...length,
+  ]);
   return new Blob([start, padded, ...vectors], { type: "application/octet-stream" });
 }
 
@@ -40,8 +46,8 @@ export function save(blob, name) {
 }
 
 /**
- * Copy a text. Browsers give pages without TLS no clipboard, and Quintet mostly runs without: then a
- * selection is copied, from a box that is there for that moment only.
+ * Copy a text. Browsers give pages without TLS no clipboard, and Quintet mostly runs without: then
+ * a selection is copied, from a box that is there for that moment only.
  * @param {string} text
  * @returns {Promise<boolean>} whether that worked
  */

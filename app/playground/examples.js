@@ -1,6 +1,6 @@
-// Examples: what the page asks first, and what can be chosen. tests/browser/test_examples.py measures
-// with the embedded model what each one claims; another model may see them differently, and the page
-// says what it saw.
+// Examples: what the page asks first, and what can be chosen. tests/browser/test_examples.py
+// measures with the embedded model what each one claims; another model may see them differently,
+// and the page says what it saw.
 
 /**
  * @typedef {object} Example

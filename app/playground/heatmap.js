@@ -89,7 +89,12 @@ export function nameOf(title) {
  */
 export function caption(name, { kind, low, high, written: write }) {
   const bar = html("span", { class: `scale ${kind}`, "aria-hidden": "true" });
-  return html("figcaption", {}, name, html("span", { class: "legend" }, write(low), bar, write(high)));
+  return html(
+    "figcaption",
+    {},
+    name,
+    html("span", { class: "legend" }, write(low), bar, write(high)),
+  );
 }
 
 function rowHeader(text, i) {

@@ -5,7 +5,12 @@ import { byId } from "./dom.js";
 // Controls by their names in a link.
 const ASK = { q: "question", docs: "documents-text", blank: "blank", by: "by", most: "most" };
 const COMPARE = {
-  texts: "texts", split: "split", late: "late-on", cut: "truncate", overlap: "overlap", order: "clusters",
+  texts: "texts",
+  split: "split",
+  late: "late-on",
+  cut: "truncate",
+  overlap: "overlap",
+  order: "clusters",
 };
 
 /**

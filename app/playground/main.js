@@ -40,6 +40,7 @@ function fail(error) {
     byId("key-card").hidden = false;
     byId("views").hidden = true;
     byId("ask-form").hidden = true;
+    byId("inner").hidden = true;
     complain(keyed() ? error.message : "");
     byId("key").focus();
     return;
@@ -142,6 +143,7 @@ async function start() {
   }
   byId("key-card").hidden = true;
   byId("views").hidden = false;
+  byId("inner").hidden = false;
   if (first) {
     introduce();
     follow();
@@ -174,8 +176,9 @@ function markAnswer(chunk) {
   refresh();
 }
 
-function listen() {
-  const on = (id, kind, act) => byId(id).addEventListener(kind, act);
+const on = (id, kind, act) => byId(id).addEventListener(kind, act);
+
+function listenToForms() {
   const submits = (id, act) =>
     on(id, "submit", (event) => {
       event.preventDefault();
@@ -196,6 +199,9 @@ function listen() {
     controls.write(LAUNCH_POST);
     run();
   });
+}
+
+function listenToResults() {
   on("edit", "click", () => {
     const writing = byId("writing").hidden;
     if (!writing && asking.outdated(info)) {
@@ -214,8 +220,13 @@ function listen() {
     refresh();
   });
   linkChunks(byId("results"), markAnswer);
-  listenToIntake({ run, refresh, attempt, view: () => view });
   comparing.linkTexts();
+}
+
+function listen() {
+  listenToForms();
+  listenToResults();
+  listenToIntake({ run, refresh, attempt, view: () => view });
   listenToCode(() => ({ view, info }));
   whenWaiting(wait);
   addEventListener("hashchange", () => {

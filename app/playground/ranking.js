@@ -1,7 +1,7 @@
 // Ranking: vectors -> similarities, ranks, and what shorter vectors do to them.
 //
-// C chunks, D dimensions. A size d <= D means: the first d numbers of each vector, which is what the
-// service's `dimensions` does; lengths do not matter to a cosine.
+// C chunks, D dimensions. A size d <= D means: the first d numbers of each vector, which is what
+// the service's `dimensions` does; lengths do not matter to a cosine.
 
 /**
  * The cosine of two vectors cut to a size; 0 where one has no direction.

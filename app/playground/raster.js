@@ -24,7 +24,8 @@ export function heatRaster(map, read, choose) {
   const canvas = html("canvas", { width: n, height: n, tabindex: 0, role: "img" });
   canvas.setAttribute(
     "aria-label",
-    `${title}: ${n} times ${n} texts. Arrow keys go from pair to pair, Enter shows the nearest texts.`,
+    `${title}: ${n} times ${n} texts. Arrow keys go from pair to pair, Enter shows the nearest ` +
+      "texts.",
   );
   const cursor = html("div", { class: "cursor", "aria-hidden": "true" });
   const frame = html("div", { class: "raster" }, canvas, cursor);

@@ -1,6 +1,7 @@
 // What an Ask shows: the documents with their chunks tinted, and the two ranked lists.
 //
-// A chunk is the same one everywhere by its data-chunk. Each is a button: pressed, it is the answer.
+// A chunk is the same one everywhere by its data-chunk. Each is a button: pressed, it is the
+// answer.
 
 import { html, walk } from "./dom.js";
 import { written } from "./heatmap.js";

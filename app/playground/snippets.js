@@ -23,12 +23,15 @@ function curl({ documents, embeddings }, base, keyed) {
   const command = (path, body) => {
     // Inside '...' a shell changes nothing; only the quote itself has to leave and come back.
     const quoted = JSON.stringify(body, null, 2).replaceAll("'", "'\\''");
-    return `curl ${base}/${path} \\\n${key}  -H 'Content-Type: application/json' \\\n  -d '${quoted}'`;
+    const headers = `${key}  -H 'Content-Type: application/json'`;
+    return `curl ${base}/${path} \\\n${headers} \\\n  -d '${quoted}'`;
   };
   const question = command("embeddings", embeddings);
-  return documents
-    ? `# the chunks of the documents\n${command("documents", documents)}\n\n# the question\n${question}`
-    : question;
+  if (!documents) {
+    return question;
+  }
+  const chunks = command("documents", documents);
+  return `# the chunks of the documents\n${chunks}\n\n# the question\n${question}`;
 }
 
 function python(asked, base, keyed) {
@@ -64,9 +67,7 @@ for similarity, text in sorted(found, reverse=True)[:5]:
 /** With OpenAI's SDK, which knows `dimensions` but none of Jina's own fields. */
 function pythonCompare({ embeddings }, base, keyed) {
   const { model, dimensions, input, ...own } = embeddings;
-  const [imported, key] = keyed
-    ? ["import os\n\n", `os.environ["${KEY}"]`]
-    : ["", '"none"'];
+  const [imported, key] = keyed ? ["import os\n\n", `os.environ["${KEY}"]`] : ["", '"none"'];
   return `${imported}from openai import OpenAI
 
 client = OpenAI(base_url=${JSON.stringify(base)}, api_key=${key})

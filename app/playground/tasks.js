@@ -47,8 +47,8 @@ export async function askEveryTask(tasks, sent, signal) {
   const tokens = read.reduce((sum, answer) => sum + answer.tokens, 0);
   const batches = shared(before, await fetchWork(signal), tokens);
   const sentence =
-    "Each task has an adapter, a small part of the model that is taught for it. The same question " +
-    `to every adapter, ${2 * pairs.length} requests at once${batches}.`;
+    "Each task has an adapter, a small part of the model that is taught for it. The same " +
+    `question to every adapter, ${2 * pairs.length} requests at once${batches}.`;
   return { read, sentence };
 }
 

@@ -1,5 +1,5 @@
-// What vectors have to do with each other: cosines, principal axes, clusters. N texts have vectors of
-// `size` dimensions, as rows of one flat array. Sums are float64.
+// What vectors have to do with each other: cosines and principal axes. N texts have vectors of `size`
+// dimensions, as rows of one flat array. Sums are float64.
 
 const BLOCK = 16;
 const ROUNDS = 24;

@@ -28,12 +28,13 @@ export function verdict(result, alone, late, answer) {
     return undecided(result, alone, late);
   }
   const [before, after] = [alone.ranks[answer], late.ranks[answer]];
+  const way = `from rank ${before} to rank ${after}`;
   if (after < before) {
-    const sentence = `Late chunking helps here: the answer rises from rank ${before} to rank ${after}.`;
+    const sentence = `Late chunking helps here: the answer rises ${way}.`;
     return { kind: "better", sentence, why: whyBetter(result, answer) };
   }
   if (after > before) {
-    const sentence = `Late chunking hurts here: the answer falls from rank ${before} to rank ${after}.`;
+    const sentence = `Late chunking hurts here: the answer falls ${way}.`;
     return { kind: "worse", sentence, why: whyWorse(result, alone, late, answer) };
   }
   const sentence =
@@ -63,7 +64,8 @@ function undecided({ chunks }, alone, late) {
 function whyBetter(result, answer) {
   const word = missingWord(result, answer);
   return word
-    ? `The answer itself never says ${isolated(word)}. Its document does, and late chunking has read it.`
+    ? `The answer itself never says ${isolated(word)}. Its document does, and late chunking has ` +
+        "read it."
     : "Its vector now also knows the rest of its document.";
 }
 
@@ -82,7 +84,8 @@ function margins(alone, late, answer) {
     const others = scores.filter((_, chunk) => chunk !== answer);
     return scores[answer] - others.reduce((most, score) => Math.max(most, score), -1);
   });
-  const kind = late.ranks[answer] === 1 ? "lead over the next chunk" : "distance to the first chunk";
+  const kind =
+    late.ranks[answer] === 1 ? "lead over the next chunk" : "distance to the first chunk";
   const [from, to] = [before, after].map((margin) => Math.abs(margin).toFixed(2));
   return `Its ${kind} in similarity is ${to} with late chunking and ${from} without.`;
 }

@@ -1,4 +1,4 @@
-// What takes a moment for 2,048 texts is computed beside the page, so that the page never stands still.
+// What takes a moment for 2,048 texts is computed beside the page, which never stands still.
 
 import { clusterOrder } from "./clusters.js";
 import { cosines, principalAxes, unitRows } from "./vectors.js";

@@ -22,6 +22,7 @@ def test_the_page_asks_for_a_key_first_and_never_shows_it(browser, tmp_path):
         expect(field).to_be_focused()
         expect(page.locator("#views")).to_be_hidden()
         expect(page.get_by_label("Your question")).to_be_hidden()
+        expect(page.get_by_role("link", name="Compare texts")).to_be_hidden()
         expect(playground.alert()).to_be_empty()
         field.fill("wrong")
         field.press("Enter")
