@@ -16,7 +16,7 @@ class Progress:
     def __init__(self, total: int | None, before: Totals, *, bar: bool, quiet: bool) -> None:
         """`total` texts, if known; `before` is what earlier runs have done of them."""
         self._quiet = quiet
-        self._texts_before, self._tokens_before = before.vectors, before.tokens
+        self._texts_before, self._tokens_before = _answered(before), before.tokens
         self._began = time.monotonic()
         shown = not quiet and (bar or sys.stderr.isatty())
         self._bar = tqdm(
@@ -61,7 +61,7 @@ class Progress:
 
     def summary(self, totals: Totals) -> str:
         """Texts, tokens and seconds: of this run, and of all runs if there were others."""
-        texts = totals.vectors - self._texts_before
+        texts = _answered(totals) - self._texts_before
         tokens, seconds = totals.tokens - self._tokens_before, self._seconds()
         earlier = f", {self._texts_before} texts were there before" if self._texts_before else ""
         failed = f", {totals.failed} failed" if totals.failed else ""
@@ -72,3 +72,8 @@ class Progress:
 
     def _seconds(self) -> float:
         return max(time.monotonic() - self._began, 1e-6)
+
+
+def _answered(totals: Totals) -> int:
+    """The texts of the input that were embedded."""
+    return totals.records - totals.failed
