@@ -28,8 +28,8 @@ class Checkout:
         self._log.write_text("")
         # Not as a part of the `make test` that runs this, whose options it would take over.
         others = {name: each for name, each in os.environ.items() if "MAKE" not in name}
-        options = {"capture_output": True, "text": True, "check": False}
-        done = subprocess.run(["make", *arguments], cwd=self.folder, env=others, **options)
+        options = {"cwd": self.folder, "env": others, "capture_output": True, "text": True}
+        done = subprocess.run(["make", *arguments], check=False, **options)
         return done.returncode, done.stdout + done.stderr, self._log.read_text().splitlines()
 
     def pull(self) -> None:

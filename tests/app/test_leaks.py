@@ -24,7 +24,7 @@ CONCURRENT_TOKENS = 15_000
 async def serving(model: Path) -> AsyncIterator[str]:
     """The URL of a service in this process, but for its worker."""
     limits = {"max_tokens_per_minute": 10**6, "max_concurrent_tokens": CONCURRENT_TOKENS}
-    settings = Settings(model=str(model), port=0, max_connections=50, body_timeout_s=1, **limits)
+    settings = Settings(model=str(model), port=0, max_connections=50, body_timeout_s=0.2, **limits)
     app = create_app(settings)
     server = Server(settings, app)
     app.state.listener = server.config.bind_socket()

@@ -120,6 +120,7 @@ def test_a_collector_that_is_away_disturbs_nobody(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")  # seconds of trying again at the end
     with running() as service:
         assert service.embed(input="x").status_code == 200
         assert service.stop() == 0
