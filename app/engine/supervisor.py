@@ -14,7 +14,6 @@ The first start is different: a model that cannot be loaded then ends the servic
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -29,10 +28,6 @@ from app.settings import PREFIX
 log = logging.getLogger("quintet.engine")
 
 STREAM_BYTES = 1 << 20
-# OpenMP's threads that wait for one another sleep. By default they spin, and where cores are shared
-# (with the HTTP process, with a container's neighbours) they spin on the core that the other one
-# waits for: on two busy cores that was ten times slower.
-_WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 
 class StartError(Exception):
@@ -122,7 +117,6 @@ class Minder:
         with theirs:
             process = await start_module(
                 *("app.engine.worker", str(theirs.fileno())),
-                environment={**_WAITING, **os.environ},
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,  # a terminal's Ctrl-C is for the first HTTP process
             )

@@ -66,11 +66,6 @@ def test_in_json_the_start_is_one_event(alone: Service) -> None:
     assert {"version", "dtype", "attention", "tasks", "default_task", "width"} <= start.keys()
 
 
-def test_threads_that_wait_for_one_another_leave_their_core_to_others(alone: Service) -> None:
-    (worker,) = alone.workers()
-    assert worker.environ()["OMP_WAIT_POLICY"] == "PASSIVE"
-
-
 def test_anothers_folder_for_metrics_is_not_this_services(alone: Service) -> None:
     assert "quintet_workers_ready 1.0" in get(alone, "/metrics").text
 
