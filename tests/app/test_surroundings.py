@@ -152,6 +152,7 @@ def test_without_a_folder_that_can_be_written_the_reasons_are_told(tmp_path: Pat
 def test_text_logs_have_the_date_and_end_their_greeting_with_an_invitation(
     service: Service,
 ) -> None:
+    service.log.wait_for("in a browser")
     lines = service.log.text().splitlines()
     assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (INFO|WARNING) ", line) for line in lines)
     (last,) = [number for number, line in enumerate(lines) if "  serving  http" in line]
