@@ -43,7 +43,7 @@ test-browser: $(VENV)/.dev
 	$(BIN)/pytest -m browser tests/browser
 
 test-clients: $(VENV)/.dev $(CLIENTS)/.installed
-	CLIENTS_PYTHON=$(CLIENTS)/bin/python NODE_HOME=$(abspath $(CLIENTS)) \
+	CLIENTS_PYTHON=$(abspath $(CLIENTS))/bin/python NODE_HOME=$(abspath $(CLIENTS)) \
 		$(BIN)/pytest -m clients tests/clients
 
 test-operations: $(VENV)/.operations
