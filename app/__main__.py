@@ -16,7 +16,8 @@ What a command needs is imported when it runs, so that every --help is quick and
 import sys
 from pathlib import Path
 
-from app import __version__, signals
+from app import __version__
+from app.processes import signals
 
 # First, since the imports below take a second; and only if this is the program.
 if __name__ == "__main__" or Path(sys.argv[0]).name == "quintet":
@@ -32,9 +33,9 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from app.engine.place import place_of
-from app.logs import configure_logging
+from app.processes.place import place_of
 from app.settings import PREFIX, Settings, SettingsError, read_settings
+from app.telemetry.logs import configure_logging
 from app.tools import embed, keys, tokens
 from app.tools.pipes import forget_output
 from model.config import CheckpointError
@@ -108,7 +109,7 @@ def _serve(_: argparse.Namespace) -> int:
     try:
         settings = read_settings()
         with place_of(settings.http_processes, len(settings.devices)) as place:
-            from app.server import serve  # noqa: PLC0415  (other commands need no web framework)
+            from app.processes.server import serve  # noqa: PLC0415  (other commands need no web framework)
 
             return serve(settings, place)
     except (CheckpointError, SettingsError) as error:
@@ -148,7 +149,7 @@ def _train(options: argparse.Namespace) -> int:
 
 def _openapi(_: argparse.Namespace) -> int:
     with place_of(1, 1) as place:
-        from app.main import create_app  # noqa: PLC0415
+        from app.application import create_app  # noqa: PLC0415
 
         print(json.dumps(create_app(Settings(), place).openapi(), indent=2, ensure_ascii=False))
     return 0

@@ -163,7 +163,7 @@ def test_ctrl_c_while_it_starts_is_a_word_and_no_trace(word: str, tmp_path: Path
     # Says so when its first statement has run: before that Python itself ends without a trace.
     code = (
         "import sys; sys.argv[0] = 'quintet'\n"
-        "import app.signals as signals\n"
+        "import app.processes.signals as signals\n"
         "signals.end_as_interrupted(); print('begun', file=sys.stderr, flush=True)\n"
         "from app.__main__ import main; sys.exit(main())\n"
     )

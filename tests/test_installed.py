@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.app.tools.command import read_jsonl
 from tests.server import Service
-from tests.tools.command import read_jsonl
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -104,7 +104,7 @@ def test_a_process_is_started_from_where_its_parent_was_imported(
     """Though another one, of another version, is installed in this environment too."""
     code = (
         "import asyncio\n"
-        "from app.modules import start_module\n"
+        "from app.processes.modules import start_module\n"
         "async def main():\n"
         "    await (await start_module('app', '--version')).wait()\n"
         "asyncio.run(main())\n"

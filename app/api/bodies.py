@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Iterator
 
 from app.errors import BodiesFullError
-from app.metrics import Metrics
+from app.telemetry.metrics import Metrics
 
 # What the server buffers of each connection anyway.
 SMALL_BYTES = 65_536

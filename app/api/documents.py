@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import orjson
 
+from app.access.budget import Budget
 from app.api import vectors
 from app.api.document_wire import DocumentsRequest
 from app.api.embeddings import Embeddings, check_range
 from app.api.invalid import invalid_field, validated
 from app.api.notes import notes
-from app.budget import Budget
 from app.errors import TokenLimitError, TooManyChunksError
 from model import documents
 from model.documents import ChunkTooLongError, DocumentReading, SpanError, TokenizedDocuments

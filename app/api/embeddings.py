@@ -12,14 +12,14 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from app.access.budget import Budget
 from app.api import vectors
 from app.api.invalid import invalid_field, validated
 from app.api.notes import notes
 from app.api.schemas import EmbeddingsRequest, TextsRequest
-from app.budget import Budget
 from app.engine.client import EngineClient
 from app.errors import TokenLimitError, TooManyInputsError, UnknownModelError
-from app.metrics import Metrics
+from app.telemetry.metrics import Metrics
 from model.cpus import usable_cpus
 from model.rows import Row, Vectors
 from model.tasks import Task, Tasks, UnknownTaskError

@@ -23,8 +23,8 @@ from app.api.routes import router
 from app.api.served import Served
 from app.api.vectors import to_json
 from app.errors import HeadersTooLargeError, InternalError, QuintetError, RouteError
-from app.logs import RequestLine
 from app.settings import MAX_HEAD_BYTES
+from app.telemetry.logs import RequestLine
 from model.wording import shortened
 
 log = logging.getLogger("quintet.request")

@@ -18,8 +18,8 @@ import re
 from starlette.requests import Request
 
 from app.errors import RequestError
-from app.metrics import Metrics
 from app.settings import Settings
+from app.telemetry.metrics import Metrics
 from model.proxies import is_loopback
 from model.wording import quoted
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
 
+from app.access.callers import admitted, identified
 from app.api import documents, examples, reference, sagemaker, tokens
 from app.api.answers import (
     EmbeddingsResponse,
@@ -16,7 +17,6 @@ from app.api.answers import (
     TokenizeResponse,
     WorkerInfo,
 )
-from app.api.callers import admitted, identified
 from app.api.connection import unless_gone
 from app.api.document_wire import DocumentsResponse
 from app.api.documented import JSON, NO_ENGINE, answers, body_of, noted, refused

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
+from app.access.budget import Budget
 from app.api import inputs
 from app.api.embeddings import Embedded, Embeddings
 from app.api.encoding import decoded
@@ -26,7 +27,6 @@ from app.api.fields import (
 from app.api.invalid import invalid_field, validated
 from app.api.schemas import Body, EmbeddingsRequest
 from app.api.vectors import to_json
-from app.budget import Budget
 from app.errors import InvalidJsonError
 from model.tokenizer import SPECIAL_TOKENS
 

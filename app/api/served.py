@@ -13,9 +13,9 @@ from app.api.connection import read_body
 from app.api.embeddings import Embeddings
 from app.engine.client import EngineClient
 from app.errors import UnavailableError
-from app.metrics import Metrics
 from app.settings import Settings
-from app.tracing import Tracing
+from app.telemetry.metrics import Metrics
+from app.telemetry.tracing import Tracing
 
 
 @dataclass(slots=True)

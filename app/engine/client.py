@@ -32,7 +32,7 @@ from app.errors import (
     TokenLimitError,
     WorkerLostError,
 )
-from app.metrics import Metrics
+from app.telemetry.metrics import Metrics
 from model.rows import Row, Vectors
 
 log = logging.getLogger("quintet.engine")

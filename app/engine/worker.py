@@ -39,7 +39,7 @@ import numpy as np
 from app.engine import messages
 from app.engine.board import Board, NextBatch, Prepared
 from app.engine.loading import load
-from app.logs import configure_logging
+from app.telemetry.logs import configure_logging
 from model.config import CheckpointError
 from model.rows import Row, Vectors
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from app import signals
+from app.processes import signals
 from app.tools import chunks, source
 from app.tools.errors import ToolError
 

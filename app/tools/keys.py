@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from app.keyfile import KeysError, add_key, read_keys, remove_key
+from app.access.keyfile import KeysError, add_key, read_keys, remove_key
 from app.settings import PREFIX, read_settings
 from app.tools.pipes import forget_output
 

@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from app.keys import add_key
+from app.access.keys import add_key
 from tests.exchange import OK, Answer, Request, get, post
 from tests.load import under_load
 from tests.mixture import Mixture, bodies

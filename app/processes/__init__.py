@@ -1,0 +1,1 @@
+"""Processes: how the service's processes start, are restarted, and end."""

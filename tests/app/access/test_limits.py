@@ -1,0 +1,254 @@
+"""Limits: refused whole, for nothing, with the time after which it helps to ask again."""
+
+import asyncio
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+import tokenizers
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.access.limits import Window
+from app.access.store import MemoryLeases, store_of
+from app.settings import Settings, SettingsError, check_servable
+from model.extras import how_to_install
+from tests.app.answers import assert_error
+from tests.checkpoints import MINI
+from tests.server import Service, running
+
+counts = st.integers(0, 1000)
+
+
+@given(
+    limit=st.integers(1, 1000),
+    before=counts,
+    before_ends_s=st.floats(0, 60),
+    running=counts,
+    cost=counts,
+)
+def test_after_the_time_to_wait_a_request_fits_and_a_second_earlier_it_does_not(
+    limit: int, before: int, before_ends_s: float, running: int, cost: int
+) -> None:
+    """Judged by letting the seconds pass one by one."""
+    cost, before, running = min(cost, limit), min(before, limit), min(running, limit)
+
+    def after(seconds: float) -> Window:
+        """The same window later, as the library slides it."""
+        if seconds < before_ends_s:
+            left = before_ends_s - seconds
+            return Window(limit, before, left, running, left + 60)
+        left = max(before_ends_s + 60 - seconds, 0.0)
+        return Window(limit, running, left, 0, 0.0)
+
+    wait = after(0).wait_s(cost)
+    assert 1 <= wait <= 120
+    assert after(wait).remaining >= cost
+    if after(0).remaining < cost and wait > 1:
+        assert after(wait - 1.001).remaining < cost
+    # What is left at the time of the reset is all of it.
+    assert after(after(0).reset_s).remaining == limit
+
+
+def test_leases_of_a_process_are_bounded_and_come_back() -> None:
+    async def use() -> None:
+        leases = MemoryLeases(10)
+        first = await leases.take("a", 6)
+        assert first is not None
+        assert await leases.take("a", 5) is None
+        assert await leases.take("b", 10) is not None
+        second = await leases.take("a", 4)
+        assert second is not None
+        leases.end("a", first)
+        assert await leases.take("a", 7) is None
+        leases.end("a", second)
+        assert await leases.take("a", 10) is not None
+
+    asyncio.run(use())
+
+
+@pytest.fixture(scope="module")
+def limited() -> Iterator[Service]:
+    limits = {"max_requests_per_minute": 12, "max_tokens_per_minute": 400}
+    with running(**limits, max_concurrent_tokens=300) as service:
+        yield service
+
+
+def left(answer: httpx.Response, what: str) -> int:
+    return int(answer.headers[f"x-ratelimit-remaining-{what}"])
+
+
+def embed(service: Service, address: str, text: str = "x") -> httpx.Response:
+    """Asked for by a proxy on this machine, which says whose request it passes on."""
+    headers = {"x-forwarded-for": address}
+    url = f"{service.url}/v1/embeddings"
+    return httpx.post(url, json={"input": text}, headers=headers, timeout=120)
+
+
+def text_of(tokens: int) -> str:
+    """A text of so many tokens of the embedded model's, special ones included."""
+    tokenizer = tokenizers.Tokenizer.from_file(str(MINI / "tokenizer.json"))
+    (word,) = tokenizer.encode("x", add_special_tokens=False).tokens
+    assert word == "▁x"
+    return "x " * (tokens - 2)
+
+
+def test_what_is_left_is_said_and_over_it_a_request_costs_nothing(limited: Service) -> None:
+    first = embed(limited, "192.0.2.1", text_of(200))
+    assert first.status_code == 200
+    tokens = first.json()["usage"]["total_tokens"]
+    assert left(first, "tokens") == 400 - tokens
+    assert left(first, "requests") == 11
+    assert first.headers["x-ratelimit-limit-tokens"] == "400"
+    assert first.headers["x-ratelimit-limit-requests"] == "12"
+    for what in ("tokens", "requests"):
+        assert first.headers[f"x-ratelimit-reset-{what}"].endswith("s")
+    before = limited.metric("refused_total")
+    refused = embed(limited, "192.0.2.1", text_of(280))
+    said = "over the limit of 400 tokens per minute"
+    assert_error(refused, 429, "RATE_TOKEN_LIMIT_EXCEEDED", said)
+    assert refused.json()["error"]["code"] == "rate_limit_exceeded"
+    assert refused.json()["error"]["type"] == "tokens"
+    assert 1 <= int(refused.headers["retry-after"]) <= 120
+    assert (left(refused, "tokens"), left(refused, "requests")) == (400 - tokens, 11)
+    assert limited.metric("refused_total") == before + 1
+    again = embed(limited, "192.0.2.1")
+    assert (again.status_code, left(again, "tokens"), left(again, "requests")) == (
+        200,
+        400 - tokens - again.json()["usage"]["total_tokens"],
+        10,
+    )
+
+
+def test_a_request_that_is_over_a_limit_by_itself_is_told_never_to_come_again(
+    limited: Service,
+) -> None:
+    refused = embed(limited, "192.0.2.2", text_of(500))  # over both
+    said = "may use at most 400 a minute here. Send it in parts."
+    assert_error(refused, 400, "INPUT_TOKEN_LIMIT_EXCEEDED", said)
+    assert "retry-after" not in refused.headers
+    refused = embed(limited, "192.0.2.2", text_of(320))
+    assert_error(refused, 400, "INPUT_TOKEN_LIMIT_EXCEEDED", "at most 300 at once here")
+    assert "retry-after" not in refused.headers
+    assert (left(refused, "tokens"), left(refused, "requests")) == (400, 12)
+
+
+def test_requests_are_counted_over_all_routes_with_texts(limited: Service) -> None:
+    headers = {"x-forwarded-for": "192.0.2.3"}
+    with limited.client(headers=headers) as client:
+        for number in range(12):
+            path, body = (("/tokenize", {"input": "x"}), ("/invocations", {"data": ["x"]}))[
+                number % 2
+            ]
+            answer = client.post(path, json=body)
+            assert (answer.status_code, left(answer, "requests")) == (200, 11 - number)
+        refused = client.post("/v1/embeddings", json={"input": "x"})
+        assert_error(refused, 429, "RATE_REQUEST_LIMIT_EXCEEDED", "over the limit of 12 requests")
+        assert refused.json()["error"]["type"] == "requests"
+        assert left(refused, "requests") == 0
+        # Nobody else is limited by it, and neither are the routes without texts.
+        assert embed(limited, "192.0.2.4").status_code == 200
+        for path in ("/v1/models", "/info", "/ready", "/metrics"):
+            assert client.get(path).status_code == 200
+
+
+def test_openais_sdk_reads_a_refusal(limited: Service) -> None:
+    headers = {"x-forwarded-for": "192.0.2.5"}
+    options = {"api_key": "none", "max_retries": 0, "default_headers": headers}
+    with openai.OpenAI(base_url=f"{limited.url}/v1", **options) as client:
+        for _ in range(12):
+            client.embeddings.create(model="quintet-mini", input="x")
+        with pytest.raises(openai.RateLimitError) as caught:
+            client.embeddings.create(model="quintet-mini", input="x")
+        assert caught.value.code == "rate_limit_exceeded"
+        assert 1 <= int(caught.value.response.headers["retry-after"]) <= 120
+
+
+BULK = {"input": [f"number {index} " * 100 for index in range(256)]}
+
+
+@pytest.fixture(scope="module")
+def bounded(original: Path) -> Iterator[Service]:
+    """Its limits are over BULK's tokens and under twice as many."""
+    limits = {"max_requests_per_minute": 10_000, "max_tokens_per_minute": 10_000_000}
+    bounds = {"max_queue_tokens": 110_000, "max_concurrent_tokens": 110_000}
+    with running(model=original, cpu_threads=1, **limits, **bounds) as service:
+        yield service
+
+
+def test_what_the_engine_does_not_take_costs_nothing(bounded: Service) -> None:
+    with bounded.suspended():
+        asked = threading.Thread(target=_ask, args=(bounded, False))
+        asked.start()
+        bounded.wait_for_queue()
+        headers = {"x-forwarded-for": "192.0.2.6"}
+        refused = httpx.post(
+            f"{bounded.url}/v1/embeddings", json=BULK, headers=headers, timeout=120
+        )
+        assert_error(refused, 503, "SERVICE_UNAVAILABLE", "the queue is full")
+        assert (left(refused, "tokens"), left(refused, "requests")) == (10_000_000, 10_000)
+    asked.join()
+
+
+@pytest.mark.parametrize("hang_up", [False, True])
+def test_tokens_at_once_come_back_when_an_answer_is_out_or_nobody_waits_for_it(
+    bounded: Service, hang_up: bool
+) -> None:
+    with bounded.suspended():
+        asked = threading.Thread(target=_ask, args=(bounded, hang_up))
+        asked.start()
+        bounded.wait_for_queue()
+        refused = bounded.embed(**BULK)
+        assert_error(refused, 429, "RATE_CONCURRENCY_LIMIT_EXCEEDED", "concurrent tokens")
+        assert refused.headers["retry-after"] == "1"
+        if hang_up:
+            asked.join()
+    assert bounded.embed(input="x").status_code == 200  # there is room for this one
+    asked.join()
+    deadline = time.monotonic() + 60
+    while (answer := bounded.embed(**BULK)).status_code == 429:
+        assert time.monotonic() < deadline
+    assert answer.status_code == 200
+
+
+def _ask(service: Service, hang_up: bool) -> None:
+    url = f"{service.url}/v1/embeddings"
+    if not hang_up:
+        assert httpx.post(url, json=BULK, timeout=120).status_code == 200
+        return
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(url, json=BULK, timeout=httpx.Timeout(120, read=1.0))
+
+
+def test_several_processes_do_not_count_each_for_itself() -> None:
+    class Several(Settings):
+        http_processes: int = 2
+
+    with pytest.raises(SettingsError, match="EMBED_REDIS_URL"):
+        check_servable(Several(max_tokens_per_minute=1))
+    check_servable(Several(max_tokens_per_minute=1, redis_url="redis://127.0.0.1"))
+    check_servable(Several())
+
+
+def test_an_address_of_redis_that_is_none_is_refused_without_being_shown() -> None:
+    with pytest.raises(SettingsError, match="must be like redis://host") as caught:
+        store_of("http://:secret@host", 1.0)
+    assert "secret" not in str(caught.value)
+
+
+def test_redis_without_its_package_is_refused() -> None:
+    program = (
+        "import sys; sys.modules['redis'] = None\n"
+        "from app.access.store import store_of\n"
+        "store_of('redis://127.0.0.1', 1.0)"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "SettingsError: EMBED_REDIS_URL needs a package that is not installed" in done.stderr
+    assert how_to_install("redis") in done.stderr

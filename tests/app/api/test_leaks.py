@@ -1,0 +1,128 @@
+"""After answered, refused and cancelled requests nothing of them is left in the HTTP process."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+
+from app.application import create_app
+from app.processes.server import Server
+from app.settings import Settings
+from tests.exchange import Connection, Request, get, post
+
+BULK = {"input": ["a text that nobody waits for"] * 1000}
+# More than BULK has, and less than twice that.
+CONCURRENT_TOKENS = 15_000
+
+
+@asynccontextmanager
+async def serving(model: Path) -> AsyncIterator[str]:
+    """The URL of a service in this process, but for its worker."""
+    limits = {"max_tokens_per_minute": 10**6, "max_concurrent_tokens": CONCURRENT_TOKENS}
+    settings = Settings(model=str(model), port=0, max_connections=50, body_timeout_s=0.2, **limits)
+    app = create_app(settings)
+    server = Server(settings, app)
+    app.state.listener = server.config.bind_socket()
+    ready = asyncio.Event()
+    app.state.on_ready = ready.set
+    running = asyncio.create_task(server.serve([app.state.listener]))
+    try:
+        await ready.wait()
+        yield "http://{}:{}".format(*app.state.listener.getsockname())
+    finally:
+        server.should_exit = True
+        await running
+
+
+async def status(url: str, request: Request) -> int:
+    """An answer's status, over a connection of its own."""
+    connection = await Connection.to(url)
+    try:
+        return (await connection.ask(request.wire)).status
+    finally:
+        connection.close()
+
+
+async def answered(url: str) -> None:
+    kinds = [post({"input": "a"}), post({"input": "a"}, path="/tokenize"), get("/info")]
+    assert [await status(url, kind) for kind in kinds] == [200] * 3
+
+
+async def refused(url: str) -> None:
+    slow = Request(b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
+    kinds = {
+        post({"input": "a", "task": "no such task"}): 422,
+        post({"input": ["a b c d e f g h"] * 2000}): 400,
+        get("/nowhere"): 404,
+        Request(b"no HTTP\r\n\r\n"): 400,
+        slow: 408,
+    }
+    assert [await status(url, kind) for kind in kinds] == list(kinds.values())
+    worker = the_worker()
+    worker.suspend()  # so that the first one is in work when the second one comes
+    first = asyncio.create_task(status(url, post(BULK)))
+    while not await tokens_in_work(url):
+        pass
+    assert await status(url, post(BULK)) == 429
+    worker.resume()
+    assert await first == 200
+
+
+def the_worker() -> psutil.Process:
+    (worker,) = (
+        child
+        for child in psutil.Process().children()
+        if "app.engine.worker" in child.cmdline() and child.status() != psutil.STATUS_ZOMBIE
+    )
+    return worker
+
+
+async def tokens_in_work(url: str) -> float:
+    connection = await Connection.to(url)
+    try:
+        text = (await connection.ask(get("/metrics").wire)).body.decode()
+    finally:
+        connection.close()
+    (found,) = re.findall(r"^quintet_queue_tokens (\S+)$", text, re.MULTILINE)
+    return float(found)
+
+
+async def cancelled(url: str) -> None:
+    """Hung up with half of the body sent, with all of it, and while batches of it are computed."""
+    wire, parts = post(BULK).wire, urlsplit(url)
+    for sent, seconds in ((wire[:-9], 0), (wire, 0), (wire, 0.02), (wire, 0.05)):
+        _, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        writer.write(sent)
+        await writer.drain()
+        await asyncio.sleep(seconds)  # any moment will do
+        writer.close()
+        await writer.wait_closed()
+
+
+async def left_beside(before: set[asyncio.Task[object]]) -> set[asyncio.Task[object]]:
+    """Tasks that are newer and do not end."""
+    if newer := asyncio.all_tasks() - before:
+        await asyncio.wait(newer, timeout=10)
+    return asyncio.all_tasks() - before
+
+
+@pytest.mark.parametrize("kind", [answered, refused, cancelled])
+def test_no_task_outlives_its_request(
+    original: Path, kind: Callable[[str], Awaitable[None]]
+) -> None:
+    async def ask() -> None:
+        async with serving(original) as url:
+            await answered(url)  # with what is made once, on the first request
+            before = asyncio.all_tasks()
+            for _ in range(5):
+                await kind(url)
+            assert await left_beside(before) == set()
+            # Nor does its part of the caller's limit.
+            assert await status(url, post(BULK)) == 200
+
+    asyncio.run(ask())

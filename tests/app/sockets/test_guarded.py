@@ -1,0 +1,128 @@
+"""Every route but the probes asks for a key, and the log has neither a key nor a text."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from app.access.keys import add_key
+from app.api.routes import router
+from app.application import create_app
+from app.settings import Settings
+from tests.app.answers import assert_error
+from tests.server import Service, bearer, running
+
+# Committed, and equal to what is served: see test_documents.py.
+DOCUMENT = json.loads((Path(__file__).parents[3] / "openapi.json").read_text())
+OPEN = {"/live", "/ready", "/ping", "/health"}
+# Left out of the document; all of them are for people with a browser.
+PAGES = {"/", "/playground", "/docs", "/docs/", "/openapi.json"}
+GUARDED = [
+    (method.upper(), path.format(name="quintet-mini"))
+    for path, operations in DOCUMENT["paths"].items()
+    for method in operations
+    if path not in OPEN
+]
+# What callers say in confidence.
+SAID = "Geheimnis"
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("keys") / "keys"
+
+
+@pytest.fixture(scope="module")
+def key(file: Path) -> str:
+    return add_key(file, "search")
+
+
+@pytest.fixture(scope="module")
+def defective(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint whose tokenizer has a word with a row that the model's table has not."""
+    folder = tmp_path_factory.mktemp("defective") / "quintet-mini"
+    shutil.copytree(original, folder)
+    vocabulary = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, SAID: 10**6}
+    words = {
+        "version": "1.0",
+        "added_tokens": [],
+        "pre_tokenizer": {"type": "Whitespace"},
+        "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "<unk>"},
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(words))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def keyed(file: Path, key: str, defective: Path) -> Iterator[Service]:
+    limits = {"metrics_open": False, "log_format": "json"}
+    with running(keys_file=file, model=defective, **limits) as service:
+        yield service
+
+
+def test_what_the_document_leaves_out_is_known() -> None:
+    """So that a route that is hidden there cannot be open unseen."""
+    routes = [*create_app(Settings()).routes, *router.routes]
+    paths = {path.replace(":path}", "}") for each in routes if (path := getattr(each, "path", ""))}
+    assert paths == PAGES | set(DOCUMENT["paths"])
+
+
+@pytest.mark.parametrize(("method", "path"), GUARDED)
+def test_without_a_key_that_is_known_nothing_is_answered(
+    keyed: Service, key: str, method: str, path: str
+) -> None:
+    with keyed.client() as client:
+        body = {"data" if path == "/invocations" else "input": ["x"]} if method == "POST" else None
+        for sent in (None, "Bearer", key, f"Basic {key}"):
+            headers = {"authorization": sent} if sent else {}
+            answer = client.request(method, path, headers=headers, json=body)
+            assert_error(answer, 401, "AUTH_MISSING_API_KEY", "asks for a key")
+            assert answer.headers["www-authenticate"] == "Bearer"
+        for wrong in (
+            "x",
+            key[:-1],
+            key + "x",
+            key.upper(),
+            hashlib.sha256(key.encode()).hexdigest(),
+        ):
+            answer = client.request(method, path, headers=bearer(wrong), json=body)
+            assert_error(answer, 401, "AUTH_INVALID_API_KEY", "this key is not known")
+            assert answer.json()["error"]["code"] == "invalid_api_key"
+            assert answer.headers["www-authenticate"] == "Bearer"
+        answer = client.request(method, path, headers=bearer(key), json=body)
+        assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"input": [f"not {SAID}s", "x"]}, 200, None),
+        ({"input": SAID}, 500, "FORWARD_FAILED"),
+        ({"input": SAID, "task": SAID}, 422, "VALIDATION_ERROR"),
+        ({"input": SAID, "model": SAID}, 404, "INPUT_MODEL_NOT_FOUND"),
+        ({"input": [SAID] * 3000}, 400, "INPUT_LIMIT_EXCEEDED"),
+        (f'{{"input": "{SAID}', 400, "INPUT_INVALID_JSON"),
+    ],
+)
+def test_no_text_and_no_key_is_in_the_log_whatever_becomes_of_a_request(
+    keyed: Service, key: str, body: Any, status: int, code: str | None
+) -> None:
+    name = f"case-{status}-{code}"
+    headers = {**bearer(key), "x-request-id": name}
+    sent = body if isinstance(body, str) else json.dumps(body)
+    url = f"{keyed.url}/v1/embeddings"
+    assert httpx.post(url, content=sent, headers=headers, timeout=60).status_code == status
+    line = json.loads(keyed.log.wait_for(f'"request_id": "{name}"').string)
+    assert (line["status"], line.get("code"), line["key"]) == (status, code, "search")
+    if status == 500:
+        assert "fails alone" in keyed.log.wait_for('"trace": ').string
+    text = keyed.log.text()
+    for line in text.splitlines():
+        assert isinstance(json.loads(line), dict)
+    for secret in (SAID, key, hashlib.sha256(key.encode()).hexdigest()):
+        assert secret not in text
