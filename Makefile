@@ -47,7 +47,7 @@ test-clients: $(VENV)/.dev $(CLIENTS)/.installed
 		$(BIN)/pytest -m clients tests/clients
 
 test-operations: $(VENV)/.operations
-	$(BIN)/pytest -m operations tests
+	$(BIN)/pytest -m 'operations or timing' tests
 
 test-training: $(VENV)/.dev
 	$(BIN)/pytest -m 'training and not operations' tests/model

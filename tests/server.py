@@ -6,13 +6,14 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import httpx
 import psutil
+
+from tests.waiting import wait_until
 
 _START_S = 60
 _END_S = 60
@@ -104,9 +105,7 @@ class Service:
 
     def wait_for_queue(self, rows: int = 1) -> None:
         """Wait until that many rows or more are accepted and not answered."""
-        deadline = time.monotonic() + _END_S
-        while self.metric("queue_rows") < rows:
-            assert time.monotonic() < deadline, f"there are never {rows} rows in the queue"
+        wait_until(lambda: self.metric("queue_rows") >= rows, f"{rows} rows in the queue")
 
     def workers(self) -> list[psutil.Process]:
         children = psutil.Process(self.process.pid).children()
