@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from app.access.budget import Budget
-from app.access.keys import KeyRing, KeysError, UnauthorisedError
+from app.access.keys import KeyRing, KeysError
 from app.access.limits import Limits, limits_of
+from app.errors import UnauthorisedError
 from app.settings import PREFIX, Settings, SettingsError
 from app.telemetry.metrics import Metrics
 

@@ -22,7 +22,14 @@ from app.api.documented import JSON
 from app.api.hosts import PROBES, Hosts
 from app.api.routes import router
 from app.api.vectors import to_json
-from app.errors import HeadersTooLargeError, InternalError, QuintetError, RouteError
+from app.errors import (
+    HeadersTooLargeError,
+    InternalError,
+    MethodNotAllowedError,
+    NotFoundError,
+    QuintetError,
+    RequestError,
+)
 from app.settings import MAX_HEAD_BYTES
 from app.telemetry.logs import RequestLine
 from model.wording import shortened
@@ -149,25 +156,22 @@ async def answer_error(request: Request, error: Exception) -> Response:
     return Response(to_json(body), own.status, own.headers, JSON)
 
 
-def _no_route(request: Request, error: HTTPException) -> RouteError:
-    path, headers = shortened(request.url.path), dict(error.headers or {})
-    if error.status_code == 404:
-        meant = suggested(request.url.path, _PATHS)
-        sentence = f"there is no {path}; " + (f"did you mean {meant}? See" if meant else "see")
-        sentence += " /docs."
-    elif methods := headers.get("Allow"):
-        headers["Allow"] = methods.replace("GET", "GET, HEAD")
-        sentence = f"{path} takes {headers['Allow']}, not {request.method}; "
-        sentence += "texts go to /v1/embeddings." if path == "/" else "see /docs."
-    else:
-        sentence = f"{error.detail}."
-    return RouteError(error.status_code, sentence, headers)
+def _route_error(request: Request, error: HTTPException) -> RequestError:
+    path = shortened(request.url.path)
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "GET").replace("GET", "GET, HEAD")
+        other = "texts go to /v1/embeddings." if path == "/" else "see /docs."
+        sentence = f"{path} takes {allowed}, not {request.method}; {other}"
+        return MethodNotAllowedError(sentence, allowed)
+    meant = suggested(request.url.path, _PATHS)
+    hint = f"did you mean {meant}? See" if meant else "see"
+    return NotFoundError(f"there is no {path}; {hint} /docs.")
 
 
 def _own(request: Request, error: Exception) -> QuintetError:
     if isinstance(error, QuintetError):
         return error
     if isinstance(error, HTTPException):
-        return _no_route(request, error)
+        return _route_error(request, error)
     log.error("request %s failed", request_of(request).log_line.request_id, exc_info=error)
     return InternalError("internal error; the log has its trace under this request id.")
