@@ -29,7 +29,7 @@ QuintetError                        500 INTERNAL_ERROR
 │   │   ├── TokensPerMinuteError    429 RATE_TOKEN_LIMIT_EXCEEDED       rate_limit_exceeded
 │   │   └── ConcurrentTokensError   429 RATE_CONCURRENCY_LIMIT_EXCEEDED rate_limit_exceeded
 │   └── HeadersTooLargeError        431 INPUT_HEADERS_TOO_LARGE         headers_too_large
-├── ClientGoneError                 499 CLIENT_CLOSED_REQUEST
+├── ClientDisconnectedError                 499 CLIENT_CLOSED_REQUEST
 ├── UnavailableError                503 SERVICE_UNAVAILABLE             service_unavailable
 │   ├── BodiesFullError             503 SERVICE_UNAVAILABLE             service_unavailable
 │   ├── QueueFullError              503 SERVICE_UNAVAILABLE             service_unavailable
@@ -386,7 +386,7 @@ class HeadersTooLargeError(RequestError):
         super().__init__(f"the address and headers have more than {limit} bytes.")
 
 
-class ClientGoneError(QuintetError):
+class ClientDisconnectedError(QuintetError):
     """The caller disconnected before the answer, so only the log shows it."""
 
     status, code = 499, "CLIENT_CLOSED_REQUEST"

@@ -9,7 +9,7 @@ from http import HTTPStatus
 import orjson
 
 from app.errors import QuintetError
-from app.telemetry.logs import RequestLine
+from app.telemetry.logs import AccessLogLine
 from app.telemetry.metrics import Metrics
 
 # In place of a method and a path: there are none that could be believed.
@@ -26,7 +26,7 @@ class Refusals:
         """Log and count a refusal `seconds` after its caller began; the answer's bytes."""
         request_id = uuid.uuid4().hex
         facts = {"code": error.code, "reason": error.reason, "address": address}
-        RequestLine(request_id, _NONE, _NONE, facts).write(error.status, seconds)
+        AccessLogLine(request_id, _NONE, _NONE, facts).write(error.status, seconds)
         self._metrics.refused.labels(error.reason).inc()
         return _bytes(error, request_id)
 

@@ -14,7 +14,7 @@ from starlette.types import Scope
 
 from app import __version__
 from app.settings import SettingsError
-from app.telemetry.logs import RequestLine
+from app.telemetry.logs import AccessLogLine
 from model.extras import how_to_install
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Tracing:
         self._provider = provider
         self._tracer = provider.get_tracer("quintet", __version__)
 
-    def record(self, scope: Scope, line: RequestLine, status: int, seconds: float) -> None:
+    def record(self, scope: Scope, line: AccessLogLine, status: int, seconds: float) -> None:
         """The span of a request that has been answered, a child of the caller's if it says so."""
         from opentelemetry import propagate, trace  # noqa: PLC0415  (an extra)
 
@@ -53,9 +53,11 @@ class Tracing:
         self._provider.shutdown()
 
 
-def _attributes(scope: Scope, line: RequestLine, route: str | None, status: int) -> dict[str, Any]:
+def _attributes(
+    scope: Scope, line: AccessLogLine, route: str | None, status: int
+) -> dict[str, Any]:
     """OpenTelemetry's names for HTTP, and the facts of the log line under `quintet.`."""
-    facts = {f"quintet.{name}": line.facts[name] for name in _FACTS if name in line.facts}
+    facts = {f"quintet.{name}": line.fields[name] for name in _FACTS if name in line.fields}
     return {
         "http.request.method": scope["method"],
         "http.response.status_code": status,

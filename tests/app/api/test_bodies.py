@@ -27,7 +27,7 @@ STEPS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, LIMIT)), max_size=4
 def test_they_never_hold_more_than_the_limit_and_nothing_in_the_end(
     steps: list[tuple[int, int]],
 ) -> None:
-    bodies, sizes = Bodies(LIMIT, METRICS), [0] * 5
+    bodies, sizes = Bodies(Settings(max_bodies_bytes=LIMIT), METRICS), [0] * 5
     with contextlib.ExitStack() as stack:
         shares = [stack.enter_context(bodies.share()) for _ in sizes]
         for number, more in steps:

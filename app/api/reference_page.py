@@ -1,4 +1,4 @@
-"""Reference: the OpenAPI document as a page.
+"""The OpenAPI document as an HTML page: GET /docs.
 
 It needs no script and nothing from elsewhere, and its links are relative, so that it works offline,
 under a strict content security policy and behind a proxy that adds a prefix.
@@ -86,7 +86,7 @@ def _operation(
     body = operation.get("requestBody", {}).get("content", {})
     if body:
         name = body[_JSON]["schema"]["$ref"].removeprefix(_SCHEMAS)
-        parts += [f"<h3>Body: {_link(name)}</h3>", _fields(schemas[name])]
+        parts += [f"<h3>RequestBody: {_link(name)}</h3>", _fields(schemas[name])]
     for kind, content in body.items():
         parts.append(_example(method, path, kind, content["example"]))
     parts += ["<h3>Answers</h3>", _answers(operation["responses"]), "</section>"]
@@ -112,14 +112,14 @@ def _answers(responses: Mapping[str, Any]) -> str:
     for status, response in responses.items():
         schema = response.get("content", {}).get(_JSON, {}).get("schema", {})
         meaning = _inline(response["description"])
-        if meaning == HTTPStatus(int(status)).phrase:  # as FastAPI calls what has no words
+        if meaning == HTTPStatus(int(status)).phrase:  # FastAPI's default description
             meaning = ""
         body = f" {_type(schema)}" if schema else ""
-        notes = "".join(
+        headers = "".join(
             f"<dd>{_code(name)}: {_inline(header['description'])}</dd>"
             for name, header in response.get("headers", {}).items()
         )
-        rows.append(f"<dt>{status}{body}</dt><dd>{meaning}</dd>{notes}")
+        rows.append(f"<dt>{status}{body}</dt><dd>{meaning}</dd>{headers}")
     return f'<dl class="fields">{"".join(rows)}</dl>'
 
 
@@ -135,13 +135,13 @@ def _fields(schema: Mapping[str, Any]) -> str:
     for name, field in schema["properties"].items():
         required = name in schema.get("required", ())
         default = field.get("default")
-        said = [_type(field)]
+        facts = [_type(field)]
         if required:
-            said.append("required")
+            facts.append("required")
         elif default not in (None, {}):
-            said.append(f"default {_code(json.dumps(default))}")
+            facts.append(f"default {_code(json.dumps(default))}")
         about = _inline(field.get("description", ""))
-        rows.append(f"<dt>{_code(name)} <span>{', '.join(said)}</span></dt><dd>{about}</dd>")
+        rows.append(f"<dt>{_code(name)} <span>{', '.join(facts)}</span></dt><dd>{about}</dd>")
     return f'<dl class="fields">{"".join(rows)}</dl>'
 
 
@@ -172,7 +172,7 @@ def _code(text: str) -> str:
 
 
 def _inline(text: str) -> str:
-    """Words with `code` among them."""
+    """Text in which `code` is marked."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text, quote=False))
 
 
