@@ -40,10 +40,12 @@ QuintetError                        500 INTERNAL_ERROR
 └── InternalError                   500 INTERNAL_ERROR
     └── ForwardError                500 FORWARD_FAILED
 
-A RequestError is the caller's mistake and never reaches the queue of the engine.
+A RequestError is the caller's mistake and never reaches the queue of the engine. Where a class has
+no docstring, its sentence says what it is.
 """
 
 import codecs
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -113,6 +115,10 @@ class RequestError(QuintetError):
     status, code = 400, "INPUT_INVALID"
     openai_type = "invalid_request_error"
 
+    def __init__(self, sentence: str, param: str | None = None) -> None:
+        super().__init__(sentence)
+        self.param = param
+
 
 class InvalidHttpError(RequestError):
     """Bytes that are no HTTP, or HTTP that two readers could read in two ways."""
@@ -131,8 +137,6 @@ class InvalidJsonError(RequestError):
 
 
 class NotUtf8Error(InvalidJsonError):
-    """A body in another encoding."""
-
     def __init__(self, body: bytes, offset: int) -> None:
         sixteen = 0 in body[:2] or body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         likely = "UTF-16" if sixteen else "Latin-1 or Windows-1252"
@@ -148,34 +152,30 @@ class TokenIdsError(RequestError):
     code, openai_code = "INPUT_TOKEN_IDS_UNSUPPORTED", "token_ids_unsupported"
 
     def __init__(self, field: str = "input") -> None:
-        self.param = field
         super().__init__(
             f"{field} holds token ids. This model has a tokenizer of its own (XLM-RoBERTa's), so "
             "ids of another one would be read as other words: send texts. In langchain-openai set "
-            "check_embedding_ctx_length=False."
+            "check_embedding_ctx_length=False.",
+            field,
         )
 
 
 class TooManyInputsError(RequestError):
-    """More inputs than one request may have."""
-
     code, openai_code = "INPUT_LIMIT_EXCEEDED", "too_many_inputs"
 
     def __init__(self, inputs: int, limit: int, field: str = "input") -> None:
-        self.param = field
-        super().__init__(f"{field} has {inputs} inputs; one request may have at most {limit}.")
+        sentence = f"{field} has {inputs} inputs; one request may have at most {limit}."
+        super().__init__(sentence, field)
 
 
 class TooManyChunksError(RequestError):
-    """Documents of more chunks than one request may have; `documents` of them were cut."""
-
     code, openai_code = "INPUT_LIMIT_EXCEEDED", "too_many_inputs"
 
     def __init__(self, chunks: int, documents: int, limit: int, field: str = "input") -> None:
-        self.param = field
         super().__init__(
             f"the first {documents} of {field} have {chunks} chunks; one request may have at most "
-            f"{limit}. Send fewer documents, or ask for larger chunks."
+            f"{limit}. Send fewer documents, or ask for larger chunks.",
+            field,
         )
 
 
@@ -185,8 +185,7 @@ class TokenLimitError(RequestError):
     code, openai_code = "INPUT_TOKEN_LIMIT_EXCEEDED", "context_length_exceeded"
 
     def __init__(self, sentence: str, field: str = "input") -> None:
-        self.param = field
-        super().__init__(sentence)
+        super().__init__(sentence, field)
 
 
 class UnauthorisedError(RequestError):
@@ -201,8 +200,6 @@ class UnauthorisedError(RequestError):
 
 
 class MissingKeyError(UnauthorisedError):
-    """No key at all, or not in the form of a bearer."""
-
     code = "AUTH_MISSING_API_KEY"
     reason = "no key"
 
@@ -211,8 +208,6 @@ class MissingKeyError(UnauthorisedError):
 
 
 class WrongKeyError(UnauthorisedError):
-    """A key that is not known, or not any more."""
-
     code, openai_code = "AUTH_INVALID_API_KEY", "invalid_api_key"
     reason = "wrong key"
 
@@ -221,8 +216,6 @@ class WrongKeyError(UnauthorisedError):
 
 
 class HostError(RequestError):
-    """A Host header with a name that is none of the service's."""
-
     status, code, openai_code = 403, "HOST_NOT_ALLOWED", "host_not_allowed"
     reason = "foreign host"
 
@@ -234,8 +227,6 @@ class HostError(RequestError):
 
 
 class OriginError(RequestError):
-    """A request out of a page of another origin."""
-
     status, code, openai_code = 403, "ORIGIN_NOT_ALLOWED", "origin_not_allowed"
     reason = "foreign origin"
 
@@ -253,15 +244,13 @@ class NotFoundError(RequestError):
 
 
 class UnknownModelError(RequestError):
-    """A model that is not served here."""
-
     status, code, openai_code = 404, "INPUT_MODEL_NOT_FOUND", "model_not_found"
 
     def __init__(self, name: str, served: tuple[str, ...], field: str = "model") -> None:
-        self.param = field
         super().__init__(
             f"the model {quoted(name)} is not served here. Send {' or '.join(served)}, or have "
-            "whoever runs the service add the name to EMBED_SERVED_MODEL_NAMES."
+            "whoever runs the service add the name to EMBED_SERVED_MODEL_NAMES.",
+            field,
         )
 
 
@@ -281,8 +270,6 @@ class MethodNotAllowedError(RequestError):
 
 
 class BodyTimeoutError(RequestError):
-    """A body that does not arrive."""
-
     status, code, openai_code = 408, "INPUT_BODY_TIMEOUT", "body_timeout"
 
     def __init__(self, seconds: float) -> None:
@@ -290,8 +277,6 @@ class BodyTimeoutError(RequestError):
 
 
 class HeaderTimeoutError(RequestError):
-    """Headers that do not arrive."""
-
     status, code, openai_code = 408, "INPUT_HEADER_TIMEOUT", "header_timeout"
     reason = "headers too slow"
 
@@ -300,8 +285,6 @@ class HeaderTimeoutError(RequestError):
 
 
 class BodyTooLargeError(RequestError):
-    """A body over the limit in bytes."""
-
     status, code, openai_code = 413, "INPUT_BODY_TOO_LARGE", "body_too_large"
 
     def __init__(self, limit: int, size: int | None = None) -> None:
@@ -321,8 +304,6 @@ class TooManyPartsError(RequestError):
 
 
 class EncodedBodyError(RequestError):
-    """A compressed body."""
-
     status, code, openai_code = 415, "INPUT_ENCODING_UNSUPPORTED", "unsupported_encoding"
 
     def __init__(self, encoding: str) -> None:
@@ -337,9 +318,9 @@ class InvalidFieldsError(RequestError):
     status, code, openai_code = 422, "VALIDATION_ERROR", "invalid_value"
 
     def __init__(self, errors: tuple[FieldError, ...]) -> None:
-        super().__init__("; ".join(error.message for error in errors[:3]))
+        param = errors[0].field.removeprefix("body -> ").replace(" -> ", ".")
+        super().__init__("; ".join(error.message for error in errors[:3]), param)
         self.errors = errors
-        self.param = errors[0].field.removeprefix("body -> ").replace(" -> ", ".")
 
 
 class LimitReachedError(RequestError):
@@ -356,29 +337,21 @@ class LimitReachedError(RequestError):
 
 
 class RequestsPerMinuteError(LimitReachedError):
-    """Too many requests in a minute."""
-
     code, openai_type = "RATE_REQUEST_LIMIT_EXCEEDED", "requests"
     reason = "requests per minute"
 
 
 class TokensPerMinuteError(LimitReachedError):
-    """Too many tokens in a minute."""
-
     code, openai_type = "RATE_TOKEN_LIMIT_EXCEEDED", "tokens"
     reason = "tokens per minute"
 
 
 class ConcurrentTokensError(LimitReachedError):
-    """Too many tokens in requests that are not answered yet."""
-
     code, openai_type = "RATE_CONCURRENCY_LIMIT_EXCEEDED", "tokens"
     reason = "concurrent tokens"
 
 
 class HeadersTooLargeError(RequestError):
-    """A request whose address and headers are over the limit in bytes."""
-
     status, code, openai_code = 431, "INPUT_HEADERS_TOO_LARGE", "headers_too_large"
     reason = "headers too large"
 
@@ -403,8 +376,6 @@ class UnavailableError(QuintetError):
 
 
 class BodiesFullError(UnavailableError):
-    """The bodies of the requests under way leave no room for this one's."""
-
     reason = "bodies full"
 
     def __init__(self, size: int, held: int, limit: int) -> None:
@@ -415,7 +386,7 @@ class BodiesFullError(UnavailableError):
 
 
 class QueueFullError(UnavailableError):
-    """The queue has no room for all rows of the request."""
+    reason = "queue full"
 
     def __init__(self, tokens: int, waiting: int, limit: int, retry_after_s: int) -> None:
         super().__init__(
@@ -428,10 +399,10 @@ class QueueFullError(UnavailableError):
 class NotReadyError(UnavailableError):
     """No worker has a model loaded."""
 
+    reason = "not ready"
+
 
 class TooManyConnectionsError(UnavailableError):
-    """Every connection that may be open has a request under way."""
-
     reason = "too many connections"
 
     def __init__(self, limit: int) -> None:
@@ -443,8 +414,6 @@ class WorkerLostError(UnavailableError):
 
 
 class DeadlineError(QuintetError):
-    """The request waited longer than it may."""
-
     status, code, openai_code = 504, "SERVICE_TIMEOUT", "timeout"
 
     def __init__(self, seconds: float) -> None:
@@ -459,3 +428,10 @@ class ForwardError(InternalError):
     """The model failed on a row of this request, also when it was tried alone."""
 
     code = "FORWARD_FAILED"
+
+
+def every_error(kind: type[QuintetError] = QuintetError) -> Iterator[type[QuintetError]]:
+    """A class and all that are derived from it, in the order of the drawing."""
+    yield kind
+    for each in kind.__subclasses__():
+        yield from every_error(each)
