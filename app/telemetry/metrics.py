@@ -51,7 +51,7 @@ class Metrics:
         gauge = partial(
             Gauge, namespace="quintet", registry=self.registry, multiprocess_mode="livemax"
         )
-        # Of several HTTP processes the sum; of the others above the largest value.
+        # Several HTTP processes: of these gauges the sum is shown, of the others the largest.
         summed_gauge = partial(gauge, multiprocess_mode="livesum")
 
         self.requests = counter("requests", "HTTP requests answered.", ["route", "status"])
