@@ -19,9 +19,11 @@ from app.tools.errors import ToolError
 _END_S = 30
 _PR_SET_PDEATHSIG = 1
 _LAST_LINES = 5
-_DOORS = {"EMBED_KEYS_FILE", "EMBED_REDIS_URL"} | {
-    f"EMBED_MAX_{limit}"
-    for limit in ("REQUESTS_PER_MINUTE", "TOKENS_PER_MINUTE", "CONCURRENT_TOKENS")
+_DOORS = {
+    "EMBED_KEYS_FILE",
+    "EMBED_MAX_REQUESTS_PER_MINUTE",
+    "EMBED_MAX_TOKENS_PER_MINUTE",
+    "EMBED_REDIS_URL",
 }
 _SEEN = 4096  # characters of the log
 
