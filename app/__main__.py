@@ -37,7 +37,7 @@ from app.processes.place import place_of
 from app.settings import PREFIX, Settings, SettingsError, read_settings
 from app.telemetry.logs import configure_logging
 from app.tools import embed, keys, tokens
-from app.tools.pipes import forget_output
+from app.tools.pipes import discard_output
 from model.config import CheckpointError
 from model.evaluate import arguments as evaluate
 from model.extras import how_to_install, missing
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        forget_output()
+        discard_output()
         return 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -144,9 +144,10 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    from app.tools.service_subject import ServiceSubject  # noqa: PLC0415
     from model.evaluate.command import run  # noqa: PLC0415
 
-    return run(options)
+    return run(options, ServiceSubject)
 
 
 def _train(options: argparse.Namespace) -> int:
