@@ -43,7 +43,7 @@ def test_after_the_time_to_wait_a_request_fits_and_a_second_earlier_it_does_not(
             left = before_ends_s - seconds
             return Window(limit, before, left, current, left + 60)
         left = max(before_ends_s + 60 - seconds, 0.0)
-        return Window(limit, running, left, 0, 0.0)
+        return Window(limit, current, left, 0, 0.0)
 
     wait = after(0).wait_s(cost)
     assert 1 <= wait <= 120
