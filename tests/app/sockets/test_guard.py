@@ -30,7 +30,7 @@ async def protocol_with_a_request() -> HttpToolsProtocol:
     """The protocol of a connection when its first request is in work."""
     begun = asyncio.Event()
 
-    async def app(*_: Any) -> None:
+    async def app(_scope: Any, _receive: Any, _send: Any) -> None:
         begun.set()
         await asyncio.Event().wait()
 
