@@ -16,7 +16,7 @@ from prometheus_client import multiprocess
 
 from app.engine import messages
 from app.engine.client import EngineClient
-from app.processes.modules import start_module
+from app.processes.spawn import start_module
 from app.processes.place import Place
 from app.processes.revival import Revival
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from app.engine import messages
 from app.engine.client import EngineClient, Link, Peer
-from app.processes.modules import start_module
+from app.processes.spawn import start_module
 from app.processes.revival import Revival
 from app.settings import PREFIX
 

@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 
-from app.processes.modules import start_module
+from app.processes.spawn import start_module
 from app.tools.errors import ToolError
 
 _END_S = 30
