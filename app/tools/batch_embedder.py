@@ -1,7 +1,7 @@
 """Batches of records -> the journal's entries, by one request or more for each batch."""
 
+import itertools
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -109,6 +109,7 @@ def _failed(batch: Batch, status: int | None, sentence: str) -> Entry:
 
 def _joined(front: Entry, back: Entry) -> Entry:
     vectors = [entry.vectors for entry in (front, back) if len(entry.ids)]
+    chunks = [entry.chunks for entry in (front, back) if entry.chunks is not None]
     return Entry(
         front.records + back.records,
         front.ids + back.ids,
@@ -116,14 +117,8 @@ def _joined(front: Entry, back: Entry) -> Entry:
         front.tokens + back.tokens,
         front.ids_given or back.ids_given,
         front.failed + back.failed,
-        chunks=_joined_chunks(front.chunks, back.chunks),
+        chunks=[*itertools.chain(*chunks)] if chunks else None,
     )
-
-
-def _joined_chunks(
-    front: list[dict[str, Any]] | None, back: list[dict[str, Any]] | None
-) -> list[dict[str, Any]] | None:
-    return None if front is None and back is None else [*(front or []), *(back or [])]
 
 
 def _place(batch: Batch, refused: RefusedError) -> str:

@@ -4,7 +4,7 @@ n texts, C chunks of all documents of a request, D dimensions.
 """
 
 import base64
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -28,19 +28,10 @@ class RequestOptions:
 
     def body(self, texts: list[str]) -> bytes:
         """The request's body. Vectors come as base64, which is read without a Python float."""
-        fields: dict[str, Any] = {
-            "model": self.model,
-            "task": self.task,
-            "dimensions": self.dimensions,
-            "late_chunking_overlap": self.late_chunking_overlap,
-            "chunking": self.chunking,
-            "late_chunking": self.late_chunking,
-            "truncate": self.truncate,
-        }
         # An argument of the command line that is not UTF-8 has lone surrogates.
         given = {
             name: well_formed(value) if isinstance(value, str) else value
-            for name, value in fields.items()
+            for name, value in asdict(self).items()
             if value
         }
         if self.chunking:

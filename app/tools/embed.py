@@ -6,22 +6,25 @@ Exit codes: 0 done; 1 stopped with a sentence; 2 done, but records were skipped;
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app.processes import signals
-from app.tools import chunks, input_file
+from app.tools import input_file
 from app.tools.errors import ToolError
 from app.tools.service import KEY_VARIABLE, api_key, base_url
 
 if TYPE_CHECKING:
     from app.tools.embed_run import EmbedRun
 
+_CHUNKINGS = ("sentences", "markdown", "tokens")
+_CHUNK_SIZES = ("max_tokens", "min_tokens", "overlap")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `run` reads."""
     input_file.add_arguments(parser)
     _add_request(parser)
-    chunks.add_arguments(parser)
+    _add_chunking(parser)
     _add_output(parser)
     _add_service(parser)
 
@@ -43,6 +46,14 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
         help="read documents over the limit in windows that overlap by N tokens",
     )
     parser.add_argument("--group", metavar="FIELD", help="the field that names the document")
+
+
+def _add_chunking(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--chunk", choices=_CHUNKINGS, help="read each record as a document and write its chunks")
+    add("--max-tokens", type=int, metavar="N", help="of a chunk, 256")
+    add("--min-tokens", type=int, metavar="N", help="0 fills chunks, 1 is a chunk a sentence")
+    add("--overlap", type=int, metavar="N", help="tokens of the chunk before that a chunk repeats")
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
@@ -131,7 +142,7 @@ def _run_of(options: argparse.Namespace) -> "EmbedRun":
         late_chunking=options.late_chunking,
         late_chunking_overlap=options.late_chunking_overlap,
         truncate=options.truncate,
-        chunking=chunks.chunking_of(options),
+        chunking=_chunking(options),
     )
     return EmbedRun(
         source=input_file.input_file(options, options.group),
@@ -151,6 +162,28 @@ def _run_of(options: argparse.Namespace) -> "EmbedRun":
         bar=options.progress,
         quiet=options.quiet,
     )
+
+
+def _chunking(options: argparse.Namespace) -> dict[str, Any] | None:
+    """The request's field `chunking`; the service checks its numbers.
+
+    Raises:
+        ToolError: options that do not go together.
+    """
+    sizes = {
+        name: getattr(options, name) for name in _CHUNK_SIZES if getattr(options, name) is not None
+    }
+    if options.chunk is None:
+        if sizes:
+            raise ToolError(f"--{next(iter(sizes)).replace('_', '-')} goes with --chunk.")
+        return None
+    for name in ("late_chunking", "truncate"):
+        if getattr(options, name):
+            raise ToolError(
+                f"--{name.replace('_', '-')} does not go with --chunk, which reads each record as "
+                "one document, whole."
+            )
+    return {"by": options.chunk, **sizes}
 
 
 def _positive(text: str) -> int:

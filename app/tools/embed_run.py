@@ -116,7 +116,8 @@ def _into_file(run: EmbedRun, counts: InputCounts, total: int | None) -> Totals:
         try:
             if run.output.exists() and not run.overwrite and not journal.totals.ended:
                 raise _exists(run.output)
-            with EmbedProgress(total, journal.totals, bar=run.bar, quiet=run.quiet) as progress:
+            progress = EmbedProgress(total, journal.totals, bar=run.bar, quiet=run.quiet)
+            with contextlib.closing(progress):
                 if not journal.totals.ended:
                     asyncio.run(_embed(run, journal, progress, counts))
             totals = journal.totals
@@ -137,7 +138,8 @@ def _into_stream(run: EmbedRun, counts: InputCounts, total: int | None) -> Total
     """Write each answer as it comes; the sums of this run."""
     with contextlib.closing(StreamOutput(run.output)) as stream:
         try:
-            with EmbedProgress(total, Totals(), bar=run.bar, quiet=run.quiet) as progress:
+            progress = EmbedProgress(total, Totals(), bar=run.bar, quiet=run.quiet)
+            with contextlib.closing(progress):
                 asyncio.run(_embed(run, stream, progress, counts))
         except (ToolError, KeyboardInterrupt) as error:
             of = "" if total is None else f" of {total}"

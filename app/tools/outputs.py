@@ -20,7 +20,7 @@ import orjson
 
 from app.tools.errors import ToolError
 from app.tools.journal import Entry, Journal, Totals, sync_folder
-from app.tools.output_path import StreamWriter, beside, is_stream, resolved
+from app.tools.output_path import STANDARD_OUTPUT, beside, is_stream, resolved
 from model.extras import how_to_install
 
 DEFAULT_FORMAT = "jsonl"
@@ -55,31 +55,45 @@ def chosen_format(output: Path, asked: str | None) -> str:
 
 
 class StreamOutput:
-    """Takes entries as a Journal does, and writes their vectors immediately."""
+    """A stream that takes entries as a Journal does, and writes their vectors immediately."""
 
     def __init__(self, output: Path) -> None:
-        """
+        """Open the stream; a FIFO only when something reads it.
+
         Raises:
             ToolError: it cannot be opened.
         """
-        self._writer = StreamWriter(output)
-        self.name = self._writer.name
+        standard = str(output) == STANDARD_OUTPUT
+        self.name = "standard output" if standard else str(output)
         self.totals = Totals()
+        try:
+            # At the end: `>> out.jsonl` with /dev/stdout opens a file that has something in it.
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY
+            self._descriptor = os.dup(1) if standard else os.open(output, flags)
+        except OSError as error:
+            raise ToolError(f"cannot write {self.name}: {error.strerror}.") from None
 
     def append(self, entry: Entry) -> None:
-        """Write the vectors of `entry` behind the others.
+        """Write the vectors of `entry` after the others, which waits for room in a pipe.
 
         Raises:
             ToolError: they do not fit those before, or cannot be written.
         """
         totals = replace(self.totals)
         totals.add(entry)
-        self._writer.write(b"".join(_jsonl(entry)))
+        rest = memoryview(b"".join(_jsonl(entry)))
+        try:
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+        except BrokenPipeError:
+            raise ToolError(f"whoever read {self.name} does not read on.") from None
+        except OSError as error:
+            raise ToolError(f"cannot write {self.name}: {error.strerror}.") from None
         self.totals = totals
 
     def close(self) -> None:
         """Close it."""
-        self._writer.close()
+        os.close(self._descriptor)
 
 
 def write(journal: Journal, output: Path, chosen: str, width: int) -> None:

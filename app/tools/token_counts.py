@@ -5,6 +5,7 @@ Percentiles are by nearest rank: the fewest tokens that so many percent of the t
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 _MOST_NUMBERS = 10
 
@@ -49,52 +50,36 @@ class TokenCounts:
         return 0
 
 
-@dataclass(frozen=True, slots=True)
-class TokenReport:
-    """The summary of a file, in the order of the JSON's keys."""
+def report_of(counts: TokenCounts, model: str, task: str | None) -> dict[str, Any]:
+    """The object that --json prints."""
+    return {
+        "model": model,
+        "task": task,
+        "texts": counts.texts,
+        "total_tokens": counts.tokens,
+        "median_tokens": counts.percentile(50),
+        "p95_tokens": counts.percentile(95),
+        "max_tokens": counts.percentile(100),
+        "limit": counts.limit,
+        "over_limit": counts.over,
+        "first_over_limit": counts.first_over,
+        "charged_tokens": counts.charged,
+    }
 
-    model: str
-    task: str | None
-    texts: int
-    total_tokens: int
-    median_tokens: int
-    p95_tokens: int
-    max_tokens: int
-    limit: int
-    over_limit: int
-    first_over_limit: list[int]
-    charged_tokens: int
 
-    @staticmethod
-    def of(counts: TokenCounts, model: str, task: str | None) -> "TokenReport":
-        """The summary of `counts`."""
-        return TokenReport(
-            model=model,
-            task=task,
-            texts=counts.texts,
-            total_tokens=counts.tokens,
-            median_tokens=counts.percentile(50),
-            p95_tokens=counts.percentile(95),
-            max_tokens=counts.percentile(100),
-            limit=counts.limit,
-            over_limit=counts.over,
-            first_over_limit=counts.first_over,
-            charged_tokens=counts.charged,
-        )
-
-    def table(self) -> str:
-        """The summary as a table for people."""
-        more = ", ..." if self.over_limit > len(self.first_over_limit) else ""
-        records = ", ".join(map(str, self.first_over_limit)) + more
-        over = f"; record {records}" if self.over_limit else ""
-        task = self.task or "no task"
-        rows = (
-            ("texts", self.texts, self.model),
-            ("tokens", self.total_tokens, "the texts' own"),
-            ("median", self.median_tokens, "of a text"),
-            ("95th percentile", self.p95_tokens, "of a text"),
-            ("max", self.max_tokens, "of a text"),
-            ("over the limit", self.over_limit, f"of {self.limit} tokens{over}"),
-            ("charged", self.charged_tokens, f"for {task}: with two special tokens a text"),
-        )
-        return "\n".join(f"{name:<16}{count:>12}  {meaning}" for name, count, meaning in rows)
+def table(report: dict[str, Any]) -> str:
+    """A report as a table for people."""
+    first = report["first_over_limit"]
+    more = ", ..." if report["over_limit"] > len(first) else ""
+    over = f"; record {', '.join(map(str, first))}{more}" if first else ""
+    task = report["task"] or "no task"
+    rows = (
+        ("texts", "texts", report["model"]),
+        ("tokens", "total_tokens", "the texts' own"),
+        ("median", "median_tokens", "of a text"),
+        ("95th percentile", "p95_tokens", "of a text"),
+        ("max", "max_tokens", "of a text"),
+        ("over the limit", "over_limit", f"of {report['limit']} tokens{over}"),
+        ("charged", "charged_tokens", f"for {task}: with two special tokens a text"),
+    )
+    return "\n".join(f"{name:<16}{report[key]:>12}  {meaning}" for name, key, meaning in rows)

@@ -9,14 +9,14 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from typing import Any
 
 from app.settings import NO_TASK, read_settings
 from app.tools import input_file
 from app.tools.errors import ToolError
 from app.tools.inputs import REPAIRED, InputCounts, Record, batches
 from app.tools.pipes import discard_output
-from app.tools.token_counts import TokenCounts, TokenReport
+from app.tools.token_counts import TokenCounts, report_of, table
 from model.config import read_config
 from model.sources import locate
 from model.tasks import Task, Tasks, UnknownTaskError
@@ -49,9 +49,9 @@ def run(options: argparse.Namespace) -> int:
     try:
         report = _count(options, inputs)
         if options.json:
-            print(json.dumps(asdict(report), ensure_ascii=False))
+            print(json.dumps(report, ensure_ascii=False))
         elif not options.each:
-            print(report.table())
+            print(table(report))
         sys.stdout.flush()
     except ToolError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -79,7 +79,7 @@ def _remarks(options: argparse.Namespace, inputs: InputCounts) -> Iterator[str]:
         yield f"{inputs.unread} lines were left out."
 
 
-def _count(options: argparse.Namespace, inputs: InputCounts) -> TokenReport:
+def _count(options: argparse.Namespace, inputs: InputCounts) -> dict[str, Any]:
     """Count all records; with --each print each of them."""
     from model.tokenizer import Reading, Tokenizer  # noqa: PLC0415  (no other command counts)
 
@@ -98,7 +98,7 @@ def _count(options: argparse.Namespace, inputs: InputCounts) -> TokenReport:
             counts.add(record.number, tokens)
             if options.each:
                 print(f"{record.name}\t{tokens}")
-    return TokenReport.of(counts, name, task.name)
+    return report_of(counts, name, task.name)
 
 
 def _readable(records: Iterable[Record]) -> Iterator[Record]:

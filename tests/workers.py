@@ -1,0 +1,111 @@
+"""A real worker process, spoken to as the parent and as HTTP processes speak to it."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+
+from app.engine import framing, messages
+from app.engine.control import AddLink, ControlSocket, FromChild, StartWorker, decode_from_child
+from model.rows import Row
+
+WORKER = ("app.engine.worker",)
+_TIMEOUT_S = 60
+
+
+class Link:
+    """An HTTP process' end of a connection to the worker."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.socket = connection
+        self.socket.settimeout(_TIMEOUT_S)
+
+    def send(self, message: messages.ToWorker) -> None:
+        self.socket.sendall(messages.frame(message))
+
+    def embed(self, job: int, rows: Sequence[Row]) -> None:
+        self.send(messages.embed_message(job, rows))
+
+    def receive(self) -> messages.FromWorker | None:
+        return messages.receive_from_worker(self.socket)
+
+    def receive_until(self, kind: type, job: int | None = None) -> list[messages.FromWorker]:
+        """All messages up to the first of that kind, for that job."""
+        received = []
+        while True:
+            message = self.receive()
+            assert message is not None, "the worker has gone"
+            received.append(message)
+            if isinstance(message, kind) and (job is None or message.job == job):
+                return received
+
+    def receive_results(self, jobs: int) -> list[messages.FromWorker]:
+        """All messages until so many jobs are answered."""
+        received, answered = [], 0
+        while answered < jobs:
+            message = self.receive()
+            assert message is not None, "the worker has gone"
+            received.append(message)
+            answered += not isinstance(message, messages.BatchDone)
+        return received
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+class WorkerProcess:
+    """The parent's side of a worker."""
+
+    def __init__(
+        self,
+        start: StartWorker,
+        command: Sequence[str] = WORKER,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
+        self.socket, theirs = socket.socketpair()
+        self.socket.settimeout(_TIMEOUT_S)
+        module, *arguments = command
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                env=dict(environment),
+            )
+        self._links: list[Link] = []
+        self.control = ControlSocket(self.socket)
+        self.control.send(start)
+        self.started = self.receive()
+
+    def receive(self) -> FromChild | None:
+        body = framing.receive_frame(self.socket)
+        return None if body is None else decode_from_child(body)
+
+    def link(self) -> Link:
+        """A connection for one HTTP process more."""
+        link = Link(self.connection())
+        self._links.append(link)
+        return link
+
+    def connection(self) -> socket.socket:
+        """The same as a socket."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self.control.send(AddLink(), [theirs.fileno()])
+        return ours
+
+    def finish(self) -> list[messages.FromWorker]:
+        """The parent goes; what the links still carry. The exit code must be 0."""
+        self.socket.close()
+        open_links = [link for link in self._links if link.socket.fileno() != -1]
+        rest = [message for link in open_links for message in iter(link.receive, None)]
+        assert self.process.wait(_TIMEOUT_S) == 0
+        return rest
+
+    def close(self) -> None:
+        """Leave nothing of it behind."""
+        for link in self._links:
+            link.close()
+        self.socket.close()
+        self.process.kill()
+        self.process.wait()
