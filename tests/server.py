@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpx
@@ -109,8 +109,21 @@ class Service:
         wait_until(lambda: self.metric("queue_rows") >= rows, f"{rows} rows in the queue")
 
     def workers(self) -> list[psutil.Process]:
-        children = psutil.Process(self.process.pid).children()
-        return [child for child in children if "app.engine.worker" in child.cmdline()]
+        return self._children("app.engine.worker")
+
+    def http_processes(self) -> list[psutil.Process]:
+        """By number, which is their last argument."""
+        found = self._children("app.processes.http_process")
+        return sorted(found, key=lambda process: int(process.cmdline()[-1]))
+
+    def _children(self, module: str) -> list[psutil.Process]:
+        """What the parent has started and runs."""
+        found = []
+        for child in psutil.Process(self.process.pid).children():
+            with suppress(psutil.Error):  # it has just ended
+                if module in child.cmdline():
+                    found.append(child)
+        return found
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> int:
         """Signal the service and wait for its end; its exit code."""

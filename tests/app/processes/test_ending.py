@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from tests.server import Service, start
+from tests.waiting import wait_until
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
 BOTH = pytest.mark.parametrize("number", SIGNALS)
@@ -28,7 +29,6 @@ def mark(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """What every process of a test has in its environment; and a folder for what they share."""
     mark = uuid.uuid4().hex
     monkeypatch.setenv(MARK, mark)
-    # Short, as a socket's path must be.
     folder = Path(tempfile.mkdtemp(prefix="q-"))
     monkeypatch.setenv("TMPDIR", str(folder))
     yield mark
@@ -68,22 +68,35 @@ def assert_ended(service: Service, mark: str) -> None:
 def await_handlers(service: Service) -> None:
     """Until the first line of `serve` has run. Before, the system ends the process as any other."""
     status = Path(f"/proc/{service.process.pid}/status")
-    caught = 0
-    while not caught & (1 << (signal.SIGTERM - 1)):
+
+    def caught() -> bool:
         (line,) = [each for each in status.read_text().splitlines() if each.startswith("SigCgt")]
-        caught = int(line.split()[1], 16)
+        return bool(int(line.split()[1], 16) & (1 << (signal.SIGTERM - 1)))
+
+    wait_until(caught, "the handlers of the service")
 
 
 def await_closed_port(service: Service) -> None:
-    while True:
+    def closed() -> bool:
         try:
             connect(service.url).close()
         except OSError:
-            return
+            return True
+        return False
+
+    wait_until(closed, "a closed port")
+
+
+def await_worker(service: Service) -> None:
+    def starting() -> bool:
+        assert service.process.poll() is None
+        return bool(service.workers())
+
+    wait_until(starting, "a worker that starts")
 
 
 def send(service: Service, number: signal.Signals, *, group: bool) -> None:
-    """To the first process, or to the whole group, as a terminal does."""
+    """To the parent, or to the whole group, as a terminal does."""
     if service.process.poll() is None:
         (os.killpg if group else os.kill)(service.process.pid, number)
 
@@ -108,8 +121,7 @@ def test_before_it_is_ready(number: signal.Signals, processes: int, mark: str) -
 def test_while_the_model_loads_signals_end_it_at_once(number: signal.Signals, mark: str) -> None:
     """Without the delay of a drain, since nobody was sent here yet."""
     service = start(drain_delay_s=600)
-    while not service.workers():
-        assert service.process.poll() is None
+    await_worker(service)
     for _ in range(3):
         send(service, number, group=True)
     assert_ended(service, mark)
@@ -122,16 +134,15 @@ def test_when_the_model_is_loaded_after_the_port_has_closed(mark: str) -> None:
         body
     )
     service = start(body_timeout_s=240)
-    while not service.workers():
-        assert service.process.poll() is None
+    await_worker(service)
     (listening,) = psutil.Process(service.process.pid).net_connections()
     service.url = "http://{}:{}".format(*listening.laddr)
     with contextlib.ExitStack() as stack:
         asking = [stack.enter_context(connect(service.url)) for _ in range(100)]
         for each in asking:
             each.sendall(head + body[:1])
-        while psutil.Process(service.process.pid).num_fds() < len(asking):
-            pass  # they are let in
+        (http_process,) = service.http_processes()
+        wait_until(lambda: http_process.num_fds() > len(asking), "that they are let in")
         send(service, signal.SIGTERM, group=False)
         await_closed_port(service)
         statuses = []
@@ -156,8 +167,7 @@ def test_while_a_killed_worker_comes_back_and_during_the_drain(mark: str) -> Non
     (worker,) = service.workers()
     worker.kill()
     service.log.wait_for("again in")
-    while not service.workers():
-        assert service.process.poll() is None
+    await_worker(service)
     send(service, signal.SIGTERM, group=False)
     service.log.wait_for("draining")
     send(service, signal.SIGTERM, group=False)  # and no longer
@@ -177,8 +187,7 @@ def test_a_third_signal_waits_for_nobody(mark: str) -> None:
     worker.suspend()
     with concurrent.futures.ThreadPoolExecutor() as pool:
         asked = pool.submit(service.embed, input="never read")
-        while service.metric("queue_rows") == 0:
-            pass
+        service.wait_for_queue()
         send(service, signal.SIGTERM, group=False)
         service.log.wait_for("draining")
         send(service, signal.SIGTERM, group=False)
