@@ -65,6 +65,12 @@ def test_in_json_the_start_is_one_event(alone: Service) -> None:
     assert {"version", "dtype", "attention", "tasks", "default_task", "width"} <= start.keys()
 
 
+def test_the_parent_has_loaded_nothing_of_what_serves_and_computes(alone: Service) -> None:
+    maps = Path(f"/proc/{alone.process.pid}/maps").read_text()
+    assert "msgspec" in maps
+    assert not re.findall("torch|numpy|uvloop|httptools|tokenizers|orjson", maps)
+
+
 def test_anothers_folder_for_metrics_is_not_this_services(alone: Service) -> None:
     assert "quintet_workers_ready 1.0" in get(alone, "/metrics").text
 
