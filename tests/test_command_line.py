@@ -122,7 +122,9 @@ def test_no_text_names_a_command_or_a_package_that_is_not_ours() -> None:
     places = [*ROOT.glob("*.md"), *(ROOT / "docker").rglob("*"), ROOT / "Dockerfile"]
     places += [path for room in ("app", "model") for path in (ROOT / room).rglob("*.py")]
     places.remove(ROOT / "CHANGELOG.md")
-    other = re.compile(r"python -m (app|model)(?!\.engine|\.http)\b|pip install '(quintet|\.)\[")
+    other = re.compile(
+        r"python -m (app|model)(?!\.engine|\.processes)\b|pip install '(quintet|\.)\["
+    )
     told = {
         f"{path.relative_to(ROOT)}: {found[0]}"
         for path in places
