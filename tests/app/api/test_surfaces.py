@@ -74,9 +74,7 @@ def test_a_document_over_the_limit_is_embedded_in_windows_when_asked(
     loaded = embedder.load(original, "cpu")
     inputs = [f"{word} " * 2100 for word in ("alpha", "beta", "gamma", "delta", "omega")]
     body = {"input": inputs, "late_chunking": True, "task": "retrieval.passage"}
-    tokens = sum(
-        each["tokens"] for each in engine.post("/tokenize", input=inputs).json()["inputs"]
-    )
+    tokens = sum(each["tokens"] for each in engine.post("/tokenize", input=inputs).json()["inputs"])
     assert tokens > 8192
     said = (
         f"these 5 inputs have {tokens} "
