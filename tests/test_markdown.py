@@ -1,0 +1,64 @@
+"""Markdown files: links lead to something, and README.md stays short."""
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README_LINES = 250
+
+
+def ours(path: Path) -> bool:
+    """Whether a file is none of a virtual environment, a cache or a build."""
+    folders = path.relative_to(ROOT).parts[:-1]
+    return not any(
+        part in ("build", "node_modules") or (part.startswith(".") and part != ".github")
+        for part in folders
+    )
+
+
+FILES = sorted(path for path in ROOT.rglob("*.md") if ours(path))
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def prose(path: Path) -> str:
+    """The text of a file without its code."""
+    whole = path.read_text(encoding="utf-8")
+    text = re.sub(r"^```.*?^```", "", whole, flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"`[^`\n]*`", lambda code: code[0].replace("](", "] ("), text)
+
+
+@cache
+def anchors(path: Path) -> set[str]:
+    """The anchors of a file's headings, as GitHub makes them."""
+    found: set[str] = set()
+    for heading in re.findall(r"^#{1,6} +(.*?) *$", prose(path), re.MULTILINE):
+        words = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
+        anchor = re.sub(r"[^\w\- ]", "", words.lower()).replace(" ", "-")
+        assert anchor not in found, f"{name(path)} has two headings of the anchor {anchor}"
+        found.add(anchor)
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_every_relative_link_leads_to_a_file_and_a_heading_of_it(path: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose(path)):
+        if re.match(r"[a-z]+:", link):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (path.parent / file).resolve() if file else path
+        assert target.exists(), f"{name(path)} links to {link}"
+        assert ROOT in target.parents, f"{name(path)} links to {link}, outside of the repository"
+        if anchor:
+            assert target.suffix == ".md", f"{name(path)} links to {link}"
+            assert anchor in anchors(target), f"{name(path)} links to {link}"
+
+
+def test_the_readme_is_read_in_five_minutes() -> None:
+    lines = len((ROOT / "README.md").read_text(encoding="utf-8").splitlines())
+    assert lines <= README_LINES
