@@ -14,15 +14,15 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
 from app import __version__
-from app.access.callers import Callers, callers_of
+from app.access.callers import callers_of
 from app.api import routes
 from app.api.answers import Model
 from app.api.bodies import Bodies
+from app.api.context import ServiceContext, attach_service, service_of
 from app.api.document import describe
 from app.api.embeddings import CHUNKS_PER_INPUT, Embeddings, Rules
 from app.api.frame import Frame, Refused, answer_error
 from app.api.hosts import Hosts
-from app.api.served import Served
 from app.engine.client import EngineClient, Limits
 from app.engine.messages import Start, Started
 from app.errors import QuintetError
@@ -75,32 +75,32 @@ def create_app(settings: Settings, place: Place = FIRST_AND_ONLY) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    app.state.served = Served(
-        _embeddings(settings, folder, config, engine, metrics),
-        engine,
-        metrics,
-        Bodies(settings.max_bodies_bytes, metrics),
-        tuple(
-            _model(name, folder, config, embedded=settings.model == EMBEDDED_MODEL)
-            for name in names
-        ),
-        settings,
-        _facts(settings, config),
-        tracing_of(),
+    embedded = settings.model == EMBEDDED_MODEL
+    service = ServiceContext(
+        settings=settings,
+        metrics=metrics,
+        engine=engine,
+        callers=callers_of(settings, metrics),
+        embeddings=_embeddings(settings, folder, config, engine, metrics),
+        bodies=Bodies(settings.max_bodies_bytes, metrics),
+        models=tuple(_model(name, folder, config, embedded=embedded) for name in names),
+        info=_facts(settings, config),
+        tracing=tracing_of(),
     )
-    app.state.callers = callers_of(settings, metrics)
+    attach_service(app, service)
     app.include_router(routes.router)
     app.mount("/playground", StaticFiles(directory=routes.PLAYGROUND), "playground")
     app.add_exception_handler(QuintetError, answer_error)
     app.add_exception_handler(HTTPException, answer_error)
-    _frame(app, settings, metrics)
+    _frame(app, service)
     describe(app)
     return app
 
 
-def _frame(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
+def _frame(app: FastAPI, service: ServiceContext) -> None:
     """What is around the routes, from the inside out."""
-    app.add_middleware(Refused, hosts=Hosts(settings, metrics))
+    settings = service.settings
+    app.add_middleware(Refused, hosts=Hosts(settings, service.metrics))
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -111,7 +111,7 @@ def _frame(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
             expose_headers=["*"],
             max_age=_PREFLIGHT_S,
         )
-    app.add_middleware(Frame, served=app.state.served)
+    app.add_middleware(Frame, service=service)
 
 
 def _lifespan(
@@ -121,15 +121,14 @@ def _lifespan(
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        callers: Callers = app.state.callers
-        served: Served = app.state.served
+        service = service_of(app)
         async with contextlib.AsyncExitStack() as running:
-            await running.enter_async_context(contextlib.aclosing(callers))
+            await running.enter_async_context(contextlib.aclosing(service.callers))
             if place.first:
                 await running.enter_async_context(_engine(app, settings, folder, config, place))
             yield
-        if served.tracing:
-            await asyncio.to_thread(served.tracing.close)
+        if service.tracing:
+            await asyncio.to_thread(service.tracing.close)
 
     return lifespan
 
@@ -139,15 +138,15 @@ async def _engine(
     app: FastAPI, settings: Settings, folder: Path, config: EncoderConfig, place: Place
 ) -> AsyncIterator[None]:
     """Workers, and further HTTP processes, which end before them."""
-    served: Served = app.state.served
-    engine = served.engine
+    service = service_of(app)
+    engine = service.engine
     others = HttpProcesses(settings.http_processes - 1, place, engine)
     app.state.others, app.state.kill_others = others, others.kill
 
     address = address_of(app.state.listener)
 
     def greet(worker: int, started: Started) -> None:
-        if not served.draining:
+        if not service.draining:
             known = banner.facts(settings, config, started, served_names(settings))
             _greet(known, address, settings.log_format)
         others.worker_ready(worker)

@@ -5,9 +5,14 @@ from collections.abc import AsyncIterator, Iterator
 
 from limits.errors import StorageError
 
-from app.access.limits import ConcurrentTokensError, LimitReachedError, Limits, PerMinute
+from app.access.limits import Limits, PerMinute
 from app.access.store import StoreAwayError
-from app.errors import RequestError, UnavailableError
+from app.errors import (
+    ConcurrentTokensError,
+    LimitReachedError,
+    RequestError,
+    UnavailableError,
+)
 
 _AWAY = (StorageError, StoreAwayError)
 

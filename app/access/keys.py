@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from app.access.keyfile import KeysError, add_key, digest, read_keys
-from app.errors import RequestError
+from app.errors import MissingKeyError, WrongKeyError
 
-__all__ = ["KeyRing", "KeysError", "UnauthorisedError", "add_key"]
+__all__ = ["KeyRing", "KeysError", "add_key"]
 
 log = logging.getLogger("quintet.keys")
 
@@ -28,38 +28,6 @@ log = logging.getLogger("quintet.keys")
 # file system's clock, so that a second change in one tick of it, which leaves the file's size and
 # times as they are, is not missed.
 _SETTLING_NS = 2_000_000_000
-
-
-class UnauthorisedError(RequestError):
-    """A request without a key that is known."""
-
-    status = 401
-    reason = "wrong key"
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """How to authenticate."""
-        return {"www-authenticate": "Bearer"}
-
-
-class MissingKeyError(UnauthorisedError):
-    """No key at all, or not in the form of a bearer."""
-
-    code = "AUTH_MISSING_API_KEY"
-    reason = "no key"
-
-    def __init__(self) -> None:
-        super().__init__("this service asks for a key; send the header Authorization: Bearer KEY.")
-
-
-class WrongKeyError(UnauthorisedError):
-    """A key that is not known, or not any more."""
-
-    code = "AUTH_INVALID_API_KEY"
-    openai_code = "invalid_api_key"
-
-    def __init__(self) -> None:
-        super().__init__("this key is not known here, or not any more.")
 
 
 class KeyRing:

@@ -21,7 +21,13 @@ from limits.aio.storage.base import SlidingWindowCounterSupport
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
 from app.access.store import Leases, Store, StoreAwayError, store_of
-from app.errors import LONGEST_RETRY_S, RequestError, TokenLimitError
+from app.errors import (
+    LONGEST_RETRY_S,
+    LimitReachedError,
+    RequestsPerMinuteError,
+    TokenLimitError,
+    TokensPerMinuteError,
+)
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 
@@ -30,44 +36,6 @@ log = logging.getLogger("quintet.limits")
 MINUTE_S = 60
 # Redis is left alone for so long when it did not answer, so that callers do not wait for it.
 _REST_S = 2.0
-
-
-class LimitReachedError(RequestError):
-    """The caller has used up what it may; the same request may pass in `retry_after_s` seconds."""
-
-    status = 429
-    openai_code = "rate_limit_exceeded"
-
-    def __init__(self, asked: int, limit: int, retry_after_s: int) -> None:
-        super().__init__(
-            f"over the limit of {limit} {self.reason}: {asked} asked for at this moment; retry in "
-            f"about {retry_after_s} s."
-        )
-        self.retry_after_s = retry_after_s
-
-
-class RequestsPerMinuteError(LimitReachedError):
-    """Too many requests in a minute."""
-
-    code = "RATE_REQUEST_LIMIT_EXCEEDED"
-    openai_type = "requests"
-    reason = "requests per minute"
-
-
-class TokensPerMinuteError(LimitReachedError):
-    """Too many tokens in a minute."""
-
-    code = "RATE_TOKEN_LIMIT_EXCEEDED"
-    openai_type = "tokens"
-    reason = "tokens per minute"
-
-
-class ConcurrentTokensError(LimitReachedError):
-    """Too many tokens at once."""
-
-    code = "RATE_CONCURRENCY_LIMIT_EXCEEDED"
-    openai_type = "tokens"
-    reason = "concurrent tokens"
 
 
 @dataclass(frozen=True, slots=True)

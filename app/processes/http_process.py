@@ -74,7 +74,7 @@ class FurtherServer(Server):
             return
         started = await messages.read_from_worker(reader)
         if isinstance(started, messages.Started):
-            with attached(Peer(word.worker, started, reader, writer), self._served.engine) as link:
+            with attached(Peer(word.worker, started, reader, writer), self._service.engine) as link:
                 self._linked.set()
                 self.on_ready()
                 log.info("HTTP process %d is linked to worker %d", self.number, word.worker)

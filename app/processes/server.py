@@ -18,7 +18,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-from app.api.served import Served
+from app.api.context import service_of
 from app.application import create_app
 from app.processes import signals
 from app.processes.place import Place
@@ -46,13 +46,13 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                http=guarded(settings, app.state.served.metrics),
+                http=guarded(settings, service_of(app).metrics),
                 ws="none",
                 timeout_keep_alive=settings.keep_alive_s,
                 timeout_graceful_shutdown=int(settings.request_timeout_s) + 1,
             )
         )
-        self._served: Served = app.state.served
+        self._service = service_of(app)
         self._drain_delay_s = settings.drain_delay_s
         self._loop: asyncio.AbstractEventLoop | None = None
         self._was_ready = False
@@ -84,7 +84,7 @@ class Server(uvicorn.Server):
 
     def on_start_failed(self, reason: str) -> None:
         """The model cannot be loaded: end with the reason, if it is not the end already."""
-        if self._served.draining:
+        if self._service.draining:
             self.should_exit = True
             return
         log.error("cannot start: %s", reason)
@@ -93,8 +93,8 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """The first signal drains, a second one skips the delay, a third one waits for nobody."""
-        skips = self._served.draining or sig == signal.SIGINT or not self._was_ready
-        self._served.draining = True
+        skips = self._service.draining or sig == signal.SIGINT or not self._was_ready
+        self._service.draining = True
         if self.should_exit:
             self.force_exit = True
         elif skips or self._loop is None:
