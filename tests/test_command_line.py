@@ -128,7 +128,9 @@ def test_no_text_names_a_command_or_a_package_that_is_not_ours() -> None:
         path for room in ("app", "model") for kind in files for path in (ROOT / room).rglob(kind)
     ]
     places.remove(ROOT / "CHANGELOG.md")
-    other = re.compile(r"python -m (app|model)(?!\.engine|\.processes)\b|pip install '(quintet|\.)\[")
+    other = re.compile(
+        r"python -m (app|model)(?!\.engine|\.processes)\b|pip install '(quintet|\.)\["
+    )
     told = {
         f"{path.relative_to(ROOT)}: {found[0]}"
         for path in places

@@ -59,6 +59,24 @@ def test_every_relative_link_leads_to_a_file_and_a_heading_of_it(path: Path) -> 
             assert anchor in anchors(target), f"{name(path)} links to {link}"
 
 
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_every_file_that_is_named_in_code_is_there(path: Path) -> None:
+    """Also those of commands; a changelog may name what is gone."""
+    if path.name == "CHANGELOG.md":
+        return
+    text = path.read_text(encoding="utf-8")
+    for file in re.findall(r"(?<=[`\s])(?:app|docker|model|tests)/[\w./-]*[\w/]", text):
+        assert (ROOT / file).exists(), f"{name(path)} names {file}"
+
+
+def test_the_single_test_of_contributing_is_one() -> None:
+    text = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    chosen = re.findall(r"^\.venv/bin/pytest (tests/\S+) -k (\w+)", text, re.MULTILINE)
+    assert chosen
+    for file, words in chosen:
+        assert re.search(rf"^(async )?def test_\w*{words}", (ROOT / file).read_text(), re.MULTILINE)
+
+
 def test_the_readme_is_read_in_five_minutes() -> None:
     lines = len((ROOT / "README.md").read_text(encoding="utf-8").splitlines())
     assert lines <= README_LINES

@@ -111,7 +111,7 @@ def test_the_readmes_document_has_the_readmes_chunks(service: Service) -> None:
         assert [(k, v) for k, v in each.items() if k not in vague] == [
             (k, v) for k, v in other.items() if k not in vague
         ]
-    claimed = re.search(r'to "(.*?)".*?cosine of (\.\d+).*?it has (\.\d+)', APP, re.DOTALL)
+    claimed = re.search(r'To "(.*?)".*?cosine of (\.\d+).*?it has (\.\d+)', README, re.DOTALL)
     assert claimed
     asked = {"input": claimed[1], "task": "retrieval.query", "dimensions": 128}
     query = service.embed(**asked).json()["data"][0]["embedding"]
