@@ -26,8 +26,7 @@ QuintetError                        500 INTERNAL_ERROR
 │   ├── InvalidFieldsError          422 VALIDATION_ERROR                invalid_value
 │   ├── LimitReachedError           429 INPUT_INVALID                   rate_limit_exceeded
 │   │   ├── RequestsPerMinuteError  429 RATE_REQUEST_LIMIT_EXCEEDED     rate_limit_exceeded
-│   │   ├── TokensPerMinuteError    429 RATE_TOKEN_LIMIT_EXCEEDED       rate_limit_exceeded
-│   │   └── ConcurrentTokensError   429 RATE_CONCURRENCY_LIMIT_EXCEEDED rate_limit_exceeded
+│   │   └── TokensPerMinuteError    429 RATE_TOKEN_LIMIT_EXCEEDED       rate_limit_exceeded
 │   └── HeadersTooLargeError        431 INPUT_HEADERS_TOO_LARGE         headers_too_large
 ├── ClientGoneError                 499 CLIENT_CLOSED_REQUEST
 ├── UnavailableError                503 SERVICE_UNAVAILABLE             service_unavailable
@@ -367,13 +366,6 @@ class TokensPerMinuteError(LimitReachedError):
 
     code, openai_type = "RATE_TOKEN_LIMIT_EXCEEDED", "tokens"
     reason = "tokens per minute"
-
-
-class ConcurrentTokensError(LimitReachedError):
-    """Too many tokens in requests that are not answered yet."""
-
-    code, openai_type = "RATE_CONCURRENCY_LIMIT_EXCEEDED", "tokens"
-    reason = "concurrent tokens"
 
 
 class HeadersTooLargeError(RequestError):

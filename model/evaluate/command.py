@@ -6,10 +6,9 @@ Exit status: 0 measured; 1 with --against, lines are worse by more than --tolera
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 
-from model.evaluate.arguments import KEY_VARIABLE
 from model.evaluate.errors import EvaluationError
 from model.evaluate.evaluation import Evaluated, evaluate, read_sets
 from model.evaluate.lines import TASKS, further_tasks, kinds_left_out
@@ -23,16 +22,20 @@ from model.evaluate.table import table, worse
 _PREPARED_SHAPES = "64"
 
 
-def run(options: argparse.Namespace) -> int:
+# Opens the service at a URL, of which these sizes are wanted; none are the model's own.
+OpenService = Callable[[str, Sequence[int]], Subject]
+
+
+def run(options: argparse.Namespace, open_service: OpenService) -> int:
     """Evaluate; the exit status. Errors are sentences on standard error."""
     try:
-        return _run(options)
+        return _run(options, open_service)
     except EvaluationError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace, open_service: OpenService) -> int:
     """
     Raises:
         EvaluationError: the input is not what it must be, or a service does not answer.
@@ -55,7 +58,9 @@ def _run(options: argparse.Namespace) -> int:
         # All are opened before one is measured: a mistyped name costs no minutes.
         subjects = [
             stack.enter_context(
-                closing(_service(name, options) if is_url else _checkpoint(name, options))
+                closing(
+                    open_service(name, options.dimensions) if is_url else _checkpoint(name, options)
+                )
             )
             for name, is_url in named
         ]
@@ -63,17 +68,10 @@ def _run(options: argparse.Namespace) -> int:
     return _report(options, found, passed_over)
 
 
-# Both behind the arguments: a service is measured without torch, a checkpoint without HTTP.
-def _service(url: str, options: argparse.Namespace) -> Subject:
-    from model.evaluate.service import Service  # noqa: PLC0415
-
-    return Service(url, os.environ.get(KEY_VARIABLE), options.dimensions)
-
-
 def _checkpoint(name: str, options: argparse.Namespace) -> Subject:
     for cache in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
         os.environ.setdefault(cache, _PREPARED_SHAPES)
-    from model.evaluate.inprocess import Checkpoint  # noqa: PLC0415
+    from model.evaluate.inprocess import Checkpoint  # noqa: PLC0415  (a service needs no torch)
 
     return Checkpoint(name, options.device, options.dtype, options.dimensions)
 
