@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from model.config import CheckpointError
-from model.wording import quoted
+from model.quoting import quoted
 
 log = logging.getLogger("quintet.model")
 

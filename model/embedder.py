@@ -18,14 +18,14 @@ from torch import Tensor
 from model.checkpoint import load_encoder
 from model.config import read_config
 from model.cpus import usable_cpus
+from model.cuda_graphs import CudaGraphs, check_same
 from model.devices import current, device_named, dtype_named, survived
 from model.encoder import Encoder
-from model.graphs import Graphs, check_same
-from model.notebook import Notebook
-from model.packing import PackedBatch, batches, example, pack, rounded_up
+from model.hub import locate
+from model.packing import PackedBatch, batches, example, pack, with_padding_row
 from model.pooling import mean_over_spans
+from model.python_api import PythonApi
 from model.rows import Row, Vectors
-from model.sources import locate
 from model.tasks import Tasks
 from model.tokenizer import Tokenizer
 
@@ -36,7 +36,7 @@ log = logging.getLogger("quintet.model")
 DEFAULT_BATCH_TOKENS = 8192
 
 
-class Embedder(Notebook):
+class Embedder(PythonApi):
     """A loaded model. Not for several threads at once: a device does one batch after the other."""
 
     def __init__(
@@ -48,7 +48,7 @@ class Embedder(Notebook):
         self.device = device
         self.tasks = Tasks(encoder.config)
         self.tokenizer = tokenizer
-        self._graphs: Graphs | None = None
+        self._graphs: CudaGraphs | None = None
 
     def __repr__(self) -> str:
         return (
@@ -83,7 +83,7 @@ class Embedder(Notebook):
     @property
     def parameters(self) -> int:
         """How many numbers base and adapters have together."""
-        return self.encoder.numbers
+        return self.encoder.num_parameters
 
     def survives(self, error: Exception) -> bool:
         """Whether the device still works after an error of `pack` or `forward`."""
@@ -99,7 +99,7 @@ class Embedder(Notebook):
     def pack(self, rows: Sequence[Row]) -> PackedBatch:
         """Rows -> the tensors of one forward pass, on the device."""
         with current(self.device):
-            return pack(rounded_up(rows) if self.device.type == "cpu" else rows, self.device)
+            return pack(with_padding_row(rows) if self.device.type == "cpu" else rows, self.device)
 
     @torch.inference_mode()
     def forward(self, batch: PackedBatch) -> Tensor:
@@ -115,7 +115,7 @@ class Embedder(Notebook):
         """Have the first request find everything loaded: kernels, and on a GPU recorded graphs.
 
         With `max_batch_tokens` also the memory of a batch of so many, and of the longest text.
-        Graphs belong to the calling thread, which must be the one that calls `forward`.
+        CudaGraphs belong to the calling thread, which must be the one that calls `forward`.
 
         Raises:
             RuntimeError: the device does not work, or not as it did before the recording.
@@ -134,7 +134,7 @@ class Embedder(Notebook):
     def _record(self, batch: PackedBatch) -> None:
         try:
             with current(self.device):
-                self._graphs = Graphs(self.encoder, batch)
+                self._graphs = CudaGraphs(self.encoder, batch)
         except RuntimeError as error:
             log.error("no CUDA graphs, so short queries are slower: %s", error)  # noqa: TRY400
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from model.attention import Attention
 from model.config import EncoderConfig
-from model.lora import AdaptedEmbedding, AdaptedLinear, Corrections
+from model.lora import AdaptedEmbedding, AdaptedLinear, AdapterMasks
 from model.packing import NO_ADAPTER, PackedBatch
 
 log = logging.getLogger("quintet.model")
@@ -80,14 +80,16 @@ class Block(nn.Module):
         self.norm1 = norms["norm1"]
         self.norm2 = norms["norm2"]
 
-    def forward(self, x: Tensor, turn: "Turn", corrections: Corrections | None) -> Tensor:
+    def forward(
+        self, x: Tensor, turn: "AttentionInputs", corrections: AdapterMasks | None
+    ) -> Tensor:
         """x (T, D) -> (T, D)."""
         attended = turn.attend(self.qkv(x, corrections))
         x = self.norm1(self.out(attended, corrections, residual=x))
         return self.norm2(self.fc2(self.fc1(x, corrections), corrections, residual=x))  # type: ignore[no-any-return]
 
 
-class Turn:
+class AttentionInputs:
     """What attention needs to know of one batch, shared by all blocks."""
 
     def __init__(self, batch: PackedBatch, heads: int, turns: Tensor, attention: Attention) -> None:
@@ -145,7 +147,7 @@ class Encoder(nn.Module):
         self._merging = Merging() if embedding.word.device.type == "cpu" else None
 
     @property
-    def numbers(self) -> int:
+    def num_parameters(self) -> int:
         """How many numbers base and adapters have together."""
         norms = sum(
             vector.numel()
@@ -154,13 +156,15 @@ class Encoder(nn.Module):
             for vector in module.parameters()
         )
         adapted = (AdaptedEmbedding, AdaptedLinear)
-        return norms + sum(each.numbers for each in self.modules() if isinstance(each, adapted))
+        return norms + sum(
+            each.num_parameters for each in self.modules() if isinstance(each, adapted)
+        )
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """A packed batch of T tokens -> hidden states (T, D) in the dtype of the weights."""
         corrections = self._corrections(batch)
         turns = self.rotary.turns(batch.positions)
-        turn = Turn(batch, self.config.num_heads, turns, self.attention)
+        turn = AttentionInputs(batch, self.config.num_heads, turns, self.attention)
         x = self.norm(self.embedding(batch, corrections))
         for block in self.blocks:
             x = block(x, turn, corrections)
@@ -189,7 +193,7 @@ class Encoder(nn.Module):
             linear.forget_merged()
         self._merging = None
 
-    def _corrections(self, batch: PackedBatch) -> Corrections | None:
+    def _corrections(self, batch: PackedBatch) -> AdapterMasks | None:
         pays = self._merging is not None and self._merging.pays(batch)
         only = batch.only_adapter
         if pays and only != self._merged:
@@ -197,4 +201,4 @@ class Encoder(nn.Module):
         if not batch.has_adapters:
             return None
         tasks, dtype = len(self.config.tasks), self.embedding.word.dtype
-        return Corrections(batch, tasks, dtype, merged=only == self._merged != NO_ADAPTER)
+        return AdapterMasks(batch, tasks, dtype, merged=only == self._merged != NO_ADAPTER)

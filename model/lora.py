@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.packing import NO_ADAPTER, PackedBatch, whole
-from model.products import Product
+from model.linear_kernels import LinearKernel
+from model.packing import NO_ADAPTER, PackedBatch, round_up
 
 # Matrix kernels of GPUs want columns in groups of so many; the stack is filled up with zeros.
 _WHOLE_RANKS = 8
@@ -18,7 +18,7 @@ _WHOLE_RANKS = 8
 _WHOLE_OUTPUTS = 32
 
 
-class Corrections:
+class AdapterMasks:
     """What the adapters of one batch are. `merged` says that it has one adapter, and that the
     weights merged for it are to be used."""
 
@@ -37,7 +37,7 @@ class Corrections:
         The stacks of a model may have several ranks.
         """
         if rank not in self._masks:
-            stack = whole(self._adapters * rank, _WHOLE_RANKS)
+            stack = round_up(self._adapters * rank, _WHOLE_RANKS)
             columns = torch.arange(stack, device=self._own.device)
             self._masks[rank] = (columns // rank == self._own).to(self._dtype)
         return self._masks[rank]
@@ -55,7 +55,7 @@ class AdaptedLinear(nn.Module):
 
     def __init__(
         self,
-        product: type[Product],
+        product: type[LinearKernel],
         weight: Tensor,
         bias: Tensor,
         lora: tuple[Tensor, Tensor],
@@ -64,11 +64,11 @@ class AdaptedLinear(nn.Module):
     ) -> None:
         super().__init__()
         a, b = lora
-        self.numbers = sum(tensor.numel() for tensor in (weight, bias, a, b))
+        self.num_parameters = sum(tensor.numel() for tensor in (weight, bias, a, b))
         adapters, self._rank, self._into = a.shape
         has = adapters * self._rank
-        self._stack = whole(has, _WHOLE_RANKS)  # R
-        missing = whole(has, _WHOLE_OUTPUTS) - has
+        self._stack = round_up(has, _WHOLE_RANKS)  # R
+        missing = round_up(has, _WHOLE_OUTPUTS) - has
         self._down = product(F.pad(a.flatten(0, 1), (0, 0, 0, missing)), None)
         b = F.pad(b.permute(1, 0, 2).flatten(1), (0, self._stack - has))  # (out, R)
         self._up = product(b, None) if self._into > len(weight) and not gelu else None
@@ -77,7 +77,7 @@ class AdaptedLinear(nn.Module):
         if self._up is None:
             weight = torch.cat([weight, b], 1)
         self._product = product(weight, bias, gelu=gelu)
-        self._merged: Product | None = None
+        self._merged: LinearKernel | None = None
 
     def base_weight(self) -> Tensor:
         """The weight (out, in) without any adapter."""
@@ -98,7 +98,7 @@ class AdaptedLinear(nn.Module):
         self._merged = None
 
     def forward(
-        self, x: Tensor, corrections: Corrections | None, residual: Tensor | None = None
+        self, x: Tensor, corrections: AdapterMasks | None, residual: Tensor | None = None
     ) -> Tensor:
         """x (T, in), and residual (T, out) where it follows -> (T, out)."""
         if corrections is not None and corrections.merged:
@@ -136,9 +136,9 @@ class AdaptedEmbedding(nn.Module):
         assert NO_ADAPTER == -1, "the base row is the last one"
         for name, tensor in (("word", word), ("a", a), ("b", b), ("token_type", token_type)):
             self.register_buffer(name, tensor)
-        self.numbers = sum(tensor.numel() for tensor in (word, a, b, token_type))
+        self.num_parameters = sum(tensor.numel() for tensor in (word, a, b, token_type))
 
-    def forward(self, batch: PackedBatch, corrections: Corrections | None) -> Tensor:
+    def forward(self, batch: PackedBatch, corrections: AdapterMasks | None) -> Tensor:
         """Tokens of the batch -> (T, D)."""
         x = F.embedding(batch.token_ids, self.word) + self.token_type[batch.adapters]
         if corrections is None:

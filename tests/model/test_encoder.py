@@ -9,8 +9,8 @@ import torch
 from model import checkpoint, embedder
 from model.embedder import Embedder
 from model.encoder import Merging
+from model.linear_kernels import LinearKernel, OneDnnLinear, TorchLinear
 from model.packing import pack
-from model.products import PlainProduct, PrepackedProduct, Product
 from model.rows import Row
 from tests.checkpoints import MINI, Shape, random_tensors, write_hf, write_original
 from tests.conftest import BFLOAT16_PREPACKED, random_row
@@ -126,20 +126,20 @@ def test_a_row_gets_the_same_vector_alone_and_in_any_batch(
 @pytest.mark.parametrize(
     ("product", "dtype", "cosine"),
     [
-        (PlainProduct, "float32", 0.999999),
-        (PlainProduct, "bfloat16", 0.9999),
-        (PrepackedProduct, "float32", 0.999999),
-        pytest.param(PrepackedProduct, "bfloat16", 0.9999, marks=BFLOAT16_PREPACKED),
+        (TorchLinear, "float32", 0.999999),
+        (TorchLinear, "bfloat16", 0.9999),
+        (OneDnnLinear, "float32", 0.999999),
+        pytest.param(OneDnnLinear, "bfloat16", 0.9999, marks=BFLOAT16_PREPACKED),
     ],
 )
 def test_weights_merged_for_one_adapter_give_the_same_vectors(
-    product: type[Product],
+    product: type[LinearKernel],
     dtype: str,
     cosine: float,
     rng: np.random.Generator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(checkpoint, "choose_product", lambda *_: product)
+    monkeypatch.setattr(checkpoint, "choose_linear_kernel", lambda *_: product)
     quintet = embedder.load(MINI, "cpu", dtype)
     for adapter in (3, 1):  # the second one takes the first one's place
         rows = [random_row(rng, int(length), adapter) for length in rng.integers(2, 120, 8)]

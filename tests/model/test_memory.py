@@ -41,7 +41,7 @@ from tests.checkpoints import MINI
 
 quintet = embedder.load(MINI, "cpu", "float32")
 quintet.encoder._merging = Merging(after_tokens=300)
-task, other = (Row.whole(np.arange(3, 103, dtype=np.int32), adapter) for adapter in (2, 4))
+task, other = (Row.single_span(np.arange(3, 103, dtype=np.int32), adapter) for adapter in (2, 4))
 expected, others = quintet.embed([task])[0], quintet.embed([other])[0]
 in_use = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (in_use + (8 << 20), resource.RLIM_INFINITY))
