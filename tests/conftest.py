@@ -67,3 +67,8 @@ def random_row(rng: np.random.Generator, length: int, adapter: int | None, spans
     starts = rng.integers(0, length, spans)
     stops = np.array([rng.integers(start + 1, length + 1) for start in starts])
     return Row(ids, adapter, np.stack([starts, stops], axis=1).astype(np.int32))
+
+
+def unit_rows(vectors: np.ndarray) -> np.ndarray:
+    """Vectors (S, D) scaled to length 1."""
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
