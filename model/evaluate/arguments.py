@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from model.evaluate.sets import LANGUAGES
-from model.sources import EMBEDDED_MODEL
+from model.hub import EMBEDDED_MODEL
 
 KEY_VARIABLE = "QUINTET_API_KEY"
 

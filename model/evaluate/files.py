@@ -18,12 +18,12 @@ from typing import Any
 
 from model.evaluate.errors import EvaluationError
 from model.records import (
-    Found,
     LineError,
+    ParsedRecord,
     RecordsError,
     jsonl_files,
     label_of,
-    raised,
+    raise_errors,
     read_file,
     score_of,
     text_of,
@@ -81,13 +81,13 @@ def read_folder(folder: Path) -> tuple[list[File], list[str]]:
     return files, passed_over
 
 
-def _read(path: Path) -> list[Found]:
+def _read(path: Path) -> list[ParsedRecord]:
     """
     Raises:
         EvaluationError: the file cannot be read, or a line of it.
     """
     try:
-        return list(raised(read_file(path, "jsonl")))
+        return list(raise_errors(read_file(path, "jsonl")))
     except LineError as error:
         raise EvaluationError(f"{path}, {error}") from None
     except RecordsError as error:
@@ -126,7 +126,7 @@ def _blank_questions(file: File) -> int:
     return sum(asked) - sum(len(questions_of(record)) for record in file.records)
 
 
-def _checked_records(found: list[Found], kind: str, path: Path) -> Iterator[Record]:
+def _checked_records(found: list[ParsedRecord], kind: str, path: Path) -> Iterator[Record]:
     """The records, if all are of the file's kind and their fields of their types.
 
     Raises:
@@ -139,7 +139,7 @@ def _checked_records(found: list[Found], kind: str, path: Path) -> Iterator[Reco
         raise EvaluationError(f"{path}, {error}") from None
 
 
-def _checked(found: Found, kind: str) -> Record:
+def _checked(found: ParsedRecord, kind: str) -> Record:
     record = found.fields
     if kind_of(record) != kind:
         raise LineError(found.line, f"not {kind} like the first line of the file.")

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.records import (
-    Found,
     LineError,
+    ParsedRecord,
     RecordsError,
     label_of,
-    raised,
+    raise_errors,
     read_file,
     score_of,
     text_of,
@@ -71,7 +71,7 @@ def read_examples(path: Path) -> Examples:
     kind: str | None = None
     records, repaired = [], 0
     try:
-        for found in raised(read_file(path, "jsonl")):
+        for found in raise_errors(read_file(path, "jsonl")):
             if "split" in found.fields and found.fields["split"] not in TRAIN:
                 continue
             kind, texts, value = _record(found, kind)
@@ -88,7 +88,9 @@ def read_examples(path: Path) -> Examples:
     return Examples(kind, columns, values, repaired)
 
 
-def _record(found: Found, kind: str | None) -> tuple[str, tuple[str, ...], float | str | None]:
+def _record(
+    found: ParsedRecord, kind: str | None
+) -> tuple[str, tuple[str, ...], float | str | None]:
     """A record's kind, which is that of those before it, its texts, and its score or label."""
     own, texts, value = _judged(found)
     if kind not in (None, own):
@@ -96,7 +98,7 @@ def _record(found: Found, kind: str | None) -> tuple[str, tuple[str, ...], float
     return own, texts, value
 
 
-def _judged(found: Found) -> tuple[str, tuple[str, ...], float | str | None]:
+def _judged(found: ParsedRecord) -> tuple[str, tuple[str, ...], float | str | None]:
     fields = found.fields
     first, second = (_only(found, names) for names in (FIRST, SECOND))
     if first and second and "text" not in fields:
@@ -115,7 +117,7 @@ def _judged(found: Found) -> tuple[str, tuple[str, ...], float | str | None]:
     )
 
 
-def _only(found: Found, names: tuple[str, ...]) -> str | None:
+def _only(found: ParsedRecord, names: tuple[str, ...]) -> str | None:
     there = [name for name in names if name in found.fields]
     if len(there) > 1:
         raise LineError(found.line, f"it has both {there[0]} and {there[1]}, which mean the same.")

@@ -6,7 +6,6 @@ from app.tools.client import connect
 from app.tools.errors import ToolError
 from model.config import CheckpointError
 from model.proxies import behind_proxies
-from model.sources import locate
 
 
 @pytest.mark.parametrize(

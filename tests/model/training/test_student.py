@@ -106,7 +106,7 @@ def test_an_adapter_that_is_taught_keeps_one_a_for_q_k_and_v(original: Path) -> 
     student = Student.of(read, [TASK])
     taught = student.teach(TASK)
     optimizer = torch.optim.SGD(taught, lr=0.1)
-    student([Row.whole(np.array([0, 7, 8, 2], np.int32), None)], TASK).sum().backward()
+    student([Row.single_span(np.array([0, 7, 8, 2], np.int32), None)], TASK).sum().backward()
     optimizer.step()
     name = "encoder.layers.0.mixer.Wqkv"
     after, before = student.adapter(TASK)[name], read.adapters[TASK][name]
