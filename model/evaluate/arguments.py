@@ -1,9 +1,9 @@
-"""The arguments of `quintet evaluate`, which are read without scikit-learn and torch."""
+"""The command-line arguments of `quintet evaluate`; importing it needs neither torch nor scipy."""
 
 import argparse
 from pathlib import Path
 
-from model.evaluate.sets import LANGUAGES
+from model.evaluate.datasets import LANGUAGES
 from model.options import positive_int
 from model.sources import EMBEDDED_MODEL
 

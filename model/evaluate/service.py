@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 
 from model.evaluate.errors import EvaluationError
-from model.evaluate.subject import checked_sizes
+from model.evaluate.evaluated_model import checked_sizes
 from model.proxies import behind_proxies, proxy_refusal
 from model.rows import Vectors
 
@@ -58,7 +58,7 @@ class Service:
             raise
         own = said.get("matryoshka_dimensions") or [2**power for power in range(5, 13)]
         self.tasks = tuple(said.get("tasks") or TASKS)
-        self.has_none = "default_task" in said and said["default_task"] is None
+        self.embeds_without_task = "default_task" in said and said["default_task"] is None
         self.sizes = checked_sizes(sizes, [size for size in own if size <= width], width)
         self.facts = {
             "name": said.get("model", self.name),

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model.evaluate.datasets import Sampling
+from model.evaluate.embedding_cache import EmbeddingCache, unit
 from model.evaluate.errors import EvaluationError
-from model.evaluate.evaluation import evaluate, read_sets
+from model.evaluate.evaluation import evaluate, read_datasets
 from model.evaluate.inprocess import Checkpoint
-from model.evaluate.lines import KINDS
-from model.evaluate.reader import Reader, unit
+from model.evaluate.scoring import KINDS
 from model.evaluate.service import Service as Asked
-from model.evaluate.sets import Bounds
 from tests.checkpoints import Shape, write_original
 from tests.model.evaluate.data import questions
 from tests.server import Service, running
@@ -37,11 +37,13 @@ def test_vectors_in_process_are_the_services(
 ) -> None:
     texts = [record["passage"] for record in questions()] + ["word"] * 70 + ["ein Wort " * 40]
     for size in (256, 32):
-        here, there = (Reader(each).texts(texts, task, size) for each in (checkpoint, asked))
+        here, there = (
+            EmbeddingCache(each).texts(texts, task, size) for each in (checkpoint, asked)
+        )
         np.testing.assert_allclose(here, there, atol=1e-5)
         documents = [texts[:5], texts[5:9]]
         late, late_there = (
-            Reader(each).documents(documents, task, size) for each in (checkpoint, asked)
+            EmbeddingCache(each).documents(documents, task, size) for each in (checkpoint, asked)
         )
         np.testing.assert_allclose(late, late_there, atol=1e-5)
         assert np.abs(late - here[:9]).max() > 0.01, "late chunking changed nothing"
@@ -50,10 +52,10 @@ def test_vectors_in_process_are_the_services(
 def test_metrics_in_process_are_the_services(
     checkpoint: Checkpoint, asked: Asked, folder: Path
 ) -> None:
-    sets, _ = read_sets(folder, Bounds())
-    here, there = (evaluate(each, sets, seed=0).lines for each in (checkpoint, asked))
-    assert {line.kind for line in here} == set(KINDS)
-    assert [line.key for line in here] == [line.key for line in there]
+    datasets, _ = read_datasets(folder, Sampling())
+    here, there = (evaluate(each, datasets, seed=0).metrics for each in (checkpoint, asked))
+    assert {metric.kind for metric in here} == set(KINDS)
+    assert [metric.key for metric in here] == [metric.key for metric in there]
     for ours, theirs in zip(here, there, strict=True):
         assert ours.none, "no column without adapter"
         assert ours.adapter == pytest.approx(theirs.adapter, abs=1e-6), ours.key
@@ -62,12 +64,12 @@ def test_metrics_in_process_are_the_services(
 
 def test_every_text_is_embedded_once_a_task(checkpoint: Checkpoint) -> None:
     embedded: list[str] = []
-    reader = Reader(checkpoint, embedded.extend)
+    embeddings = EmbeddingCache(checkpoint, embedded.extend)
     for size in (256, 64, 256):
-        reader.texts(["a", "b", "a"], "separation", size)
-        reader.documents([["c", "d"]], None, size)
+        embeddings.texts(["a", "b", "a"], "separation", size)
+        embeddings.documents([["c", "d"]], None, size)
     assert sorted(embedded) == ["a", "b", "c", "d"]
-    reader.texts(["a"], None, 32)
+    embeddings.texts(["a"], None, 32)
     assert sorted(embedded) == ["a", "a", "b", "c", "d"]
 
 
@@ -88,9 +90,9 @@ def test_a_short_limit_and_a_default_task(tmp_path: Path, folder: Path) -> None:
     here = Checkpoint(str(model), dtype="float32")
     long, task = ["word " * 20, "word " * 60], "retrieval.passage"
     with running(model=model, dtype="float32") as service, closing(Asked(service.url)) as asked:
-        assert not asked.has_none
-        sets, _ = read_sets(folder, Bounds())
-        assert not any(line.none for line in evaluate(asked, sets[:1], seed=0).lines)
+        assert not asked.embeds_without_task
+        datasets, _ = read_datasets(folder, Sampling())
+        assert not any(metric.none for metric in evaluate(asked, datasets[:1], seed=0).metrics)
         for way in (asked.embed, asked.embed_documents):
             texts = long if way == asked.embed else [long]
             there = unit(way(texts, task), 64)
