@@ -37,7 +37,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-from model.wording import quoted
+from model.quoting import quoted
 
 # SDKs give up at once when Retry-After is longer.
 LONGEST_RETRY_S = 120

@@ -10,8 +10,8 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.environment import stray
+from model.hub import EMBEDDED_MODEL
 from model.proxies import is_loopback
-from model.sources import EMBEDDED_MODEL
 
 PREFIX = "EMBED_"
 NO_TASK = "none"

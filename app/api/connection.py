@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 from app.api.bodies import Share
 from app.api.parts import check_parts
 from app.errors import BodyTimeoutError, BodyTooLargeError, ClientGoneError, RequestError
-from model.wording import quoted
+from model.quoting import quoted
 
 T = TypeVar("T")
 

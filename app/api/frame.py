@@ -25,7 +25,7 @@ from app.api.vectors import to_json
 from app.errors import HeadersTooLargeError, InternalError, QuintetError, RouteError
 from app.settings import MAX_HEAD_BYTES
 from app.telemetry.logs import RequestLine
-from model.wording import shortened
+from model.quoting import shortened
 
 log = logging.getLogger("quintet.request")
 

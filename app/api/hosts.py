@@ -21,7 +21,7 @@ from app.errors import RequestError
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from model.proxies import is_loopback
-from model.wording import quoted
+from model.quoting import quoted
 
 ANY = "*"
 PROBES = {"/live", "/ready", "/health", "/ping"}

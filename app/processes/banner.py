@@ -7,7 +7,7 @@ from app.engine.messages import Started
 from app.settings import Settings
 from app.sockets.address import Address
 from model.config import EncoderConfig
-from model.sources import EMBEDDED_MODEL
+from model.hub import EMBEDDED_MODEL
 
 SMALL_MODEL_NOTE = (
     "quintet-mini is the small embedded model, for trying everything out, not for production. "

@@ -22,7 +22,7 @@ from app.tools import retry
 from app.tools.chunks import Chunked, chunked
 from app.tools.errors import RefusedError, ToolError
 from model.rows import Vectors
-from model.wording import well_formed
+from model.unicode import well_formed
 
 # Over the service's own limit of 600 s, so that it is the one to say that a request took too long.
 TIMEOUT = httpx.Timeout(660.0, connect=10.0)

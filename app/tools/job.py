@@ -31,7 +31,7 @@ from app.tools.progress import Progress
 from app.tools.source import Source
 from app.tools.target import beside, check_file, followed, is_stream
 from model.proxies import behind_proxies, proxy_refusal
-from model.wording import well_formed
+from model.unicode import well_formed
 
 # What a service says of itself and must say again when a run goes on; and its vectors' size.
 _SERVED = ("model", "revision", "default_task", "width")

@@ -18,7 +18,7 @@ from app.tools.inputs import REPAIRED, Record, Survey, batches
 from app.tools.pipes import forget_output
 from app.tools.tally import Report, Tally
 from model.config import read_config
-from model.sources import locate
+from model.hub import locate
 from model.tasks import Task, Tasks, UnknownTaskError
 
 _BATCH = 256
@@ -81,7 +81,7 @@ def _remarks(options: argparse.Namespace, survey: Survey) -> Iterator[str]:
 
 def _count(options: argparse.Namespace, survey: Survey) -> Report:
     """Count all records, and print each where that is asked for."""
-    from model.tokenizer import Reading, Tokenizer  # noqa: PLC0415  (no other command counts)
+    from model.tokenizer import RowOptions, Tokenizer  # noqa: PLC0415  (no other command counts)
 
     chosen = source.source(options)
     records = _readable(survey.watched(chosen.records(skip_errors=options.skip_errors)))
@@ -92,7 +92,7 @@ def _count(options: argparse.Namespace, survey: Survey) -> Report:
     task = _task(Tasks(config), options.task or settings.default_task)
     tokenizer, tally = Tokenizer(folder, config), Tally(config.max_tokens)
     for batch in batches(records, _BATCH):
-        counted = tokenizer.rows([each.text for each in batch], task, Reading(counting=True))
+        counted = tokenizer.rows([each.text for each in batch], task, RowOptions(counting=True))
         tally.charged += counted.tokens
         for record, tokens in zip(batch, counted.input_tokens, strict=True):
             tally.add(record.number, tokens)

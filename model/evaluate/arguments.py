@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 from model.evaluate.datasets import LANGUAGES
+from model.hub import EMBEDDED_MODEL
 from model.options import positive_int
-from model.sources import EMBEDDED_MODEL
 
 KEY_VARIABLE = "QUINTET_API_KEY"
 

@@ -18,12 +18,12 @@ from typing import Any
 
 from model.evaluate.errors import EvaluationError
 from model.records import (
-    Found,
     LineError,
+    ParsedRecord,
     RecordsError,
     jsonl_files,
     label_of,
-    raised,
+    raise_errors,
     read_file,
     score_of,
     text_of,
@@ -79,7 +79,7 @@ def _read(path: Path) -> tuple[list[File], list[str]]:
     Raises:
         RecordsError: the file cannot be read, or a line is not a record of its kind.
     """
-    found = list(raised(read_file(path, "jsonl")))
+    found = list(raise_errors(read_file(path, "jsonl")))
     kind = kind_of(found[0].fields) if found else None
     if kind is None:
         reason = f"its fields are {', '.join(found[0].fields)[:60]}" if found else "it is empty"
@@ -126,7 +126,7 @@ def _blank_questions(record: Record) -> int:
     return len(_all_questions(record)) - len(questions_of(record))
 
 
-def _checked(found: Found, kind: str) -> Record:
+def _checked(found: ParsedRecord, kind: str) -> Record:
     """
     Raises:
         LineError: the record is not of this kind, or a field not of its type.

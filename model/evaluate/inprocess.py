@@ -8,11 +8,11 @@ from model import embedder
 from model.config import CheckpointError
 from model.evaluate.errors import EvaluationError
 from model.evaluate.evaluated_model import checked_sizes
+from model.hub import locate
 from model.rows import Vectors
-from model.sources import locate
-from model.tokenizer import Reading
+from model.tokenizer import RowOptions
 
-_DOCUMENT = Reading(late_chunking=True, truncate=True)
+_DOCUMENT = RowOptions(late_chunking=True, truncate=True)
 
 
 class Checkpoint:
@@ -47,7 +47,7 @@ class Checkpoint:
     def embed(self, texts: Sequence[str], task: str | None) -> Vectors:
         """Vectors (n, D) float32."""
         named = self._embedder.tasks.named(task)
-        inputs = self._embedder.tokenizer.rows(list(texts), named, Reading(truncate=True))
+        inputs = self._embedder.tokenizer.rows(list(texts), named, RowOptions(truncate=True))
         return inputs.vectors(self._embedder.embed(inputs.rows))
 
     def embed_documents(self, documents: Sequence[Sequence[str]], task: str | None) -> Vectors:

@@ -16,7 +16,7 @@ import torch
 from accelerate import Accelerator
 
 from model.config import checked_config, read_config
-from model.sources import locate
+from model.hub import locate
 from model.tasks import Tasks
 from model.tokenizer import Tokenizer
 from model.training import weights

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.records import (
-    Found,
     LineError,
+    ParsedRecord,
     RecordsError,
     label_of,
-    raised,
+    raise_errors,
     read_file,
     score_of,
     text_of,
@@ -73,7 +73,7 @@ def read_examples(path: Path) -> Examples:
     examples: list[_Example] = []
     repaired = 0
     try:
-        for found in raised(read_file(path, "jsonl")):
+        for found in raise_errors(read_file(path, "jsonl")):
             if found.fields.get("split", TRAIN[0]) not in TRAIN:
                 continue
             examples.append(_example(found))
@@ -91,7 +91,7 @@ def read_examples(path: Path) -> Examples:
     return Examples(examples[0][0], columns, values, repaired)
 
 
-def _example(found: Found) -> _Example:
+def _example(found: ParsedRecord) -> _Example:
     """
     Raises:
         LineError: the record is of no kind, or a field not of its type.
@@ -114,7 +114,7 @@ def _example(found: Found) -> _Example:
     )
 
 
-def _one_of(found: Found, names: tuple[str, ...]) -> str | None:
+def _one_of(found: ParsedRecord, names: tuple[str, ...]) -> str | None:
     """The one of these names that the record has, or None."""
     present = [name for name in names if name in found.fields]
     if len(present) > 1:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from model.rows import Row
 from model.tasks import Tasks
-from model.tokenizer import Reading, Tokenizer
+from model.tokenizer import RowOptions, Tokenizer
 from model.training.data import LABELLED, SCORED, Examples
 from model.training.losses import Loss, cosent, cosine_regression, info_nce, matryoshka, sup_con
 from model.training.trainable_encoder import TrainableEncoder
@@ -96,7 +96,7 @@ class Objective(nn.Module):
         return matryoshka(loss, self._sizes)
 
     def _rows(self, texts: Sequence[str], task: str) -> Sequence[Row]:
-        reading = Reading(truncate=True)
+        reading = RowOptions(truncate=True)
         return self._tokenizer.rows(list(texts), self._tasks.named(task), reading).rows
 
     def _embed(self, rows: Sequence[Row], task: str) -> Tensor:

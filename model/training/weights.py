@@ -14,7 +14,7 @@ from torch import Tensor
 
 from model.checkpoint import POOLER, TOKEN_TYPE, WORD, block_linears
 from model.config import EncoderConfig, checked_config, read_config
-from model.layouts import Layout, Name, open_layout
+from model.layouts import Layout, ModuleName, open_layout
 
 # The norms: their names in the base files -> in transformers' JinaEmbeddingsV3Model.
 _NORMS = {"norm1": "post_attention_layernorm", "norm2": "post_mlp_layernorm"}
@@ -37,7 +37,7 @@ class LoraPair:
 class AdaptedModule:
     """A module that adapters change. Its weight has `shape`: (out, in), or a table (V, D)."""
 
-    name: Name
+    name: ModuleName
     shape: tuple[int, int]
 
     @property

@@ -5,8 +5,8 @@ import pytest
 from model.config import CheckpointError
 from model.evaluate.errors import EvaluationError
 from model.evaluate.service import Service
+from model.hub import locate
 from model.proxies import behind_proxies
-from model.sources import locate
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from model.embedder import Embedder
 from model.rows import Row
-from model.tokenizer import Reading
+from model.tokenizer import RowOptions
 from tests.app.answers import SKINCARE, assert_error, cosines, vectors
 from tests.checkpoints import TASKS
 from tests.server import Service, running
@@ -83,7 +83,7 @@ def test_a_document_over_the_limit_is_embedded_in_windows_when_asked(
     assert_error(service.embed(**body), 400, "INPUT_TOKEN_LIMIT_EXCEEDED", said)
     answer = service.embed(**body, late_chunking_overlap=512)
     assert answer.json()["usage"]["total_tokens"] == tokens + 2
-    reading = Reading(late_chunking=True, overlap=512, max_document_tokens=131072)
+    reading = RowOptions(late_chunking=True, overlap=512, max_document_tokens=131072)
     tokenized = quintet.tokenizer.rows(inputs, quintet.tasks.named("retrieval.passage"), reading)
     assert len(tokenized.rows) > 1
     expected = tokenized.vectors(quintet.embed(tokenized.rows))
@@ -139,6 +139,8 @@ def test_ping_is_readiness(service: Service) -> None:
 def test_rows_of_the_tokenizer_are_rows_of_the_model(quintet: Embedder) -> None:
     """What /tokenize shows is what is embedded: the ids alone give the same vector."""
     task = quintet.tasks.named("retrieval.query")
-    (row,) = quintet.tokenizer.rows(["x y"], task, Reading(counting=True)).rows
-    found = quintet.embed([Row.whole(np.array(row.token_ids.tolist(), np.int32), task.adapter)])
+    (row,) = quintet.tokenizer.rows(["x y"], task, RowOptions(counting=True)).rows
+    found = quintet.embed(
+        [Row.single_span(np.array(row.token_ids.tolist(), np.int32), task.adapter)]
+    )
     assert cosines(found, quintet.embed_texts(["x y"], "retrieval.query")).min() > 0.9999

@@ -166,7 +166,7 @@ def test_the_jobs_of_a_worker_that_cannot_even_be_killed_are_answered() -> None:
         engine.attach(link)
         collecting = asyncio.create_task(link.collect())
         with pytest.raises(WorkerLostError) as lost:
-            await engine.embed([Row.whole(np.arange(3, dtype=np.int32), None)])
+            await engine.embed([Row.single_span(np.arange(3, dtype=np.int32), None)])
         assert lost.value.retry_after_s == 1
         await collecting
 

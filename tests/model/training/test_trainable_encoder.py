@@ -108,7 +108,7 @@ def test_an_adapter_that_is_trained_keeps_one_a_for_q_k_and_v(original: Path) ->
     encoder = TrainableEncoder.from_weights(read, [TASK])
     trained = encoder.set_trainable(TASK)
     optimizer = torch.optim.SGD(trained, lr=0.1)
-    encoder([Row.whole(np.array([0, 7, 8, 2], np.int32), None)], TASK).sum().backward()
+    encoder([Row.single_span(np.array([0, 7, 8, 2], np.int32), None)], TASK).sum().backward()
     optimizer.step()
     name = "encoder.layers.0.mixer.Wqkv"
     after, before = encoder.adapter(TASK)[name], read.adapters[TASK][name]

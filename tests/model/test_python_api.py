@@ -17,7 +17,7 @@ from model import embedder
 from model.embedder import Embedder
 from model.rows import Row
 from model.tasks import UnknownTaskError
-from model.tokenizer import Reading, TooManyTokensError
+from model.tokenizer import RowOptions, TooManyTokensError
 from tests.checkpoints import MINI, Shape, write_original
 
 TEXTS = ["Guten Morgen!", "two words", "drei kurze Worte"]
@@ -179,7 +179,7 @@ def test_a_long_document_is_read_in_windows_as_the_service_reads_it(short: Embed
         "late chunking reads all inputs as one document of at most 60 tokens; these 3 inputs "
         "have 91. Pass truncate=True to cut at the limit, or late_chunking_overlap=256 for windows."
     )
-    reading = Reading(late_chunking=True, overlap=16, max_document_tokens=131_072)
+    reading = RowOptions(late_chunking=True, overlap=16, max_document_tokens=131_072)
     tokenized = short.tokenizer.rows(texts, short.tasks.named("text-matching"), reading)
     assert len(tokenized.rows) == 2
     expected = tokenized.vectors(short.embed(tokenized.rows))
@@ -233,7 +233,7 @@ def test_a_bar_is_shown_on_a_terminal_or_where_it_is_asked_for(
         assert b"30.0/30.0" in seen or seen == b"end"
         return seen != b"end"
 
-    rows = [Row.whole(np.zeros(10, np.int32), None)] * 3
+    rows = [Row.single_span(np.zeros(10, np.int32), None)] * 3
     assert shown(rows, None)
     assert not shown(rows, progress=False)
     assert not shown(rows[:1], None), "one batch is over at once"

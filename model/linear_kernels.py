@@ -2,7 +2,7 @@
 
     y = x @ weight.T + bias, then GELU (exact), or then + residual
 
-T tokens. One contract, two kernels; `choose_product` picks one when a model is loaded. oneDNN's has
+T tokens. One contract, two kernels, one of which is picked when a model is loaded. oneDNN's has
 the weights laid out for it beforehand and does what follows inside, without another pass over y:
 1.1 times as fast at 2,048 tokens as the plain product, and 1.8 times at 16
 (tests/bench/README.md). It is private to torch, hence the probe and the plain way.
@@ -21,7 +21,7 @@ log = logging.getLogger("quintet.model")
 _PREPACKED_FOR_TOKENS = 256
 
 
-class Product(Protocol):
+class LinearKernel(Protocol):
     """What a layer's product can do. Residuals are (T, out), and never together with GELU."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, *, gelu: bool = False) -> None: ...
@@ -33,7 +33,7 @@ class Product(Protocol):
         """The weight (out, in) as it was given."""
 
 
-class PlainProduct(nn.Module):
+class TorchLinear(nn.Module):
     """torch's own operations, on any device. weight (out, in), bias (out,) or None."""
 
     weight: Tensor
@@ -59,7 +59,7 @@ class PlainProduct(nn.Module):
         return self.weight
 
 
-class PrepackedProduct:
+class OneDnnLinear:
     """oneDNN's product, on a CPU."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, *, gelu: bool = False) -> None:
@@ -83,21 +83,21 @@ class PrepackedProduct:
         return dense
 
 
-def choose_product(device: torch.device, dtype: torch.dtype) -> type[Product]:
+def choose_linear_kernel(device: torch.device, dtype: torch.dtype) -> type[LinearKernel]:
     """The fastest product that this device and this build of torch have."""
     if device.type == "cpu" and dtype in (torch.float32, torch.bfloat16):
         try:
-            if agrees(PrepackedProduct, dtype):
-                return PrepackedProduct
+            if matches_torch(OneDnnLinear, dtype):
+                return OneDnnLinear
             reason: object = "it gives other values"
         except (AttributeError, RuntimeError, TypeError) as error:
             reason = str(error).split("\n", 1)[0]
         log.warning("oneDNN's prepacked products cannot be used: %s", reason)
-    return PlainProduct
+    return TorchLinear
 
 
-def agrees(product: type[Product], dtype: torch.dtype) -> bool:
-    """Whether a kernel computes what PlainProduct does, tried on a small product of each kind."""
+def matches_torch(product: type[LinearKernel], dtype: torch.dtype) -> bool:
+    """Whether a kernel computes what TorchLinear does, tried on a small product of each kind."""
     random = torch.Generator().manual_seed(0)
     x, weight, bias, residual = (
         torch.randn(shape, generator=random).to(dtype)
@@ -108,7 +108,7 @@ def agrees(product: type[Product], dtype: torch.dtype) -> bool:
         return all(
             torch.allclose(
                 product(weight, bias, gelu=gelu)(x, more),
-                PlainProduct(weight, bias, gelu=gelu)(x, more),
+                TorchLinear(weight, bias, gelu=gelu)(x, more),
                 atol=tolerance,
             )
             for gelu, more in ((False, None), (True, None), (False, residual))

@@ -1,8 +1,8 @@
-"""Graphs: small batches on a GPU as recorded CUDA graphs.
+"""CudaGraphs: small batches on a GPU as recorded CUDA graphs.
 
 A short query is some hundred kernel launches, which take longer than what they launch. A graph
 replays them with one launch, but for fixed shapes: so there is one for each of a few numbers of
-tokens, and a batch is filled up to the next of them with a row that nobody pools.
+tokens, and a batch is padded up to the next of them with a row that nobody pools.
 
 T tokens, R rows, D hidden. Written without a GPU at hand: filling up, and what is done when a
 recording fails, are tested on a CPU; recording and replaying only where there is a GPU (marker
@@ -33,7 +33,7 @@ _SHORTEST_ROW = 2
 _LEAST_COSINE = 0.99
 
 
-def filled(batch: PackedBatch, tokens: int) -> PackedBatch:
+def padded(batch: PackedBatch, tokens: int) -> PackedBatch:
     """The same rows and spans in a batch of `tokens` tokens and tokens / 2 + 1 rows.
 
     What is missing is one row without an adapter, and then rows without a token.
@@ -69,7 +69,7 @@ def check_same(found: Tensor, expected: Tensor, when: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedGraph:
     """A graph with the tensors that it reads and the hidden states that it writes."""
 
     graph: "torch.cuda.CUDAGraph"
@@ -96,7 +96,7 @@ def _stream_beside(device: torch.device) -> Iterator["torch.cuda.Stream"]:
 
 def _record(
     encoder: Encoder, batch: PackedBatch, pool: Any, stream: "torch.cuda.Stream"
-) -> Recorded:
+) -> RecordedGraph:
     """A graph of the pass over `batch`, which gives what the pass itself gives."""
     stream.wait_stream(torch.cuda.current_stream(batch.token_ids.device))
     with torch.cuda.stream(stream):  # kernels are chosen and loaded before the recording
@@ -107,10 +107,10 @@ def _record(
         hidden = encoder(batch)
     graph.replay()
     check_same(hidden, expected, "when it is replayed")
-    return Recorded(graph, batch, hidden)
+    return RecordedGraph(graph, batch, hidden)
 
 
-class Graphs:
+class CudaGraphs:
     """An encoder's graphs. Record and replay on one thread: that of the device."""
 
     def __init__(self, encoder: Encoder, example: PackedBatch) -> None:
@@ -120,10 +120,10 @@ class Graphs:
             RuntimeError: the device or a kernel cannot be recorded, or a graph gives other values.
         """
         pool = torch.cuda.graph_pool_handle()
-        self._recorded: dict[int, Recorded] = {}
+        self._recorded: dict[int, RecordedGraph] = {}
         with _stream_beside(example.token_ids.device) as stream:
             for size in reversed(SIZES):  # the largest first: the others fit into its memory
-                batch = filled(example, size)
+                batch = padded(example, size)
                 self._recorded[size] = _record(encoder, batch, pool, stream)
 
     def hidden(self, batch: PackedBatch) -> Tensor | None:
@@ -132,7 +132,7 @@ class Graphs:
         size = next((size for size in SIZES if size >= tokens), None)
         if size is None:
             return None
-        recorded, given = self._recorded[size], filled(batch, size)
+        recorded, given = self._recorded[size], padded(batch, size)
         for name in ("token_ids", "positions", "adapters", "row_starts"):
             getattr(recorded.batch, name).copy_(getattr(given, name), non_blocking=True)
         recorded.graph.replay()

@@ -9,21 +9,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from model import products
-from model.products import PlainProduct, PrepackedProduct, agrees, choose_product
+from model import linear_kernels
+from model.linear_kernels import OneDnnLinear, TorchLinear, choose_linear_kernel, matches_torch
 from tests.conftest import BFLOAT16_PREPACKED
 
 CPU = torch.device("cpu")
 
 
-class WithoutBias(PlainProduct):
+class WithoutBias(TorchLinear):
     """A kernel with a defect."""
 
     def __init__(self, weight: Tensor, _: Tensor | None, *, gelu: bool = False) -> None:
         super().__init__(weight, None, gelu=gelu)
 
 
-class OfAnotherTorch(PlainProduct):
+class OfAnotherTorch(TorchLinear):
     """A private operation that has changed."""
 
     def forward(self, *_: Tensor | None) -> Tensor:
@@ -43,7 +43,7 @@ def test_the_fast_product_is_the_plain_one(dtype: torch.dtype, tokens: int, then
         expected = torch.nn.functional.gelu(expected)
     if then == "residual":
         expected = expected + residual
-    product = PrepackedProduct(weight.to(dtype), bias.to(dtype), gelu=then == "gelu")
+    product = OneDnnLinear(weight.to(dtype), bias.to(dtype), gelu=then == "gelu")
     with torch.inference_mode():
         found = product(x.to(dtype), residual.to(dtype) if then == "residual" else None)
     tolerance = 1e-5 if dtype == torch.float32 else 0.05
@@ -51,19 +51,19 @@ def test_the_fast_product_is_the_plain_one(dtype: torch.dtype, tokens: int, then
 
 
 def test_it_is_what_a_cpu_takes() -> None:
-    assert choose_product(CPU, torch.float32) is PrepackedProduct
-    assert choose_product(CPU, torch.float16) is PlainProduct
-    assert choose_product(torch.device("cuda"), torch.bfloat16) is PlainProduct
+    assert choose_linear_kernel(CPU, torch.float32) is OneDnnLinear
+    assert choose_linear_kernel(CPU, torch.float16) is TorchLinear
+    assert choose_linear_kernel(torch.device("cuda"), torch.bfloat16) is TorchLinear
 
 
 @pytest.mark.parametrize("broken", [WithoutBias, OfAnotherTorch])
 def test_a_torch_without_it_takes_the_plain_one_and_says_so(
     broken: type, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert agrees(PrepackedProduct, torch.float32)
-    monkeypatch.setattr(products, "PrepackedProduct", broken)
+    assert matches_torch(OneDnnLinear, torch.float32)
+    monkeypatch.setattr(linear_kernels, "OneDnnLinear", broken)
     with caplog.at_level(logging.WARNING):
-        assert choose_product(CPU, torch.float32) is PlainProduct
+        assert choose_linear_kernel(CPU, torch.float32) is TorchLinear
     assert "oneDNN's prepacked products cannot be used" in caplog.text
 
 
@@ -75,13 +75,13 @@ def test_a_cpu_with_avx2_only_computes_bfloat16_by_plain_products_and_picks_floa
 import logging
 import numpy as np, torch
 from model import embedder
-from model.products import PlainProduct
+from model.linear_kernels import TorchLinear
 
 logging.basicConfig(level=logging.WARNING)
 asked = embedder.load("model/mini", dtype="bfloat16")
 chosen = embedder.load("model/mini")
 assert chosen.dtype == "float32", chosen.dtype
-assert any(isinstance(module, PlainProduct) for module in asked.encoder.modules())
+assert any(isinstance(module, TorchLinear) for module in asked.encoder.modules())
 texts = ["Guten Morgen!", "a longer text about something else " * 20]
 cosines = (asked.embed_texts(texts, "separation") * chosen.embed_texts(texts, "separation")).sum(1)
 assert cosines.min() > 0.999, cosines

@@ -1,6 +1,7 @@
-"""Units: what positions in a text are counted in -> another unit.
+"""Unicode: lone surrogates replaced, and text positions in code points, UTF-16 units or bytes.
 
-Python counts code points, JavaScript, Java and C# units of UTF-16, Go and Rust bytes of UTF-8.
+Python counts code points; JavaScript, Java and C# count UTF-16 code units; Go and Rust count bytes
+of UTF-8.
 """
 
 from typing import Literal, get_args
@@ -12,6 +13,19 @@ Unit = Literal["codepoints", "utf16", "bytes"]
 UNITS = get_args(Unit)
 
 Ints = npt.NDArray[np.int64]
+
+
+def well_formed(text: str) -> str:
+    """The text with U+FFFD in place of each lone surrogate, as JavaScript's toWellFormed has it.
+
+    Half of a character outside the basic plane comes from software that counts in UTF-16 and cuts
+    there; no encoder of UTF-8 takes it. Two halves that follow each other are their character.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
 
 
 class SplitCharacterError(ValueError):

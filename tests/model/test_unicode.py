@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from model.config import read_config
 from model.tasks import Tasks
 from model.tokenizer import Tokenizer
-from model.wording import well_formed
+from model.unicode import well_formed
 from tests.checkpoints import MINI
 
 CONFIG = read_config(MINI)

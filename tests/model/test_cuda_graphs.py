@@ -1,4 +1,4 @@
-"""Batches filled up to a fixed shape, and the graphs that replay them."""
+"""Batches padded up to a fixed shape, and the graphs that replay them."""
 
 import logging
 from pathlib import Path
@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from model import embedder, graphs
+from model import cuda_graphs, embedder
 from model.attention import Attention
+from model.cuda_graphs import SIZES, padded
 from model.embedder import Embedder
-from model.graphs import SIZES, filled
 from model.packing import PackedBatch, pack
 from tests.bench import bench_model
 from tests.checkpoints import MINI, Shape
@@ -32,7 +32,7 @@ def test_filling_up_changes_no_vector(
     batch = pack(rows, precise.device)
     expected = precise.forward(batch)
     for size in (32, 64):
-        full = filled(batch, size)
+        full = padded(batch, size)
         assert len(full.token_ids) == len(full.positions) == len(full.adapters) == size
         assert len(full.row_starts) == size // 2 + 2
         assert full.row_starts[-1] == size
@@ -41,7 +41,7 @@ def test_filling_up_changes_no_vector(
 
 def test_what_fits_no_size_is_refused(precise: Embedder, rng: np.random.Generator) -> None:
     with pytest.raises(AssertionError, match="33 tokens does not fit into 32"):
-        filled(pack([random_row(rng, 33, None)], precise.device), 32)
+        padded(pack([random_row(rng, 33, None)], precise.device), 32)
 
 
 def recordable(
@@ -49,7 +49,7 @@ def recordable(
 ) -> Embedder:
     """A small model on an emulated GPU, whose passes are recorded in two sizes."""
     machine.install(lambda *each: monkeypatch.setattr(*each, raising=False))
-    monkeypatch.setattr(graphs, "SIZES", (32, 64))
+    monkeypatch.setattr(cuda_graphs, "SIZES", (32, 64))
     loaded = embedder.load(folder, device, "float32")
     loaded.encoder.attention = Attention("by row starts", naive_attention, recordable=True)
     watch(machine, loaded.encoder)
@@ -166,7 +166,7 @@ def test_the_bench_measures_recorded_passes(
     monkeypatch.setattr(bench_model, "BATCHES", [(2, 8)])
     bench_model.bench(loaded, shape, rounds=1)
     with_and_without_adapters = 2
-    assert machine.recordings == with_and_without_adapters * len(graphs.SIZES)
+    assert machine.recordings == with_and_without_adapters * len(cuda_graphs.SIZES)
 
 
 def test_a_batch_that_does_not_fit_is_said_before_the_first_request(

@@ -1,4 +1,4 @@
-"""Notebook: texts and documents -> vectors, as Python code asks for them.
+"""PythonApi: texts and documents -> vectors, as Python code asks for them.
 
 D hidden.
 """
@@ -21,10 +21,10 @@ from model.arguments import (
     whole_number,
 )
 from model.config import EncoderConfig
-from model.documents import DEFAULT_OVERLAP, DocumentReading
+from model.documents import DEFAULT_OVERLAP, DocumentOptions
 from model.rows import Row, Vectors, normalised
 from model.tasks import DEFAULT_TASK, PASSAGE_TASK, Tasks
-from model.tokenizer import Reading, Tokenizer
+from model.tokenizer import RowOptions, Tokenizer
 
 # A document that is read in windows here may have any length.
 _ANY_LENGTH = 1 << 40
@@ -55,7 +55,7 @@ class EmbeddedDocument:
     chunks: tuple[EmbeddedChunk, ...]
 
 
-class Notebook(ABC):
+class PythonApi(ABC):
     """What a loaded model does beside its forward pass."""
 
     config: EncoderConfig
@@ -104,7 +104,7 @@ class Notebook(ABC):
             dimensions = whole_number("dimensions", dimensions, 1, self.config.hidden_size)
         check_flags(late_chunking=late_chunking, truncate=truncate)
         overlap = checked_overlap(late_chunking_overlap, self.config, late_chunking=late_chunking)
-        reading = Reading(late_chunking, truncate, overlap, _ANY_LENGTH)
+        reading = RowOptions(late_chunking, truncate, overlap, _ANY_LENGTH)
         inputs = rows_of(texts_of(texts), self.tasks.chosen(task), reading, self.tokenizer)
         vectors = inputs.vectors(self.embed(inputs.rows, progress=progress))
         self._check_finite(vectors)
@@ -147,13 +147,13 @@ class Notebook(ABC):
             dimensions = whole_number("dimensions", dimensions, 1, self.config.hidden_size)
         windows = checked_overlap(late_chunking_overlap, self.config, late_chunking=True)
         clean = texts_of(texts)
-        reading = DocumentReading(
+        reading = DocumentOptions(
             checked_chunking(by, (max_tokens, min_tokens, overlap), self.config),
             late_chunking=late_chunking,
             overlap=windows or 0,
             spans=checked_spans(by, spans, clean),
         )
-        read = documents.read(clean, self.tasks.chosen(task), reading, self.tokenizer)
+        read = documents.tokenize(clean, self.tasks.chosen(task), reading, self.tokenizer)
         pooled = self.embed(read.rows, progress=progress)
         found = []
         for index, (document, both) in enumerate(

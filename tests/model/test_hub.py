@@ -16,7 +16,7 @@ import pytest
 from tests.checkpoints import Shape, write_hf
 
 COMMIT = "d18862d9a48706220815554fac3ebb4dfa46fc28"
-LOCATE = "import sys; from model.sources import locate; print(locate(*sys.argv[1:]))"
+LOCATE = "import sys; from model.hub import locate; print(locate(*sys.argv[1:]))"
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -86,7 +86,7 @@ def hub(tmp_path: Path, shape: Shape) -> Iterator[tuple[str, list[str]]]:
 
 
 def locate(tmp_path: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """model.sources.locate in a process of its own: the hub's client reads its settings once."""
+    """model.hub.locate in a process of its own: the hub's client reads its settings once."""
     environment = {**os.environ, "HF_HOME": str(tmp_path / "cache"), **variables}
     command = [sys.executable, "-c", LOCATE, *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""Encoded: texts with their tokens, and where these stand in them."""
+"""TokenizedText: texts with their tokens, and where these stand in them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ import numpy.typing as npt
 
 from model.rows import TokenIds
 from model.tokenizer import Tokenizer, TooManyTokensError
-from model.wording import well_formed
+from model.unicode import well_formed
 
 # Characters that are tokenised together: offsets take a hundred times their memory.
 _CHARACTERS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Encoded:
+class TokenizedText:
     """A well-formed text, the ids of its T own tokens, (T,), and which characters (code points)
     each is of: `offsets` (T, 2), half open. Several tokens may be of one character."""
 
@@ -25,7 +25,9 @@ class Encoded:
     offsets: npt.NDArray[np.int64]
 
 
-def encoded(texts: Sequence[str], tokenizer: Tokenizer, limit: int | None) -> Iterator[Encoded]:
+def tokenize_with_offsets(
+    texts: Sequence[str], tokenizer: Tokenizer, limit: int | None
+) -> Iterator[TokenizedText]:
     """Each text with its tokens, without special tokens.
 
     Raises:
@@ -40,7 +42,7 @@ def encoded(texts: Sequence[str], tokenizer: Tokenizer, limit: int | None) -> It
                 raise TooManyTokensError(sentence, tokens, limit, inputs=len(texts), index=index)
             offsets = np.fromiter(chain.from_iterable(encoding.offsets), np.int64)
             ids = np.array(encoding.ids, dtype=np.int32)
-            yield Encoded(clean[index - start], ids, offsets.reshape(-1, 2))
+            yield TokenizedText(clean[index - start], ids, offsets.reshape(-1, 2))
 
 
 def _together(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
