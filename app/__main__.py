@@ -37,7 +37,7 @@ from app.processes.place import place_of
 from app.settings import PREFIX, Settings, SettingsError, read_settings
 from app.telemetry.logs import configure_logging
 from app.tools import embed, keys, tokens
-from app.tools.pipes import forget_output
+from app.tools.pipes import discard_output
 from model.config import CheckpointError
 from model.evaluate import arguments as evaluate
 from model.extras import how_to_install, missing
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        forget_output()
+        discard_output()
         return 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -103,7 +103,16 @@ def command_line() -> argparse.ArgumentParser:
     return parser
 
 
-def _serve(_: argparse.Namespace) -> int:
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--fd",
+        type=int,
+        metavar="N",
+        help="serve on this inherited socket, which is bound already, not on EMBED_HOST and _PORT",
+    )
+
+
+def _serve(options: argparse.Namespace) -> int:
     # Before the settings are read, so that what is wrong with them has the form of the log.
     configure_logging("json" if os.environ.get(f"{PREFIX}LOG_FORMAT") == "json" else "text")
     try:
@@ -111,7 +120,7 @@ def _serve(_: argparse.Namespace) -> int:
         with place_of(settings.http_processes, len(settings.devices)) as place:
             from app.processes.server import serve  # noqa: PLC0415  (other commands need no web framework)
 
-            return serve(settings, place)
+            return serve(settings, place, options.fd)
     except (CheckpointError, SettingsError) as error:
         log.error("cannot start: %s", error)  # noqa: TRY400  (no trace needed)
         return 1
@@ -135,9 +144,10 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    from app.tools.evaluated_service import EvaluatedService  # noqa: PLC0415
     from model.evaluate.command import run  # noqa: PLC0415
 
-    return run(options)
+    return run(options, EvaluatedService)
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -171,7 +181,7 @@ def settings_table() -> str:
 
 
 _COMMANDS = {
-    "serve": _Command("run the service; settings are EMBED_* variables", _serve),
+    "serve": _Command("run the service; settings are EMBED_* variables", _serve, _add_serve),
     "embed": _Command(
         "embed a file's texts by a running service or one of its own",
         *(embed.run, embed.add_arguments),

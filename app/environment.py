@@ -12,6 +12,10 @@ _LINK_NAME = re.compile(
 )
 
 
+# Settings of earlier versions, with what to do instead.
+_REMOVED = {"EMBED_MAX_CONCURRENT_TOKENS": "It was removed; take EMBED_MAX_TOKENS_PER_MINUTE."}
+
+
 def stray(environment: Mapping[str, str], prefix: str, known: Collection[str]) -> str | None:
     """What is wrong with the first variable with `prefix` that is no setting; None if all are."""
     for name, value in environment.items():
@@ -26,6 +30,6 @@ def stray(environment: Mapping[str, str], prefix: str, known: Collection[str]) -
         if name not in known:
             own = {each.removeprefix(prefix): each for each in known}
             close = difflib.get_close_matches(name.removeprefix(prefix), own, n=1)
-            hint = f" Did you mean {own[close[0]]}?" if close else ""
-            return f"unknown setting {name}.{hint}"
+            hint = f"Did you mean {own[close[0]]}?" if close else ""
+            return f"unknown setting {name}. {_REMOVED.get(name, hint)}".rstrip()
     return None

@@ -93,13 +93,10 @@ class Settings(BaseSettings):
         description="Requests of one key (without keys: of one address) a minute; past it they "
         "are answered 429 with Retry-After. The minute slides, and takes the one before it as "
         "evenly spread: right after a burst up to twice as many may pass. Unset is no limit, here "
-        "and in the next two.",
+        "and in the next one.",
     )
     max_tokens_per_minute: int | None = Field(
         None, ge=1, description="Tokens of one key or address a minute, counted likewise."
-    )
-    max_concurrent_tokens: int | None = Field(
-        None, ge=1, description="Tokens that one key or address may have in work at once."
     )
     redis_url: str | None = Field(
         None,
@@ -259,11 +256,7 @@ def check_servable(settings: Settings) -> None:
             f"{PREFIX}MAX_BODIES_BYTES={settings.max_bodies_bytes} is less than one body may have: "
             f"{PREFIX}MAX_BODY_BYTES={settings.max_body_bytes}."
         )
-    limits = (
-        settings.max_requests_per_minute,
-        settings.max_tokens_per_minute,
-        settings.max_concurrent_tokens,
-    )
+    limits = (settings.max_requests_per_minute, settings.max_tokens_per_minute)
     processes = settings.http_processes
     if processes > 1 and any(limits) and not settings.redis_url:
         raise SettingsError(

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -118,16 +119,19 @@ class Service:
         return self.process.wait(_END_S)
 
 
-def start(**settings: object) -> Service:
-    """Start `quintet serve` with EMBED_* settings, on a free port."""
+def start(listener: socket.socket | None = None, **settings: object) -> Service:
+    """Start `quintet serve` with EMBED_* settings, on a free port or on a bound socket."""
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("EMBED_")
     }
     own = {"port": 0, "drain_delay_s": 0, **settings}
     environment.update({f"EMBED_{name.upper()}": str(value) for name, value in own.items()})
+    inherited = [] if listener is None else [listener.fileno()]
+    arguments = [word for fd in inherited for word in ("--fd", str(fd))]
     process = subprocess.Popen(
-        [sys.executable, "-m", "app", "serve"],
+        [sys.executable, "-m", "app", "serve", *arguments],
         env=environment,
+        pass_fds=inherited,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,  # a signal to its group is for the service alone

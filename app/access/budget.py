@@ -5,8 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 
 from limits.errors import StorageError
 
-from app.access.limits import ConcurrentTokensError, LimitReachedError, Limits, PerMinute
-from app.access.store import StoreAwayError
+from app.access.limits import LimitReachedError, Limits, PerMinute, StoreAwayError
 from app.errors import RequestError, UnavailableError
 
 _AWAY = (StorageError, StoreAwayError)
@@ -21,7 +20,6 @@ class Budget:
         self._caller = caller
         self._headers = headers
         self._charged = {"requests": 0, "tokens": 0}
-        self._lease: str | None = None
         self._unlimited = False
 
     async def admit(self) -> None:
@@ -39,32 +37,22 @@ class Budget:
 
     @contextlib.asynccontextmanager
     async def spend(self, tokens: int) -> AsyncIterator[None]:
-        """Charge tokens, and have them in work for as long as the block lasts.
+        """Charge tokens; they are given back if what the block does is refused.
 
         Raises:
             TokenLimitError: the request alone is over a limit, so it never passes.
-            TokensPerMinuteError, ConcurrentTokensError: it is over a limit now.
+            TokensPerMinuteError: it is over the limit now.
         """
         try:
             with self._guard():
                 self._limits.ask()
-                await self._take(tokens)
+                self._limits.check_alone(tokens)
+                if self._limits.tokens:
+                    await self._charge(self._limits.tokens, "tokens", tokens)
             yield
         except (RequestError, UnavailableError):  # refused, here or by the engine
             await self.give_back()
             raise
-        finally:
-            await self._end_lease()
-
-    async def _take(self, tokens: int) -> None:
-        limits = self._limits
-        limits.check_alone(tokens)
-        if limits.tokens:
-            await self._charge(limits.tokens, "tokens", tokens)
-        if limits.leases:
-            self._lease = await limits.leases.take(self._caller, tokens)
-            if self._lease is None:
-                raise ConcurrentTokensError(tokens, limits.leases.limit, retry_after_s=1)
 
     async def _charge(self, limit: PerMinute, what: str, cost: int) -> None:
         await limit.charge(self._caller, cost, self._headers)
@@ -79,14 +67,6 @@ class Budget:
                     self._limits.ask()
                     await limit.give_back(self._caller, cost)
                     await limit.show(self._caller, self._headers)
-
-    async def _end_lease(self) -> None:
-        lease, self._lease = self._lease, None
-        if self._limits.leases and lease is not None:
-            self._limits.leases.end(self._caller, lease)
-            with self._guard():
-                self._limits.ask()
-                await self._limits.leases.settle()
 
     @contextlib.contextmanager
     def _guard(self) -> Iterator[None]:

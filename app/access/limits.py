@@ -1,4 +1,4 @@
-"""Limits: how much one caller may ask for: requests and tokens a minute, and tokens at once.
+"""Rate limits: how many requests and tokens one caller may use in a minute.
 
 Promises:
 1. A request over a limit is refused whole and costs nothing: what it was charged is given back.
@@ -8,7 +8,7 @@ Promises:
 
 The minutes slide: of the minute before counts the share that is less than 60 s ago, as if its
 requests had been spread evenly. So right after a burst up to twice the limit may pass within 60 s.
-The counting is done by the library `limits`; tokens at once are leases, see store.py.
+The counting is done by the library `limits`.
 """
 
 import logging
@@ -20,7 +20,7 @@ from limits import RateLimitItemPerMinute
 from limits.aio.storage.base import SlidingWindowCounterSupport
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
-from app.access.store import Leases, Store, StoreAwayError, store_of
+from app.access.store import Store, store_of
 from app.errors import LONGEST_RETRY_S, RequestError, TokenLimitError
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
@@ -62,12 +62,8 @@ class TokensPerMinuteError(LimitReachedError):
     reason = "tokens per minute"
 
 
-class ConcurrentTokensError(LimitReachedError):
-    """Too many tokens at once."""
-
-    code = "RATE_CONCURRENCY_LIMIT_EXCEEDED"
-    openai_type = "tokens"
-    reason = "concurrent tokens"
+class StoreAwayError(Exception):
+    """The store did not answer a moment ago, and is not asked again yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +161,6 @@ class Limits:
     store: Store
     requests: PerMinute | None = None
     tokens: PerMinute | None = None
-    leases: Leases | None = None
     _rests_until: float = 0.0
 
     def ask(self) -> None:
@@ -195,16 +190,11 @@ class Limits:
         Raises:
             TokenLimitError: a request of so many tokens passes at no time.
         """
-        limits = {
-            "a minute": self.tokens.limit if self.tokens else None,
-            "at once": self.leases.limit if self.leases else None,
-        }
-        for when, limit in limits.items():
-            if limit is not None and tokens > limit:
-                raise TokenLimitError(
-                    f"the request has {tokens} tokens in all; a caller may use at most {limit} "
-                    f"{when} here. Send it in parts."
-                )
+        if self.tokens and tokens > self.tokens.limit:
+            raise TokenLimitError(
+                f"the request has {tokens} tokens in all; a caller may use at most "
+                f"{self.tokens.limit} a minute here. Send it in parts."
+            )
 
 
 def limits_of(settings: Settings, metrics: Metrics) -> Limits:
@@ -213,7 +203,7 @@ def limits_of(settings: Settings, metrics: Metrics) -> Limits:
     Raises:
         SettingsError: limits are to be counted in Redis, and that cannot be.
     """
-    store = store_of(settings.redis_url, settings.request_timeout_s)
+    store = store_of(settings.redis_url)
     limits = Limits(metrics, store)
     if settings.max_requests_per_minute:
         limits.requests = PerMinute(
@@ -223,6 +213,4 @@ def limits_of(settings: Settings, metrics: Metrics) -> Limits:
         limits.tokens = PerMinute(
             "tokens", settings.max_tokens_per_minute, store.windows, TokensPerMinuteError
         )
-    if settings.max_concurrent_tokens:
-        limits.leases = store.leases(settings.max_concurrent_tokens)
     return limits

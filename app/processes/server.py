@@ -23,7 +23,7 @@ from app.application import create_app
 from app.processes import signals
 from app.processes.place import Place
 from app.settings import Settings, check_servable
-from app.sockets.address import bound_socket, listen
+from app.sockets.address import bound_socket, inherited_socket, listen
 from app.sockets.guard import guarded
 
 log = logging.getLogger("quintet")
@@ -138,15 +138,18 @@ async def stop_listening(listener: socket.socket) -> None:
     listener.shutdown(socket.SHUT_RDWR)
 
 
-def serve(settings: Settings, place: Place) -> int:
+def serve(settings: Settings, place: Place, fd: int | None = None) -> int:
     """Serve until a signal; the exit code is 0 after a drain, 1 if the model cannot be loaded.
+
+    `fd` is a bound socket that is inherited; without it the address is that of the settings.
 
     Raises:
         CheckpointError, SettingsError: as create_app; or the address cannot be listened on.
     """
     check_servable(settings)
     _raise_file_limit(settings.max_connections + _OTHER_FILES)
-    with bound_socket(settings) as listener:  # first: fetching a checkpoint may take minutes
+    listener = bound_socket(settings) if fd is None else inherited_socket(fd)
+    with listener:  # first: fetching a checkpoint may take minutes
         app = create_app(settings, place)
         app.state.listener = listener
         server = Server(settings, app)

@@ -27,6 +27,23 @@ def bound_socket(settings: Settings) -> socket.socket:
     return bound
 
 
+def inherited_socket(fd: int) -> socket.socket:
+    """The bound socket that this process has inherited as a descriptor.
+
+    Raises:
+        SettingsError: the descriptor is no TCP socket, or not bound to an address.
+    """
+    try:
+        inherited = socket.socket(fileno=fd)
+    except OSError as error:
+        raise SettingsError(f"--fd {fd} is no socket: {error.strerror}.") from None
+    tcp = inherited.family in (socket.AF_INET, socket.AF_INET6)
+    if not tcp or inherited.type != socket.SOCK_STREAM or not inherited.getsockname()[1]:
+        inherited.detach()
+        raise SettingsError(f"--fd {fd} must be a TCP socket that is bound to an address.")
+    return inherited
+
+
 def listen(bound: socket.socket, settings: Settings) -> None:
     """Let the system take connections: two sockets may be bound to one address, one may listen.
 

@@ -43,7 +43,6 @@ REFUSALS = (
     "foreign origin",
     "requests per minute",
     "tokens per minute",
-    "concurrent tokens",
     "invalid HTTP",
     "headers too slow",
     "headers too large",

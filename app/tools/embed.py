@@ -1,36 +1,33 @@
-"""`quintet embed FILE`: texts of a file -> vectors in a file, by a running service.
+"""The command `quintet embed FILE`: its arguments, and the run that they describe.
 
 Exit codes: 0 done; 1 stopped with a sentence; 2 done, but records were skipped; 130 interrupted.
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from app.processes import signals
-from app.tools import chunks, source
+from app.tools import chunks, input_file
 from app.tools.errors import ToolError
+from app.tools.service import KEY_VARIABLE, api_key, base_url
 from model.options import non_negative_int, positive_int
 
 if TYPE_CHECKING:
-    from app.tools.job import Job
-
-KEY_VARIABLE = "QUINTET_API_KEY"
+    from app.tools.embed_run import EmbedRun
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `run` reads."""
-    source.add_arguments(parser)
-    _add_question(parser)
+    input_file.add_arguments(parser)
+    _add_request(parser)
     chunks.add_arguments(parser)
     _add_output(parser)
     _add_service(parser)
 
 
-def _add_question(parser: argparse.ArgumentParser) -> None:
+def _add_request(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", help="default: the service's")
     parser.add_argument("--dimensions", type=positive_int, metavar="N", help="cut vectors to N")
     parser.add_argument("--model", help="a served name; without --url, the checkpoint to serve")
@@ -103,11 +100,11 @@ def _add_service(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Embed the file; the exit code. Errors are sentences on standard error."""
     try:
-        # Behind the arguments, since every command reads those, and this needs an HTTP client.
-        from app.tools.job import embed_file  # noqa: PLC0415
+        # Imported here, since every command adds the arguments, and this needs an HTTP client.
+        from app.tools.embed_run import embed_file  # noqa: PLC0415
 
         signals.raise_interrupts()
-        return embed_file(_job(options))
+        return embed_file(_run_of(options))
     except ToolError as error:
         print(f"error: {error}", *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
         return 1
@@ -116,19 +113,19 @@ def run(options: argparse.Namespace) -> int:
         return signals.INTERRUPTED
 
 
-def _job(options: argparse.Namespace) -> "Job":
+def _run_of(options: argparse.Namespace) -> "EmbedRun":
     """
     Raises:
         ToolError: options that do not go together, or a file or package that is not there.
     """
     from app.tools import outputs  # noqa: PLC0415
-    from app.tools.client import Question  # noqa: PLC0415
-    from app.tools.job import Job  # noqa: PLC0415
+    from app.tools.bodies import RequestOptions  # noqa: PLC0415
+    from app.tools.embed_run import EmbedRun  # noqa: PLC0415
 
     if options.late_chunking != bool(options.group):
         raise ToolError("--late-chunking and --group FIELD go together.")
-    url = _base_url(options.url)
-    question = Question(
+    url = None if options.url is None else base_url(options.url)
+    request = RequestOptions(
         model=options.model if url else None,
         task=options.task,
         dimensions=options.dimensions,
@@ -137,13 +134,13 @@ def _job(options: argparse.Namespace) -> "Job":
         truncate=options.truncate,
         chunking=chunks.chunking_of(options),
     )
-    return Job(
-        source=source.source(options, options.group),
+    return EmbedRun(
+        source=input_file.input_file(options, options.group),
         output=options.output,
         format=outputs.chosen_format(options.output, options.format),
-        question=question,
+        options=request,
         url=url,
-        key=_key(),
+        key=api_key(),
         embedded_model=None if url else options.model,
         batch_size=options.batch_size,
         concurrency=options.concurrency,
@@ -155,20 +152,3 @@ def _job(options: argparse.Namespace) -> "Job":
         bar=options.progress,
         quiet=options.quiet,
     )
-
-
-def _base_url(url: str | None) -> str | None:
-    """The address without the /v1 or the whole path that clients have in it."""
-    if url is None:
-        return None
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ToolError(f"--url must be like http://host:port, not {url}.")
-    return url.rstrip("/").removesuffix("/embeddings").removesuffix("/v1")
-
-
-def _key() -> str | None:
-    key = os.environ.get(KEY_VARIABLE)
-    if key and not (key.isascii() and key.isprintable()):
-        raise ToolError(f"{KEY_VARIABLE} must be printable ASCII.")
-    return key

@@ -6,10 +6,9 @@ Exit status: 0 measured; 1 with --against, values are worse by more than --toler
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 
-from model.evaluate.arguments import KEY_VARIABLE
 from model.evaluate.datasets import Sampling
 from model.evaluate.errors import EvaluationError
 from model.evaluate.evaluated_model import EvaluatedModel
@@ -22,17 +21,20 @@ from model.evaluate.table import table, worse
 # which takes gigabytes where every batch has another one. They read this when torch is imported.
 _CACHED_SHAPES = "64"
 
+# Opens the service at a URL, to evaluate it at these sizes, or by default at its Matryoshka sizes.
+OpenService = Callable[[str, Sequence[int]], EvaluatedModel]
 
-def run(options: argparse.Namespace) -> int:
+
+def run(options: argparse.Namespace, open_service: OpenService) -> int:
     """Evaluate; the exit status. Errors are sentences on standard error."""
     try:
-        return _run(options)
+        return _run(options, open_service)
     except EvaluationError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace, open_service: OpenService) -> int:
     """
     Raises:
         EvaluationError: the input is not what it must be, or a service does not answer.
@@ -55,7 +57,9 @@ def _run(options: argparse.Namespace) -> int:
         # All are opened before one is measured, so that a mistyped name costs no minutes.
         models = [
             stack.enter_context(
-                closing(_service(name, options) if is_url else _checkpoint(name, options))
+                closing(
+                    open_service(name, options.dimensions) if is_url else _checkpoint(name, options)
+                )
             )
             for name, is_url in named
         ]
@@ -63,17 +67,10 @@ def _run(options: argparse.Namespace) -> int:
     return _report(options, results, passed_over)
 
 
-# Both import when they are called: a service is measured without torch, a checkpoint without HTTP.
-def _service(url: str, options: argparse.Namespace) -> EvaluatedModel:
-    from model.evaluate.service import Service  # noqa: PLC0415
-
-    return Service(url, os.environ.get(KEY_VARIABLE), options.dimensions)
-
-
 def _checkpoint(name: str, options: argparse.Namespace) -> EvaluatedModel:
     for cache in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
         os.environ.setdefault(cache, _CACHED_SHAPES)
-    from model.evaluate.inprocess import Checkpoint  # noqa: PLC0415
+    from model.evaluate.inprocess import Checkpoint  # noqa: PLC0415  (a service needs no torch)
 
     return Checkpoint(name, options.device, options.dtype, options.dimensions)
 

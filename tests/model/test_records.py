@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.tools.errors import ToolError
+from app.tools.input_file import InputFile
 from app.tools.inputs import Fields
-from app.tools.source import Source
 from model import parsing
 from model.evaluate.errors import EvaluationError
 from model.evaluate.files import read_folder
@@ -29,7 +29,7 @@ Verdict = list[tuple[str, str]] | str
 
 
 def by_embed(file: Path) -> list[tuple[str, str]]:
-    source = Source(str(file), "jsonl", Fields("text", "label"))
+    source = InputFile(str(file), "jsonl", Fields("text", "label"))
     return [(each.text, str(each.id)) for each in source.records()]
 
 

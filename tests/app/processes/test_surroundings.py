@@ -17,7 +17,7 @@ import pytest
 
 from app.processes.place import private_folder
 from app.settings import Settings, SettingsError
-from app.sockets.address import address_of, bound_socket, listen
+from app.sockets.address import address_of, bound_socket, inherited_socket, listen
 from tests.server import Service, running, start
 
 ROOT = Path(__file__).parents[3]
@@ -197,6 +197,30 @@ def test_a_taken_port_is_told_with_the_variable() -> None:
         assert service.process.wait(60) == 1
     service.log.wait_for(f"cannot start: EMBED_PORT={port}: another program listens on that port")
     assert len(service.log.text().splitlines()) == 1
+
+
+def test_an_inherited_socket_is_served_on_whatever_the_settings_say() -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        url = "http://{}:{}".format(*bound.getsockname())
+        service = start(bound, port=1)
+    try:
+        service.wait_until_ready()
+        assert service.url == url
+        assert get(service, "/ready").status_code == 200
+    finally:
+        assert service.stop() == 0
+    with pytest.raises(httpx.ConnectError):
+        get(service, "/live")
+
+
+def test_an_inherited_descriptor_that_is_no_bound_socket_is_told() -> None:
+    with socket.socket() as unbound, socket.socket(socket.AF_UNIX) as unix:
+        for each in (unbound, unix):
+            with pytest.raises(SettingsError, match="a TCP socket that is bound"):
+                inherited_socket(each.fileno())
+    with Path(os.devnull).open("rb") as file, pytest.raises(SettingsError, match="is no socket"):
+        inherited_socket(file.fileno())
 
 
 def test_who_listens_first_has_the_port() -> None:

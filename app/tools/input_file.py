@@ -1,4 +1,4 @@
-"""Source: which file a tool reads, and how; the arguments that both tools have."""
+"""The input file of a tool and how it is read: the arguments that `embed` and `tokens` share."""
 
 import argparse
 import hashlib
@@ -52,8 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """A file of records. It can be read more than once if it is `lasting`: no pipe, no stdin."""
+class InputFile:
+    """A file of records. It is `rereadable` if it can be read twice: no pipe, no stdin."""
 
     file: str
     kind: str
@@ -61,16 +61,16 @@ class Source:
     delimiter: str = ","
 
     @property
-    def lasting(self) -> bool:
+    def rereadable(self) -> bool:
         return self.file != STANDARD_INPUT and os.path.isfile(self.file)  # noqa: PTH113  (never raises)
 
     @property
     def name(self) -> str:
-        """What a sentence calls it."""
+        """Its name in a sentence."""
         return "standard input" if self.file == STANDARD_INPUT else self.file
 
     def records(self, *, skip_errors: bool = False) -> Iterator[Record]:
-        """The records, read as they are taken; with `skip_errors` also lines that are none.
+        """The records, read as they are taken; with `skip_errors` also lines that cannot be read.
 
         Raises:
             ToolError: the file cannot be read, or a line is not what it must be.
@@ -82,8 +82,8 @@ class Source:
         except RecordsError as error:
             raise ToolError(str(error)) from None
 
-    def facts(self) -> dict[str, Any]:
-        """What tells this input from another one, by the name that a sentence gives it."""
+    def identity(self) -> dict[str, Any]:
+        """What makes two inputs the same; the names are those in a sentence about a change."""
         path = Path(self.file).resolve()
         state = path.stat()
         return {
@@ -106,8 +106,8 @@ def _sha256(path: Path) -> str:
         raise ToolError(f"cannot read {path}: {error.strerror}.") from None
 
 
-def source(options: argparse.Namespace, group: str | None = None) -> Source:
-    """The source that the arguments name.
+def input_file(options: argparse.Namespace, group: str | None = None) -> InputFile:
+    """The input file that the arguments name.
 
     Raises:
         ToolError: there is no such file, its ending does not say the format, or a text file is
@@ -130,7 +130,7 @@ def source(options: argparse.Namespace, group: str | None = None) -> Source:
         raise ToolError(f"--delimiter is for CSV, and {options.file} is read as {kind}.")
     text = TEXT if kind == "text" else options.text_field
     fields = Fields(text, options.id_field, group)
-    return Source(options.file, kind, fields, options.delimiter or delimiter_of(options.file))
+    return InputFile(options.file, kind, fields, options.delimiter or delimiter_of(options.file))
 
 
 def _check_there(file: str) -> None:

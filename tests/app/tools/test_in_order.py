@@ -1,54 +1,51 @@
-"""The window of batches in flight: order, bounds, and what an error leaves behind."""
+"""Concurrent work that is stored in order: bounds, and what an error leaves behind."""
 
 import asyncio
 import random
 from collections.abc import Iterator
 
-import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.tools.bulk import Batch, embed_in_order
 from app.tools.errors import ToolError
-from app.tools.inputs import Record
-from app.tools.journal import Entry
+from app.tools.in_order import map_in_order
 
 
 class Observed:
-    """Batches of one record that are counted on their way."""
+    """Counts items on their way."""
 
     def __init__(self, seed: int, concurrency: int, failing: set[int], bad_line: int) -> None:
         self.concurrency, self.failing, self.bad_line = concurrency, failing, bad_line
         self.read = self.now = self.at_once = 0
         self.most_in_memory = 0
-        self.kept: list[int] = []
+        self.stored: list[int] = []
         self._random = random.Random(seed)
 
-    def batches(self, count: int) -> Iterator[Batch]:
+    def items(self, count: int) -> Iterator[int]:
         for number in range(count):
             if number == self.bad_line:
                 raise ToolError(str(number))
             self.read += 1
-            self.most_in_memory = max(self.most_in_memory, self.read - len(self.kept))
-            yield [Record(number, number, None, "")]
+            self.most_in_memory = max(self.most_in_memory, self.read - len(self.stored))
+            yield number
 
-    async def embed(self, batch: Batch) -> Entry:
+    async def work(self, number: int) -> int:
         self.now += 1
         self.at_once = max(self.at_once, self.now)
         for _ in range(self._random.randint(0, 5)):
             await asyncio.sleep(0)
         self.now -= 1
-        if batch[0].number in self.failing:
-            raise ToolError(str(batch[0].number))
-        return Entry(1, [batch[0].number], np.zeros((1, 1), np.float32))
+        if number in self.failing:
+            raise ToolError(str(number))
+        return number
 
-    async def keep(self, entry: Entry) -> None:
-        self.kept += [int(name) for name in entry.ids]
+    async def store(self, number: int) -> None:
+        self.stored.append(number)
 
     async def run(self, count: int) -> str | None:
         """What ended it early, if anything did; nothing goes on behind it."""
         try:
-            await embed_in_order(self.batches(count), self.embed, self.keep, self.concurrency)
+            await map_in_order(self.items(count), self.work, self.store, self.concurrency)
         except ToolError as error:
             return str(error)
         finally:
@@ -64,15 +61,15 @@ class Observed:
     st.integers(0, 2**32),
 )
 @settings(deadline=None)
-def test_what_is_kept_is_all_up_to_the_first_error_in_order_and_in_bounds(
+def test_what_is_stored_is_all_up_to_the_first_error_in_order_and_in_bounds(
     count: int, concurrency: int, failing: set[int], bad_line: int, seed: int
 ) -> None:
     observed = Observed(seed, concurrency, failing, bad_line)
     ended = asyncio.run(observed.run(count))
     stop = min([number for number in {*failing, bad_line} if number < count], default=count)
-    assert observed.kept == list(range(stop))
+    assert observed.stored == list(range(stop))
     assert ended == (None if stop == count else str(stop))
     assert observed.at_once <= concurrency
-    # The one whose entry is being kept is in memory, too.
+    # The one whose result is being stored is in memory, too.
     assert observed.most_in_memory <= 2 * concurrency
     assert observed.read <= stop + 2 * concurrency

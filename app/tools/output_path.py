@@ -1,12 +1,11 @@
-"""Target: what --output names, and what becomes of it.
+"""What kind of file --output names, and how it is written.
 
-- A file, there or not yet: it is made whole beside itself and renamed. A link is followed, also one
-  that points to nothing yet: what it points to is replaced, and the link stays. Whatever stands
-  beside the output (the journal, ids, errors) stands beside that.
+- A file, existing or not yet: a new file is written beside it and renamed. A link is followed, also
+  one that points to nothing yet: what it points to is replaced, and the link stays. The files that
+  belong to the output (the journal, ids, errors) are beside that.
 - `-`, a FIFO, or a character device such as /dev/stdout or a terminal: a stream. Each answer is
-  written as soon as those in front of it are, and nothing is put in its place. There is nowhere
-  beside it for a journal, so that an interrupted run begins anew; records that are left out are
-  said on standard error.
+  written as soon as those before it are. A stream has no journal, so that an interrupted run begins
+  anew; records that are left out are reported on standard error.
 - Anything else, a folder, a block device or a socket, is refused.
 """
 
@@ -22,12 +21,12 @@ _REFUSED = {stat.S_IFDIR: "a folder", stat.S_IFBLK: "a block device", stat.S_IFS
 
 
 def beside(output: Path, ending: str) -> Path:
-    """The file that stands beside `output`: out.npy and .ids.jsonl give out.npy.ids.jsonl."""
+    """The file that belongs to `output`: out.npy and .ids.jsonl give out.npy.ids.jsonl."""
     return output.with_name(output.name + ending)
 
 
 def is_stream(output: Path) -> bool:
-    """Whether an output is written into and not replaced.
+    """Whether an output is a stream, which is written into and not replaced.
 
     Raises:
         ToolError: it is neither a file, nor one that could be made, nor a stream.
@@ -40,11 +39,11 @@ def is_stream(output: Path) -> bool:
     return kind in (stat.S_IFIFO, stat.S_IFCHR)
 
 
-def followed(path: Path) -> Path:
-    """The file that is meant, behind all links; it need not be there.
+def resolved(path: Path) -> Path:
+    """The path with all links followed; the file need not exist.
 
     Raises:
-        ToolError: what is there is no file.
+        ToolError: it exists and is not a regular file.
     """
     kind = _kind(path)
     if kind not in (None, stat.S_IFREG):
@@ -55,19 +54,19 @@ def followed(path: Path) -> Path:
 def check_file(output: Path, source: Path | None) -> None:
     """
     Raises:
-        ToolError: the output, or what stands beside it, cannot be made there, or is the `source`.
+        ToolError: the output, or a file that belongs to it, cannot be written, or is the `source`.
     """
-    target = followed(output)
+    target = resolved(output)
     if not target.parent.is_dir():
         raise ToolError(f"there is no folder {target.parent}.")
     for ending in (".part", ".errors.jsonl", ".ids.jsonl"):
-        followed(beside(target, ending))
+        resolved(beside(target, ending))
     if source and target.exists() and target.samefile(source):
         raise ToolError(f"{output} is the input.")
 
 
 def _kind(path: Path) -> int | None:
-    """What stands behind all links, as S_IFMT says it; None for nothing."""
+    """The type of the file (S_IFMT) behind all links; None if there is none."""
     try:
         return stat.S_IFMT(path.stat().st_mode)
     except FileNotFoundError:
@@ -77,8 +76,8 @@ def _kind(path: Path) -> int | None:
 
 
 def _is_descriptor(path: Path) -> bool:
-    """Whether it is an open file by its number, which /dev/stdout is: what that is open on may be a
-    regular file (`> out.jsonl`), but it is the open one that is meant."""
+    """Whether it is an open file descriptor, as /dev/stdout is: it may be redirected to a regular
+    file (`> out.jsonl`), which is to be written through the descriptor and not replaced."""
     for _ in range(_LINKS):
         if Path(os.path.realpath(path.parent)).match("/proc/*/fd"):
             return True
@@ -88,11 +87,11 @@ def _is_descriptor(path: Path) -> bool:
     return False
 
 
-class Opened:
+class StreamWriter:
     """A stream that is open for writing."""
 
     def __init__(self, output: Path) -> None:
-        """Opening a FIFO waits for its reader.
+        """Open the stream; a FIFO only when something reads it.
 
         Raises:
             ToolError: it cannot be opened.

@@ -1,4 +1,4 @@
-"""Tally: what a file's texts cost, counted as a stream. Pure.
+"""Token counts of a file's texts, added up as a stream, and the report of `quintet tokens`.
 
 Percentiles are by nearest rank: the fewest tokens that so many percent of the texts do not exceed.
 """
@@ -6,14 +6,14 @@ Percentiles are by nearest rank: the fewest tokens that so many percent of the t
 from collections import Counter
 from dataclasses import dataclass, field
 
-_NAMED = 10
+_MOST_NUMBERS = 10
 
 
 @dataclass(slots=True)
-class Tally:
+class TokenCounts:
     """Counts over all texts, as a histogram: bounded by the longest text, not by the file.
 
-    `limit` is the tokens that the model reads; `charged` is what `usage` would say of all.
+    `limit` is the tokens that the model reads; `charged` is what `usage` would add up to.
     `first_over` are the numbers, from 0, of the first records that are over the limit.
     """
 
@@ -28,7 +28,7 @@ class Tally:
         self.histogram[tokens] += 1
         if tokens > self.limit:
             self.over += 1
-            if len(self.first_over) < _NAMED:
+            if len(self.first_over) < _MOST_NUMBERS:
                 self.first_over.append(number)
 
     @property
@@ -50,8 +50,8 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """What is told of a file, in the order of the JSON's keys."""
+class TokenReport:
+    """The summary of a file, in the order of the JSON's keys."""
 
     model: str
     task: str | None
@@ -66,24 +66,24 @@ class Report:
     charged_tokens: int
 
     @staticmethod
-    def of(tally: Tally, model: str, task: str | None) -> "Report":
-        """The sums of `tally`."""
-        return Report(
+    def of(counts: TokenCounts, model: str, task: str | None) -> "TokenReport":
+        """The summary of `counts`."""
+        return TokenReport(
             model=model,
             task=task,
-            texts=tally.texts,
-            total_tokens=tally.tokens,
-            median_tokens=tally.percentile(50),
-            p95_tokens=tally.percentile(95),
-            max_tokens=tally.percentile(100),
-            limit=tally.limit,
-            over_limit=tally.over,
-            first_over_limit=tally.first_over,
-            charged_tokens=tally.charged,
+            texts=counts.texts,
+            total_tokens=counts.tokens,
+            median_tokens=counts.percentile(50),
+            p95_tokens=counts.percentile(95),
+            max_tokens=counts.percentile(100),
+            limit=counts.limit,
+            over_limit=counts.over,
+            first_over_limit=counts.first_over,
+            charged_tokens=counts.charged,
         )
 
     def table(self) -> str:
-        """For people."""
+        """The summary as a table for people."""
         more = ", ..." if self.over_limit > len(self.first_over_limit) else ""
         records = ", ".join(map(str, self.first_over_limit)) + more
         over = f"; record {records}" if self.over_limit else ""
