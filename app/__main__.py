@@ -144,10 +144,10 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from app.tools.service_subject import ServiceSubject  # noqa: PLC0415
+    from app.tools.evaluated_service import EvaluatedService  # noqa: PLC0415
     from model.evaluate.command import run  # noqa: PLC0415
 
-    return run(options, ServiceSubject)
+    return run(options, EvaluatedService)
 
 
 def _train(options: argparse.Namespace) -> int:

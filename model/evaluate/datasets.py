@@ -1,8 +1,8 @@
-"""Sets: what is measured, one set for each file and language; and which records are taken for it.
+"""The datasets that are measured, one for each file and language, and how records are sampled.
 
 The measured split is dev, or test where there is no dev (`--split test` turns that round), or all
-records where a file has no splits. Records of the train split only fit probes and stand as
-neighbours. Bounding draws at random, always the same by the seed and the set's name.
+records where a file has no splits. Records of the train split are never measured: probes are
+fitted on them, and they are the neighbours of measured texts.
 """
 
 import zlib
@@ -14,22 +14,23 @@ LANGUAGES = ("en", "de", "fr", "es", "zh", "ja", "ru", "ar", "hi", "sw", "ko", "
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
-    """Which split, how many records of a set (None: as many as the file has), which languages."""
+class Sampling:
+    """Which split is measured, at most how many records of a file and language (None: all), which
+    languages of parallel texts, and the seed of what is drawn at random."""
 
     split: str = "dev"
     limit: int | None = None
     languages: tuple[str, ...] = LANGUAGES
     seed: int = 0
 
-    def drawn(self, name: str, count: int, most: int | None) -> list[int]:
-        """Indices of `count` records, at most `most` of them, in order."""
+    def sample(self, name: str, count: int, most: int | None) -> list[int]:
+        """Indices of at most `most` of `count` records, ascending, drawn by the seed and `name`."""
         if most is None or count <= most:
             return list(range(count))
         return sorted(self.generator(name).choice(count, most, replace=False).tolist())
 
     def generator(self, name: str) -> np.random.Generator:
-        """Random numbers for a set, whatever else is drawn."""
+        """Random numbers that depend on the seed and the name of a dataset alone."""
         return np.random.default_rng([self.seed, zlib.crc32(name.encode())])
 
 
@@ -46,7 +47,8 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True)
 class Questions:
-    """Each question's passage is `passages[answers[i]]`. Titles are "" where there is none."""
+    """The passage that answers `questions[i]` is `passages[answers[i]]`; `titles` has the title of
+    each passage, "" where it has none."""
 
     file: str
     language: str
@@ -58,7 +60,7 @@ class Questions:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """Texts with labels; those of `fit_texts` only fit a probe and stand as neighbours."""
+    """Labelled texts to measure, and labelled texts to fit a probe on."""
 
     file: str
     language: str
@@ -78,4 +80,4 @@ class Parallel:
     b: tuple[str, ...]
 
 
-Set = Pairs | Questions | Labels | Parallel
+Dataset = Pairs | Questions | Labels | Parallel

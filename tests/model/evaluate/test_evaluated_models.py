@@ -1,10 +1,10 @@
-"""A checkpoint in process as the subject of an evaluation; tests/app/tools has the service."""
+"""A checkpoint in process as the evaluated model; tests/app/tools has the service."""
 
 import pytest
 
+from model.evaluate.embedding_cache import EmbeddingCache
 from model.evaluate.errors import EvaluationError
 from model.evaluate.inprocess import Checkpoint
-from model.evaluate.reader import Reader
 
 
 @pytest.fixture(scope="module")
@@ -14,12 +14,12 @@ def checkpoint() -> Checkpoint:
 
 def test_every_text_is_embedded_once_a_task(checkpoint: Checkpoint) -> None:
     embedded: list[str] = []
-    reader = Reader(checkpoint, embedded.extend)
+    embeddings = EmbeddingCache(checkpoint, embedded.extend)
     for size in (256, 64, 256):
-        reader.texts(["a", "b", "a"], "separation", size)
-        reader.documents([["c", "d"]], None, size)
+        embeddings.texts(["a", "b", "a"], "separation", size)
+        embeddings.documents([["c", "d"]], None, size)
     assert sorted(embedded) == ["a", "b", "c", "d"]
-    reader.texts(["a"], None, 32)
+    embeddings.texts(["a"], None, 32)
     assert sorted(embedded) == ["a", "a", "b", "c", "d"]
 
 

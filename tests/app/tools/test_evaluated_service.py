@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.tools.service_subject import ServiceSubject
+from app.tools.evaluated_service import EvaluatedService
+from model.evaluate.datasets import Sampling
+from model.evaluate.embedding_cache import EmbeddingCache, unit
 from model.evaluate.errors import EvaluationError
-from model.evaluate.evaluation import evaluate, read_sets
+from model.evaluate.evaluation import evaluate, read_datasets
 from model.evaluate.inprocess import Checkpoint
-from model.evaluate.lines import KINDS
-from model.evaluate.reader import Reader, unit
-from model.evaluate.sets import Bounds
+from model.evaluate.scoring import KINDS
 from tests.checkpoints import Shape, write_original
 from tests.model.evaluate import data
 from tests.server import running
@@ -31,38 +31,41 @@ def checkpoint() -> Checkpoint:
 
 
 @pytest.fixture(scope="module")
-def subject() -> Iterator[ServiceSubject]:
+def evaluated() -> Iterator[EvaluatedService]:
     """It has no default task, so that it also reads without an adapter."""
     with (
         running(dtype="float32", default_task="none") as service,
-        closing(ServiceSubject(service.url)) as subject,
+        closing(EvaluatedService(service.url)) as evaluated,
     ):
-        yield subject
+        yield evaluated
 
 
 @pytest.mark.parametrize("task", [None, "retrieval.query", "retrieval.passage", "separation"])
 def test_vectors_in_process_are_the_services(
-    checkpoint: Checkpoint, subject: ServiceSubject, task: str | None
+    checkpoint: Checkpoint, evaluated: EvaluatedService, task: str | None
 ) -> None:
     texts = [record["passage"] for record in data.questions()] + ["word"] * 70 + ["ein Wort " * 40]
     for size in (256, 32):
-        here, there = (Reader(each).texts(texts, task, size) for each in (checkpoint, subject))
+        here, there = (
+            EmbeddingCache(each).texts(texts, task, size) for each in (checkpoint, evaluated)
+        )
         np.testing.assert_allclose(here, there, atol=1e-5)
         documents = [texts[:5], texts[5:9]]
         late, late_there = (
-            Reader(each).documents(documents, task, size) for each in (checkpoint, subject)
+            EmbeddingCache(each).documents(documents, task, size)
+            for each in (checkpoint, evaluated)
         )
         np.testing.assert_allclose(late, late_there, atol=1e-5)
         assert np.abs(late - here[:9]).max() > 0.01, "late chunking changed nothing"
 
 
 def test_metrics_in_process_are_the_services(
-    checkpoint: Checkpoint, subject: ServiceSubject, folder: Path
+    checkpoint: Checkpoint, evaluated: EvaluatedService, folder: Path
 ) -> None:
-    sets, _ = read_sets(folder, Bounds())
-    here, there = (evaluate(each, sets, seed=0).lines for each in (checkpoint, subject))
-    assert {line.kind for line in here} == set(KINDS)
-    assert [line.key for line in here] == [line.key for line in there]
+    datasets, _ = read_datasets(folder, Sampling())
+    here, there = (evaluate(each, datasets, seed=0).metrics for each in (checkpoint, evaluated))
+    assert {metric.kind for metric in here} == set(KINDS)
+    assert [metric.key for metric in here] == [metric.key for metric in there]
     for ours, theirs in zip(here, there, strict=True):
         assert ours.none, "no column without adapter"
         assert ours.adapter == pytest.approx(theirs.adapter, abs=1e-6), ours.key
@@ -78,13 +81,13 @@ def test_a_short_limit_and_a_default_task(tmp_path: Path, folder: Path) -> None:
     long, task = ["word " * 20, "word " * 60], "retrieval.passage"
     with (
         running(model=model, dtype="float32") as service,
-        closing(ServiceSubject(service.url)) as subject,
+        closing(EvaluatedService(service.url)) as evaluated,
     ):
-        assert not subject.has_none
-        sets, _ = read_sets(folder, Bounds())
-        assert not any(line.none for line in evaluate(subject, sets[:1], seed=0).lines)
-        for way in (subject.embed, subject.embed_documents):
-            texts = long if way == subject.embed else [long]
+        assert not evaluated.embeds_without_task
+        datasets, _ = read_datasets(folder, Sampling())
+        assert not any(metric.none for metric in evaluate(evaluated, datasets[:1], seed=0).metrics)
+        for way in (evaluated.embed, evaluated.embed_documents):
+            texts = long if way == evaluated.embed else [long]
             there = unit(way(texts, task), 64)
             ours = getattr(here, way.__name__)(texts, task)
             np.testing.assert_allclose(unit(ours, 64), there, atol=1e-5)
@@ -99,10 +102,10 @@ def test_a_short_limit_and_a_default_task(tmp_path: Path, folder: Path) -> None:
 )
 def test_a_service_that_is_not_there_is_a_sentence(url: str, sentence: str) -> None:
     with pytest.raises(EvaluationError) as caught:
-        ServiceSubject(url)
+        EvaluatedService(url)
     assert sentence in str(caught.value)
 
 
-def test_a_refused_request_is_a_sentence(subject: ServiceSubject) -> None:
+def test_a_refused_request_is_a_sentence(evaluated: EvaluatedService) -> None:
     with pytest.raises(EvaluationError, match=r"answers 422: .*unknown task 'nonsense'"):
-        subject.embed(["text"], "nonsense")
+        evaluated.embed(["text"], "nonsense")

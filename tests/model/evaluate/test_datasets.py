@@ -1,24 +1,31 @@
-"""Which records are measured, which only fit, and which are passed over."""
+"""Which records are measured, which are only fitted on, and which are passed over."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from model.evaluate import parts
+from model.evaluate import dataset_builder
 from model.evaluate.chunks import chunks_of, documents_of
+from model.evaluate.datasets import (
+    Dataset,
+    Labels,
+    Pairs,
+    Parallel,
+    Questions,
+    Sampling,
+)
 from model.evaluate.errors import EvaluationError
-from model.evaluate.evaluation import read_sets
-from model.evaluate.sets import Bounds, Labels, Pairs, Parallel, Questions, Set
+from model.evaluate.evaluation import read_datasets
 from tests.model.evaluate import data
 
 
-def _read(folder: Path, bounds: Bounds | None = None) -> list[Set]:
-    return read_sets(folder, bounds or Bounds())[0]
+def _read(folder: Path, sampling: Sampling | None = None) -> list[Dataset]:
+    return read_datasets(folder, sampling or Sampling())[0]
 
 
-def test_every_kind_is_known_by_its_fields_and_the_rest_is_named(tmp_path: Path) -> None:
-    found, passed_over = read_sets(data.write_all(tmp_path), Bounds())
+def test_every_kind_is_recognised_by_its_fields_and_the_rest_is_named(tmp_path: Path) -> None:
+    found, passed_over = read_datasets(data.write_all(tmp_path), Sampling())
     kinds = [(type(each), each.file, each.language) for each in found]
     assert kinds == [
         (Labels, "labels", ""),
@@ -53,11 +60,11 @@ def test_the_wanted_split_comes_first_and_the_other_where_it_is_missing(tmp_path
     ]
     data.write(tmp_path / "a.jsonl", records)
     for wanted, begin in (("dev", "val"), ("test", "test")):
-        (found,) = _read(tmp_path, Bounds(split=wanted))
+        (found,) = _read(tmp_path, Sampling(split=wanted))
         assert isinstance(found, Labels)
         assert all(text.startswith(begin) for text in found.texts)
     data.write(tmp_path / "a.jsonl", [each for each in records if each["split"] != "test"])
-    (found,) = _read(tmp_path, Bounds(split="test"))
+    (found,) = _read(tmp_path, Sampling(split="test"))
     assert isinstance(found, Labels)
     assert all(text.startswith("val") for text in found.texts)
 
@@ -71,7 +78,7 @@ def test_without_splits_half_of_the_labels_fit_and_half_are_measured(tmp_path: P
     assert not set(found.texts) & set(found.fit_texts)
 
 
-def test_bounding_draws_the_same_by_the_seed_and_keeps_answers_right(tmp_path: Path) -> None:
+def test_sampling_draws_the_same_by_the_seed_and_keeps_answers_right(tmp_path: Path) -> None:
     records = [
         {
             "passage": f"passage {n}",
@@ -81,9 +88,9 @@ def test_bounding_draws_the_same_by_the_seed_and_keeps_answers_right(tmp_path: P
         for n in range(30)
     ]
     data.write(tmp_path / "a.jsonl", records)
-    bounds = Bounds(limit=6)
+    sampling = Sampling(limit=6)
     found, again, other = (
-        _read(tmp_path, each) for each in (bounds, bounds, replace(bounds, seed=1))
+        _read(tmp_path, each) for each in (sampling, sampling, replace(sampling, seed=1))
     )
     assert found == again
     assert found != other
@@ -105,7 +112,7 @@ def test_a_passage_that_comes_twice_is_one_passage(tmp_path: Path) -> None:
     assert asked.answers == (0, 0, 0, 1)
 
 
-def test_questions_across_languages_are_a_set_of_their_own(tmp_path: Path) -> None:
+def test_questions_across_languages_are_a_dataset_of_their_own(tmp_path: Path) -> None:
     record = {"passage": "Das Meer.", "question": "The sea?", "lang": "en"}
     data.write(tmp_path / "a.jsonl", [record, {**record, "passage_lang": "de"}])
     assert [each.language for each in _read(tmp_path)] == ["en", "en-de"]
@@ -114,7 +121,7 @@ def test_questions_across_languages_are_a_set_of_their_own(tmp_path: Path) -> No
 def test_fitting_is_bounded_evenly_over_the_labels(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parts, "FITTED", 10)
+    monkeypatch.setattr(dataset_builder, "MAX_FITTED", 10)
     records = [
         {"text": f"{label} {n}", "label": label, "split": split}
         for split in ("train", "test")
@@ -135,7 +142,7 @@ def test_a_limit_also_bounds_what_is_fitted_on(tmp_path: Path) -> None:
         for n in range(50)
     ]
     data.write(tmp_path / "a.jsonl", records)
-    (found,) = _read(tmp_path, Bounds(limit=5))
+    (found,) = _read(tmp_path, Sampling(limit=5))
     assert isinstance(found, Labels)
     assert (len(found.texts), len(found.fit_texts)) == (5, 20)
 
@@ -177,7 +184,7 @@ def test_what_cannot_be_told_apart_is_passed_over(tmp_path: Path) -> None:
     data.write(tmp_path / "b.jsonl", [{"text": f"{n}", "label": "one"} for n in range(4)])
     data.write(tmp_path / "c.jsonl", [{"passage": "x", "questions": [" "]}])
     (tmp_path / "d.jsonl").touch()
-    found, passed_over = read_sets(tmp_path, Bounds())
+    found, passed_over = read_datasets(tmp_path, Sampling())
     assert found == []
     named = {sentence.partition(":")[0] for sentence in passed_over}
     assert named == {"a", "b", "c", "c.jsonl", "d.jsonl"}

@@ -1,4 +1,4 @@
-"""Subject: what is evaluated, a checkpoint in this process or a running service.
+"""The interface of what is evaluated: a checkpoint in this process or a running service.
 
 n texts, D dimensions.
 """
@@ -10,38 +10,38 @@ from model.evaluate.errors import EvaluationError
 from model.rows import Vectors
 
 
-class Subject(Protocol):
-    """Texts in, vectors out.
+class EvaluatedModel(Protocol):
+    """Embeds texts and documents.
 
-    `sizes` are its Matryoshka sizes, the width first and then downwards; `tasks` are the names of
-    its tasks; `has_none` says whether it also reads without an adapter. `facts` describe it in the
-    JSON file.
+    `sizes` are the numbers of dimensions to evaluate, the full width first and then downwards;
+    `tasks` the names of its tasks; `embeds_without_task` says whether it also embeds without an
+    adapter; `facts` describe it in evaluation.json.
     """
 
     name: str
     sizes: tuple[int, ...]
     tasks: tuple[str, ...]
-    has_none: bool
+    embeds_without_task: bool
     facts: dict[str, Any]
 
     def embed(self, texts: Sequence[str], task: str | None) -> Vectors:
-        """Vectors (n, D) float32 of full width. What is over the model's limit is cut off."""
+        """Vectors (n, D) float32 of full width. Texts over the model's limit are cut."""
         ...
 
     def embed_documents(self, documents: Sequence[Sequence[str]], task: str | None) -> Vectors:
-        """Vectors (n, D) of all n chunks of documents, each read as a whole: late chunking."""
+        """Vectors (n, D) float32 of all n chunks of documents, by late chunking."""
         ...
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close connections."""
         ...
 
 
 def checked_sizes(wanted: Sequence[int], sizes: Sequence[int], width: int) -> tuple[int, ...]:
-    """The sizes to evaluate: the wanted ones, else the model's own; the width always.
+    """The sizes to evaluate: the wanted ones, else the model's Matryoshka sizes; always the width.
 
     Raises:
-        EvaluationError: a wanted size is none that a vector can be cut to.
+        EvaluationError: vectors of `width` dimensions cannot be cut to a wanted size.
     """
     wrong = [size for size in wanted if not 1 <= size <= width]
     if wrong:

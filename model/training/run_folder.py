@@ -1,8 +1,8 @@
-"""Run: the folder of a training that may be interrupted at any point and goes on where it was.
+"""The folder of a training run, which can be interrupted at any point and resumed.
 
-OUT/training/settings.json   what was asked for; only the same goes on
-OUT/training/log.jsonl       the curve: a line for each step and each validation
-OUT/training/state.pt        everything the next step depends on; gone when the run is done
+OUT/training/settings.json   what was asked for; a run is resumed only with the same settings
+OUT/training/log.jsonl       the learning curve: a line for each step and each validation
+OUT/training/state.pt        everything the next step depends on; deleted when the run is done
 """
 
 import json
@@ -17,27 +17,27 @@ from safetensors import SafetensorError
 from model.training.errors import TrainingError
 
 
-class Run:
+class RunFolder:
     """The folder of one run. One process writes; others may read the state."""
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        self._own = out / "training"
-        self._settings = self._own / "settings.json"
-        self._log = self._own / "log.jsonl"
-        self._state = self._own / "state.pt"
+        self._files = out / "training"
+        self._settings = self._files / "settings.json"
+        self._log = self._files / "log.jsonl"
+        self._state = self._files / "state.pt"
 
     def claim(self, settings: Mapping[str, Any]) -> None:
-        """Take an empty folder, or this run's own after an interruption.
+        """Start a run in an empty folder, or resume the run that was interrupted there.
 
         Raises:
             TrainingError: the folder has something else; nothing in it is touched.
         """
-        with self.writing():
+        with self.reporting_write_errors():
             self._claim(settings)
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
+    def reporting_write_errors(self) -> Iterator[None]:
         """
         Raises:
             TrainingError: what is written in the block cannot be. The libraries have errors of
@@ -53,17 +53,18 @@ class Run:
         if self.out.exists() and not self.out.is_dir():
             raise TrainingError(f"{self.out} is a file; name a new folder.")
         if not self._settings.is_file():
-            there = [path.name for path in self.out.glob("*") if path != self._own]
-            if there:
+            others = [path.name for path in self.out.glob("*") if path != self._files]
+            if others:
                 raise TrainingError(
-                    f"{self.out} is not empty ({there[0]}) and not an interrupted run; name a new "
+                    f"{self.out} is not empty ({others[0]}) and not an interrupted run; name a new "
                     "folder."
                 )
-            self._own.mkdir(parents=True, exist_ok=True)
+            self._files.mkdir(parents=True, exist_ok=True)
             _write(self._settings, json.dumps(dict(settings), indent=1).encode())
             return
         before = json.loads(self._settings.read_text(encoding="utf-8"))
-        if self.done:
+        # A finished run has its checkpoint and no state any more.
+        if (self.out / "config.json").is_file() and not self._state.is_file():
             raise TrainingError(f"{self.out} has a finished run; name a new folder.")
         for name in sorted(before.keys() | settings.keys()):
             if before.get(name) != settings.get(name):
@@ -72,31 +73,26 @@ class Run:
                     f"{settings.get(name)!r}; say the same to go on, or name a new folder."
                 )
 
-    @property
-    def done(self) -> bool:
-        """Whether the run is over: its checkpoint is there, and its state is not any more."""
-        return (self.out / "config.json").is_file() and not self._state.is_file()
-
     def load(self) -> dict[str, Any] | None:
-        """The state that was saved last, on the CPU; None at the very start."""
+        """The state that was saved last, on the CPU; None before the first."""
         if not self._state.is_file():
             return None
         state: dict[str, Any] = torch.load(self._state, map_location="cpu", weights_only=True)
         return state
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Put a state in the place of the last one, at once or not at all."""
+        """Replace the saved state, atomically."""
         new = self._state.with_suffix(".new")
-        with self.writing():
+        with self.reporting_write_errors():
             torch.save(dict(state), new)
             new.replace(self._state)
 
     def finish(self) -> None:
-        """Forget the state: the run's outcome is written."""
+        """Delete the state: the run's checkpoint is written."""
         self._state.unlink(missing_ok=True)
 
-    def rewind(self, step: int) -> None:
-        """Forget what was logged after that step; it will be done, and logged, again."""
+    def truncate_log(self, step: int) -> None:
+        """Drop what was logged after that step, which will be done and logged again."""
         kept = []
         for line in self._log.read_text("utf-8").splitlines() if self._log.is_file() else ():
             try:
@@ -106,17 +102,17 @@ class Run:
             if fields["step"] > step:
                 break
             kept.append(line + "\n")
-        with self.writing():
+        with self.reporting_write_errors():
             _write(self._log, "".join(kept).encode())
 
     def log(self, **fields: float) -> None:
-        """Add a line to the log; it has the field step."""
-        with self.writing(), self._log.open("a", encoding="utf-8") as file:
+        """Append a line to the log; one of the fields is `step`."""
+        with self.reporting_write_errors(), self._log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(fields) + "\n")
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Put a file there at once or not at all."""
+    """Write a file atomically."""
     new = path.with_name(path.name + ".new")
     new.write_bytes(content)
     new.replace(path)

@@ -1,4 +1,4 @@
-"""The lines judged by a slow and obvious version, on a subject whose vectors are drawn by text."""
+"""Metrics agree with a slow and obvious computation, on random vectors of each text."""
 
 import zlib
 from collections.abc import Sequence
@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from model.evaluate.chunks import chunks_of
-from model.evaluate.evaluation import evaluate, read_sets
-from model.evaluate.lines import MEAN, PASSAGE, QUERY, Line
-from model.evaluate.sets import Bounds, Questions, Set
+from model.evaluate.datasets import Dataset, Questions, Sampling
+from model.evaluate.evaluation import evaluate, read_datasets
+from model.evaluate.scoring import MEAN, PASSAGE, QUERY, Metric
 from model.rows import Vectors
 
 
-class Drawn:
-    """Every text has a random vector of its own, another one for each task and each document."""
+class RandomModel:
+    """Each text has a random vector, another one for each task and each document."""
 
-    name, sizes, has_none = "drawn", (8, 4), True
+    name, sizes, embeds_without_task = "random", (8, 4), True
     tasks = (QUERY, PASSAGE, "text-matching", "classification", "separation")
 
     def __init__(self) -> None:
@@ -40,29 +40,29 @@ class Drawn:
 
 
 @pytest.fixture(scope="module")
-def sets(folder: Path) -> list[Set]:
-    return read_sets(folder, Bounds())[0]
+def datasets(folder: Path) -> list[Dataset]:
+    return read_datasets(folder, Sampling())[0]
 
 
 @pytest.fixture(scope="module")
-def lines(sets: list[Set]) -> dict[tuple[str, ...], Line]:
-    return {line.key: line for line in evaluate(Drawn(), sets, seed=0).lines}
+def metrics(datasets: list[Dataset]) -> dict[tuple[str, ...], Metric]:
+    return {each.key: each for each in evaluate(RandomModel(), datasets, seed=0).metrics}
 
 
 def _cosine(a: Vectors, b: Vectors) -> float:
     return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 
 
-@pytest.mark.parametrize("size", Drawn.sizes)
+@pytest.mark.parametrize("size", RandomModel.sizes)
 @pytest.mark.parametrize("adapted", [True, False])
 def test_questions_find_passages_by_themselves_and_by_their_best_chunk(
-    sets: list[Set], lines: dict[tuple[str, ...], Line], size: int, adapted: bool
+    datasets: list[Dataset], metrics: dict[tuple[str, ...], Metric], size: int, adapted: bool
 ) -> None:
-    (asked,) = (each for each in sets if isinstance(each, Questions))
+    (asked,) = (each for each in datasets if isinstance(each, Questions))
     query, passage = (QUERY, PASSAGE) if adapted else (None, None)
-    subject, right = Drawn(), {"whole": 0, "independent": 0, "late": 0}
+    model, right = RandomModel(), {"whole": 0, "independent": 0, "late": 0}
     for question, answer in zip(asked.questions, asked.answers, strict=True):
-        vector = subject.embed([question], query)[0, :size]
+        vector = model.embed([question], query)[0, :size]
         found: dict[str, list[float]] = {way: [] for way in right}
         for text, title in zip(asked.passages, asked.titles, strict=True):
             document = [
@@ -71,10 +71,10 @@ def test_questions_find_passages_by_themselves_and_by_their_best_chunk(
                 if of == title
                 for chunk in chunks_of(other)
             ]
-            late = dict(zip(document, subject.embed_documents([document], passage), strict=True))
+            late = dict(zip(document, model.embed_documents([document], passage), strict=True))
             ways = {
-                "whole": subject.embed([text], passage),
-                "independent": subject.embed(chunks_of(text), passage),
+                "whole": model.embed([text], passage),
+                "independent": model.embed(chunks_of(text), passage),
                 "late": [late[chunk] for chunk in chunks_of(text)],
             }
             for way, vectors in ways.items():
@@ -87,21 +87,21 @@ def test_questions_find_passages_by_themselves_and_by_their_best_chunk(
         ("independent", ("late chunking", "questions", "en", "passage@1 independent")),
         ("late", ("late chunking", "questions", "en", "passage@1 late")),
     ):
-        line = lines[measure]
-        value = (line.adapter if adapted else line.none)[size]
+        metric = metrics[measure]
+        value = (metric.adapter if adapted else metric.none)[size]
         assert value == pytest.approx(right[way] / len(asked.questions)), way
 
 
-def test_the_mean_is_of_the_languages(lines: dict[tuple[str, ...], Line]) -> None:
-    de, en, mean = (lines["sts", "pairs", each, "Spearman"] for each in ("de", "en", MEAN))
+def test_the_mean_is_of_the_languages(metrics: dict[tuple[str, ...], Metric]) -> None:
+    de, en, mean = (metrics["sts", "pairs", each, "Spearman"] for each in ("de", "en", MEAN))
     assert mean.rows == de.rows + en.rows
-    for size in Drawn.sizes:
+    for size in RandomModel.sizes:
         assert mean.adapter[size] == pytest.approx((de.adapter[size] + en.adapter[size]) / 2)
         assert mean.none[size] == pytest.approx((de.none[size] + en.none[size]) / 2)
 
 
-def test_each_kind_has_its_lines(lines: dict[tuple[str, ...], Line]) -> None:
-    assert {(kind, measure) for kind, _, _, measure in lines} == {
+def test_each_kind_has_its_metrics(metrics: dict[tuple[str, ...], Metric]) -> None:
+    assert {(kind, measure) for kind, _, _, measure in metrics} == {
         ("sts", "Spearman"),
         ("languages", "accuracy@1"),
         ("retrieval", "accuracy@1"),

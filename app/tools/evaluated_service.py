@@ -1,4 +1,4 @@
-"""A running service as a subject of `quintet evaluate`. n texts, D dimensions."""
+"""A running service that `quintet evaluate` measures. n texts, D dimensions."""
 
 import asyncio
 from collections.abc import Coroutine, Sequence
@@ -12,7 +12,7 @@ from app.tools.errors import RefusedError, ToolError
 from app.tools.in_order import map_in_order
 from app.tools.service import api_key, base_url
 from model.evaluate.errors import EvaluationError
-from model.evaluate.subject import checked_sizes
+from model.evaluate.evaluated_model import checked_sizes
 from model.rows import Vectors
 
 T = TypeVar("T")
@@ -23,8 +23,8 @@ _TEXTS_PER_REQUEST = 64
 _CONCURRENCY = 4
 
 
-class ServiceSubject:
-    """Implements model.evaluate.subject.Subject by POST /v1/embeddings.
+class EvaluatedService:
+    """Implements model.evaluate.evaluated_model.EvaluatedModel by POST /v1/embeddings.
 
     To be read without an adapter is asked for by leaving `task` out, which means that only where
     GET /info says that the service has no default task (EMBED_DEFAULT_TASK=none).
@@ -51,7 +51,7 @@ class ServiceSubject:
             raise
         matryoshka = info.get("matryoshka_dimensions") or [2**power for power in range(5, 13)]
         self.tasks = tuple(info.get("tasks") or TASKS)
-        self.has_none = "default_task" in info and info["default_task"] is None
+        self.embeds_without_task = "default_task" in info and info["default_task"] is None
         self.sizes = checked_sizes(sizes, [size for size in matryoshka if size <= width], width)
         self.facts = {
             "name": info.get("model", self.name),
