@@ -117,7 +117,7 @@ def test_each_command_that_a_document_shows_is_one(document: str) -> None:
     assert shown
     for line in shown:
         words = shlex.split(line, comments=True)
-        assert command_line().parse_args(words).command == words[0]
+        assert command_line(words).parse_args(words).command == words[0]
 
 
 def test_no_text_names_a_command_or_a_package_that_is_not_ours() -> None:

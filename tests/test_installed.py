@@ -105,7 +105,7 @@ def test_a_process_is_started_from_where_its_parent_was_imported(
     """Though another one, of another version, is installed in this environment too."""
     code = (
         "import asyncio\n"
-        "from app.processes.modules import start_module\n"
+        "from app.processes.spawn import start_module\n"
         "async def main():\n"
         "    await (await start_module('app', '--version')).wait()\n"
         "asyncio.run(main())\n"
