@@ -48,7 +48,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-from model.wording import quoted
+from model.quoting import quoted
 
 # SDKs give up at once when Retry-After is longer.
 LONGEST_RETRY_S = 120

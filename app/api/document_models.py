@@ -20,7 +20,7 @@ from app.api.request_models import Count, Size, VectorsRequest
 from app.api.response_models import EmbeddingValue, ResponseModel, Usage
 from model.chunking import By, Chunking, unused
 from model.documents import DEFAULT_OVERLAP
-from model.units import Unit
+from model.unicode import Unit
 
 _ID_BITS = 64  # the most that orjson writes
 _DEFAULT = Chunking()

@@ -16,11 +16,11 @@ from app.api.response_headers import headers_of
 from app.api.validation import invalid_field, validated
 from app.errors import TokenLimitError, TooManyChunksError
 from model import documents
-from model.documents import ChunkTooLongError, DocumentReading, SpanError, TokenizedDocuments
+from model.documents import ChunkTooLongError, DocumentOptions, SpanError, TokenizedDocuments
 from model.rows import Vectors
 from model.tasks import PASSAGE_TASK, Task
 from model.tokenizer import TooManyTokensError
-from model.units import Ints, Positions, SplitCharacterError
+from model.unicode import Ints, Positions, SplitCharacterError
 
 
 async def answer(embeddings: EmbeddingService, body: bytes, budget: Budget) -> Result:
@@ -63,17 +63,17 @@ def _tokenized(
     request: DocumentsRequest, task: Task, embeddings: EmbeddingService
 ) -> TokenizedDocuments:
     field, rules = request.sent_as("input"), embeddings.rules
-    reading = DocumentReading(
+    reading = DocumentOptions(
         request.chunking.chunking(),
         late_chunking=request.late_chunking,
-        whole=request.document_embedding,
+        document_vector=request.document_embedding,
         overlap=request.late_chunking_overlap,
         max_document_tokens=rules.max_document_tokens,
         max_chunks=rules.max_chunks,
         spans=_spans(request),
     )
     try:
-        return documents.read(request.input, task, reading, embeddings.tokenizer)
+        return documents.tokenize(request.input, task, reading, embeddings.tokenizer)
     except ChunkTooLongError as error:
         sentence = (
             f"chunk {error.chunk} of {field}[{error.index}] has {error.tokens} tokens; read alone "

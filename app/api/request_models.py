@@ -21,7 +21,7 @@ from pydantic_core import PydanticCustomError
 
 from app.api import inputs
 from app.api.field_names import EMBEDDING_TYPES, EmbeddingType, as_list, refusal, resolve
-from model.units import Unit
+from model.unicode import Unit
 
 _EMBEDDING_TYPE_SCHEMA = {
     "anyOf": [

@@ -7,9 +7,9 @@ from app.api.request_models import TokenizeRequest
 from app.api.response_headers import headers_of
 from app.api.validation import validated
 from app.api.vectors import to_json
-from model.encoded import encoded
-from model.tokenizer import SPECIAL_TOKENS, Reading
-from model.units import Positions
+from model.offsets import tokenize_with_offsets
+from model.tokenizer import SPECIAL_TOKENS, RowOptions
+from model.unicode import Positions
 
 
 async def answer(embeddings: EmbeddingService, body: bytes) -> tuple[bytes, dict[str, str]]:
@@ -21,7 +21,7 @@ async def answer(embeddings: EmbeddingService, body: bytes) -> tuple[bytes, dict
     """
     request = validated(TokenizeRequest, body)
     task, limit = embeddings.task(request), embeddings.rules.max_tokens
-    tokenized = await embeddings.tokenize(request, task, Reading(counting=True))
+    tokenized = await embeddings.tokenize(request, task, RowOptions(counting=True))
     inputs: list[dict[str, Any]] = []
     for index, (row, tokens) in enumerate(zip(tokenized.rows, tokenized.input_tokens, strict=True)):
         ids = {} if request.counts_only else {"token_ids": row.token_ids}
@@ -50,7 +50,7 @@ def _offsets(
     assert request.offsets, "the request asks for no offsets"
     found: list[list[list[int] | None]] = []
     for counted, each in zip(
-        inputs, encoded(request.input, embeddings.tokenizer, None), strict=True
+        inputs, tokenize_with_offsets(request.input, embeddings.tokenizer, None), strict=True
     ):
         places = Positions(each.text, request.offsets).of(each.offsets).tolist()
         before = len(counted["token_ids"]) - len(places) - 1

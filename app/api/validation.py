@@ -8,7 +8,7 @@ from pydantic_core import ErrorDetails
 from app.api.bodies import repaired
 from app.api.request_models import RequestBody
 from app.errors import FieldError, InvalidFieldsError, InvalidJsonError, RequestError, TokenIdsError
-from model.wording import quoted, shortened
+from model.quoting import quoted, shortened
 
 Kind = TypeVar("Kind", bound=RequestBody)
 

@@ -5,7 +5,7 @@ import pytest
 
 from model.embedder import Embedder
 from model.rows import Row
-from model.tokenizer import Reading
+from model.tokenizer import RowOptions
 from tests.app.answers import SKINCARE, assert_error, cosines
 from tests.checkpoints import TASKS
 from tests.server import Service
@@ -55,6 +55,8 @@ def test_tokenize_names_what_it_ignores(service: Service) -> None:
 def test_rows_of_the_tokenizer_are_rows_of_the_model(quintet: Embedder) -> None:
     """What /tokenize shows is what is embedded: the ids alone give the same vector."""
     task = quintet.tasks.named("retrieval.query")
-    (row,) = quintet.tokenizer.rows(["x y"], task, Reading(counting=True)).rows
-    found = quintet.embed([Row.whole(np.array(row.token_ids.tolist(), np.int32), task.adapter)])
+    (row,) = quintet.tokenizer.rows(["x y"], task, RowOptions(counting=True)).rows
+    found = quintet.embed(
+        [Row.single_span(np.array(row.token_ids.tolist(), np.int32), task.adapter)]
+    )
     assert cosines(found, quintet.embed_texts(["x y"], "retrieval.query")).min() > 0.9999
