@@ -82,7 +82,7 @@ class QuintetError(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Headers that go with the answer. Seconds are whole and in 1..120, as SDKs obey them."""
+        """Headers of the response. Seconds are whole and in 1..120, as SDKs obey them."""
         if self.retry_after_s is None:
             return {}
         return {"retry-after": str(self.retry_after_s), "x-should-retry": "true"}

@@ -3,6 +3,7 @@
 bytes -> DocumentsRequest -> rows with a span a chunk -> vectors (in the engine) -> bytes
 """
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import orjson
 from app.access.budget import Budget
 from app.api import vectors
 from app.api.document_models import DocumentsRequest
-from app.api.embeddings import EmbeddingService, Result, check_range
+from app.api.embeddings import EmbeddingService, Result, check_range, encoded_for
 from app.api.response_headers import headers_of
 from app.api.validation import invalid_field, validated
 from app.errors import TokenLimitError, TooManyChunksError
@@ -33,10 +34,12 @@ async def answer(embeddings: EmbeddingService, body: bytes, budget: Budget) -> R
     request = validated(DocumentsRequest, body)
     task = embeddings.task(request, default=PASSAGE_TASK)
     _check_sizes(request, embeddings)
-    read = await embeddings.in_thread("tokenise", _tokenized, request, task, embeddings)
+    read = await embeddings.in_thread("tokenise", partial(_tokenized, request, task, embeddings))
     pooled = await embeddings.compute(read.rows, read.tokens, budget)
     model = embeddings.model_name(request)
-    written = await embeddings.in_thread("encode", _response_body, request, read, pooled, model)
+    written = await embeddings.in_thread(
+        "encode", partial(_response_body, request, read, pooled, model)
+    )
     log_fields = {
         "task": task.name or "none",
         "documents": len(read.documents),
@@ -134,7 +137,7 @@ def _response_body(
         if (document_id := request.ids[index]) is not None:
             written["id"] = document_id
         if request.document_embedding:
-            written["embedding"] = _encoded(request, whole)[0]
+            written["embedding"] = encoded_for(request, whole)[0]
         written["tokens"] = document.tokens
         written["chunks"] = [
             {"object": "chunk", "index": at, "start": start, "end": end, "tokens": count}
@@ -143,7 +146,7 @@ def _response_body(
             )
         ]
         for chunk, (start, end), vector in zip(
-            written["chunks"], spans.tolist(), _encoded(request, chunks), strict=True
+            written["chunks"], spans.tolist(), encoded_for(request, chunks), strict=True
         ):
             if request.return_text:
                 chunk["text"] = document.text[start:end]
@@ -151,10 +154,3 @@ def _response_body(
         data.append(orjson.Fragment(vectors.to_json(written)))
     usage = {"prompt_tokens": read.tokens, "total_tokens": read.tokens}
     return vectors.to_json({"object": "list", "model": model, "usage": usage, "data": data})
-
-
-def _encoded(request: DocumentsRequest, pooled: Vectors) -> list[Any]:
-    embedded = vectors.cut(pooled, request.dimensions)
-    if request.normalized:
-        embedded = vectors.normalise(embedded)
-    return vectors.encode(embedded, request.embedding_type)

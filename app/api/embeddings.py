@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from app.access.budget import Budget
 from app.api import vectors
-from app.api.request_models import EmbeddingsRequest, TextsRequest
+from app.api.request_models import EmbeddingsRequest, TextsRequest, VectorsRequest
 from app.api.response_headers import headers_of
 from app.api.validation import invalid_field, validated
 from app.engine.client import EngineClient
@@ -26,7 +26,6 @@ from model.rows import Row, Vectors
 from model.tasks import Task, Tasks, UnknownTaskError
 from model.tokenizer import RowOptions, TokenizedInputs, Tokenizer, TooManyTokensError
 
-Arguments = ParamSpec("Arguments")
 T = TypeVar("T")
 
 # Chunks of one request, for each input that it may have: a book in sentences.
@@ -141,10 +140,7 @@ class EmbeddingService:
         tokenized = await self.tokenize(request, task, reading)
         pooled = await self.compute(tokenized.rows, tokenized.tokens, budget)
         with self._stage_seconds.labels("encode").time():
-            embedded = vectors.cut(tokenized.vectors(pooled), request.dimensions)
-            if request.normalized:
-                embedded = vectors.normalise(embedded)
-            encoded = vectors.encode(embedded, request.embedding_type)
+            encoded = encoded_for(request, tokenized.vectors(pooled))
         return EmbeddedInputs(request, task, tokenized, encoded)
 
     def task(self, request: TextsRequest, *, default: str | None = None) -> Task:
@@ -179,24 +175,17 @@ class EmbeddingService:
             TokenLimitError: a text or the document is too long.
         """
         try:
-            return await self.in_thread(
-                "tokenise", self.tokenizer.rows, request.input, task, reading
-            )
+            rows = partial(self.tokenizer.rows, request.input, task, reading)
+            return await self.in_thread("tokenise", rows)
         except TooManyTokensError as error:
             field = request.sent_as("input")
             raise TokenLimitError(_too_long(error, reading, field), field) from None
 
-    async def in_thread(
-        self,
-        stage: str,
-        work: Callable[Arguments, T],
-        *args: Arguments.args,
-        **kwargs: Arguments.kwargs,
-    ) -> T:
+    async def in_thread(self, stage: str, work: Callable[[], T]) -> T:
         """Work that takes long for the event loop, as a stage of a request."""
         loop = asyncio.get_running_loop()
         with self._stage_seconds.labels(stage).time():
-            return await loop.run_in_executor(self._threads, partial(work, *args, **kwargs))
+            return await loop.run_in_executor(self._threads, work)
 
     async def compute(self, rows: Sequence[Row], tokens: int, budget: Budget) -> Vectors:
         """The vectors of the rows' spans, for so many tokens of the caller's budget.
@@ -216,6 +205,14 @@ class EmbeddingService:
             ("late_chunking_overlap", 0, self.rules.max_tokens // 2),
         ):
             check_range(request.sent_as(field), getattr(request, field), least, most)
+
+
+def encoded_for(request: VectorsRequest, pooled: Vectors) -> list[Any]:
+    """Vectors of the model as the request asks for them."""
+    embedded = vectors.cut(pooled, request.dimensions)
+    if request.normalized:
+        embedded = vectors.normalise(embedded)
+    return vectors.encode(embedded, request.embedding_type)
 
 
 def check_range(

@@ -6,7 +6,7 @@ under a strict content security policy and behind a proxy that adds a prefix.
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from html import escape
 from http import HTTPStatus
 from typing import Any
@@ -36,7 +36,7 @@ _PAGE = """\
       </nav>
     </header>
     <div class="desk">
-      <nav class="contents" aria-label="On this page">{contents}</nav>
+      <nav class="contents" aria-label="On this page"><ul>{contents}</ul></nav>
       <main id="content">
         <section>{description}
           <p>In the examples <code>$ADDRESS</code> is where this service is: what stands before
@@ -67,7 +67,7 @@ def page(document: Mapping[str, Any]) -> str:
         title=escape(info["title"]),
         summary=_inline(info["summary"]),
         version=escape(info["version"]),
-        contents=_list(f'<a href="#{anchor}">{escape(text)}</a>' for anchor, text in links),
+        contents="".join(f'<li><a href="#{to}">{escape(text)}</a></li>' for to, text in links),
         description=_paragraphs(info.get("description", "")),
         operations="\n".join(_operation(*each, schemas) for each in operations),
         objects="\n".join(_object(name, schema) for name, schema in schemas.items()),
@@ -95,16 +95,14 @@ def _operation(
 
 def _example(method: str, path: str, kind: str, example: Any) -> str:
     """A command for a POSIX shell."""
-    text = example if isinstance(example, str) else _json(example)
+    text = (
+        example if isinstance(example, str) else json.dumps(example, indent=2, ensure_ascii=False)
+    )
     quoted = text.replace("'", "'\\''")  # inside '...' a shell changes nothing else
     address = path.replace("{name}", "quintet-mini")
     command = f"curl -X {method.upper()} $ADDRESS{address} -H 'Content-Type: {kind}'"
     command += f" --data-binary '{quoted}'"
     return f'<pre tabindex="0" aria-label="Example in {kind}">{escape(command)}</pre>'
-
-
-def _json(example: Any) -> str:
-    return json.dumps(example, indent=2, ensure_ascii=False)
 
 
 def _answers(responses: Mapping[str, Any]) -> str:
@@ -178,10 +176,6 @@ def _inline(text: str) -> str:
 
 def _paragraphs(text: str) -> str:
     return "".join(f"<p>{_inline(part)}</p>" for part in text.split("\n\n") if part)
-
-
-def _list(items: Iterable[str]) -> str:
-    return f"<ul>{''.join(f'<li>{item}</li>' for item in items)}</ul>"
 
 
 def _anchor(method: str, path: str) -> str:

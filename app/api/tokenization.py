@@ -1,5 +1,6 @@
 """POST /tokenize: how many tokens a text has, which, and whether it fits; for callers that plan."""
 
+from functools import partial
 from typing import Any
 
 from app.api.embeddings import EmbeddingService
@@ -27,7 +28,9 @@ async def answer(embeddings: EmbeddingService, body: bytes) -> tuple[bytes, dict
         ids = {} if request.counts_only else {"token_ids": row.token_ids}
         inputs.append({"index": index, "tokens": tokens, "fits": tokens <= limit, **ids})
     if request.offsets:
-        offsets = await embeddings.in_thread("tokenise", _offsets, request, embeddings, inputs)
+        offsets = await embeddings.in_thread(
+            "tokenise", partial(_offsets, request, embeddings, inputs)
+        )
         for each, places in zip(inputs, offsets, strict=True):
             each["offsets"] = places
     total = tokenized.tokens - SPECIAL_TOKENS * len(inputs)
