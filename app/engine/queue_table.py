@@ -1,4 +1,4 @@
-"""QueueTable: how many tokens wait for each worker, as all HTTP processes see it (promise 5).
+"""QueueTable: how many tokens wait for each worker, as all HTTP processes see it (README.md, promise 5).
 
 A table of P processes and W workers, in memory that they share. Each process writes its own row and
 reads all: nothing is locked, and two requests that come in the same microsecond to two processes

@@ -1,4 +1,4 @@
-"""RowScheduler: which rows the next batch has (promise 3). A pure policy: no clock, no thread.
+"""RowScheduler: which rows the next batch has (promise 3 of README.md). A pure policy: no clock, no thread.
 
 One half of a batch goes to those who came first: whoever is oldest gets on with half of the device
 at least, so an accepted request is done within twice the time that the queue's bound stands for.
