@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        _imported("app.tools.pipes:forget_output")()
+        _imported("app.tools.pipes:discard_output")()
         return 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -126,6 +126,12 @@ def _verify(options: argparse.Namespace) -> int:
     return status
 
 
+def _evaluate(options: argparse.Namespace) -> int:
+    service = _imported("app.tools.evaluated_service:EvaluatedService")
+    status: int = _imported("model.evaluate.command:run")(options, service)
+    return status
+
+
 def _train(options: argparse.Namespace) -> int:
     signals.raise_interrupts()
     status: int = _imported("model.training.command:run")(options)
@@ -167,7 +173,7 @@ _COMMANDS = {
     "verify": _Command("compare a checkpoint with published values", _verify, _add_verify),
     "evaluate": _Command(
         "measure how good a checkpoint or a running service is",
-        _imported("model.evaluate.command:run"),
+        _evaluate,
         _imported("model.evaluate.arguments:add_arguments"),
         "evaluate",
     ),

@@ -1,8 +1,13 @@
-"""Environment: variables that look like settings and are none."""
+"""The values of environment variables, and sentences about variables that are wrong."""
 
 import difflib
 import re
 from collections.abc import Collection, Mapping
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import NoDecode
 
 # What Kubernetes puts into the environment of each container for a Service: EMBED_SERVICE_HOST,
 # EMBED_PORT=tcp://10.0.0.1:8080, EMBED_PORT_8080_TCP_ADDR, ...
@@ -10,10 +15,53 @@ _LINK_VALUE = re.compile(r"(tcp|udp|sctp)://")
 _LINK_NAME = re.compile(
     r"_SERVICE_HOST$|_SERVICE_PORT(_\w+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$"
 )
+# Settings of earlier versions, with what to do instead.
+_REMOVED = {"EMBED_MAX_CONCURRENT_TOKENS": "It was removed; take EMBED_MAX_TOKENS_PER_MINUTE."}
+_ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s]+")
+# pydantic's types of errors.
+_SENTENCES = {
+    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "must be a whole number"),
+    **dict.fromkeys(("float_parsing", "float_type"), "must be a number"),
+    **dict.fromkeys(("bool_parsing", "bool_type"), "must be true or false"),
+}
 
 
-def stray(environment: Mapping[str, str], prefix: str, known: Collection[str]) -> str | None:
-    """What is wrong with the first variable with `prefix` that is no setting; None if all are."""
+def _split(value: Any) -> Any:
+    if isinstance(value, str):
+        return tuple(name.strip() for name in value.split(",") if name.strip())
+    return value
+
+
+def _at_least_one(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value:
+        raise ValueError("name at least one device, or leave the variable out")
+    return value
+
+
+def _origins(value: tuple[str, ...]) -> tuple[str, ...]:
+    """The origins in lower case, as browsers send them."""
+    for origin in value:
+        if origin not in ("*", "null") and not _ORIGIN.fullmatch(origin):
+            raise ValueError("an origin is a scheme and a host, as https://app.example")
+    return tuple(origin.lower() for origin in value)
+
+
+def _no_url(value: str) -> str:
+    if "/" in value or value.count(":") == 1:
+        raise ValueError("must be an address or a name alone, such as 127.0.0.1, without port")
+    return value
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Devices = Annotated[Names, AfterValidator(_at_least_one)]
+Origins = Annotated[Names, AfterValidator(_origins)]
+Host = Annotated[str, AfterValidator(_no_url)]
+
+
+def unknown_variable(
+    environment: Mapping[str, str], prefix: str, known: Collection[str]
+) -> str | None:
+    """A sentence about the first variable with `prefix` that is no setting; None if all are."""
     for name, value in environment.items():
         if not name.startswith(prefix):
             continue
@@ -24,8 +72,21 @@ def stray(environment: Mapping[str, str], prefix: str, known: Collection[str]) -
                 "spec, or give the Service another name."
             )
         if name not in known:
-            own = {each.removeprefix(prefix): each for each in known}
-            close = difflib.get_close_matches(name.removeprefix(prefix), own, n=1)
-            hint = f" Did you mean {own[close[0]]}?" if close else ""
-            return f"unknown setting {name}.{hint}"
+            settings = {each.removeprefix(prefix): each for each in known}
+            close = difflib.get_close_matches(name.removeprefix(prefix), settings, n=1)
+            hint = f"Did you mean {settings[close[0]]}?" if close else ""
+            return f"unknown setting {name}. {_REMOVED.get(name, hint)}".rstrip()
     return None
+
+
+def invalid_values(error: ValidationError, prefix: str) -> str:
+    """A sentence about each variable whose value is invalid."""
+    return " ".join(_sentence(each, prefix) for each in error.errors())
+
+
+def _sentence(error: ErrorDetails, prefix: str) -> str:
+    cause = _SENTENCES.get(error["type"], error["msg"].removeprefix("Value error, "))
+    if error["type"] == "literal_error":
+        cause = f"must be {error['ctx']['expected']}"
+    name = prefix + str(error["loc"][0]).upper()
+    return f"{name}: {cause[0].lower()}{cause[1:]}, not {error['input']!r}."

@@ -1,34 +1,19 @@
-"""Settings: every knob, read from the environment once and frozen."""
+"""The settings of the service, read from the environment once and frozen."""
 
 import os
-import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import Field, ValidationError, field_validator
-from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.environment import stray
+from app.environment import Devices, Host, Names, Origins, invalid_values, unknown_variable
+from model.hub import EMBEDDED_MODEL
 from model.proxies import is_loopback
-from model.sources import EMBEDDED_MODEL
 
 PREFIX = "EMBED_"
 NO_TASK = "none"
-# What a request may have before its body.
+# Bytes of a request before its body.
 MAX_HEAD_BYTES = 32_768
-
-_ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s]+")
-
-Names = Annotated[tuple[str, ...], NoDecode]
-
-
-# pydantic's kinds of errors, for people.
-_KINDS = {
-    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "must be a whole number"),
-    **dict.fromkeys(("float_parsing", "float_type"), "must be a number"),
-    **dict.fromkeys(("bool_parsing", "bool_type"), "must be true or false"),
-}
 
 
 class SettingsError(Exception):
@@ -54,7 +39,7 @@ class Settings(BaseSettings):
     model_revision: str | None = Field(
         None, description="Commit, tag or branch of the hub id. Pin a commit in production."
     )
-    host: str = Field("127.0.0.1", description="Address to listen on.")
+    host: Host = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     http_processes: int = Field(
         1,
@@ -76,7 +61,7 @@ class Settings(BaseSettings):
     metrics_open: bool = Field(
         True, description="`false` asks for a key at /metrics too, where there are keys."
     )
-    cors_origins: Names = Field(
+    cors_origins: Origins = Field(
         (),
         description="Comma-separated origins (`https://app.example`) whose pages a browser lets "
         "use this service; `*` is all.",
@@ -93,20 +78,17 @@ class Settings(BaseSettings):
         description="Requests of one key (without keys: of one address) a minute; past it they "
         "are answered 429 with Retry-After. The minute slides, and takes the one before it as "
         "evenly spread: right after a burst up to twice as many may pass. Unset is no limit, here "
-        "and in the next two.",
+        "and in the next one.",
     )
     max_tokens_per_minute: int | None = Field(
         None, ge=1, description="Tokens of one key or address a minute, counted likewise."
-    )
-    max_concurrent_tokens: int | None = Field(
-        None, ge=1, description="Tokens that one key or address may have in work at once."
     )
     redis_url: str | None = Field(
         None,
         description="`redis://host:6379/0`: where several replicas count those limits together "
         "(the extra `redis`). Unset counts in each process for itself.",
     )
-    devices: Names = Field(
+    devices: Devices = Field(
         ("auto",),
         description="Comma-separated devices (`cpu`, `cuda:0`), a worker for each. `auto` is the "
         "first GPU, or the CPU where there is none. `cpu,cpu` shares its cores between two "
@@ -208,45 +190,14 @@ class Settings(BaseSettings):
         "text", description="Log lines for people or for machines."
     )
 
-    @field_validator(
-        "devices", "served_model_names", "cors_origins", "allowed_hosts", mode="before"
-    )
-    @classmethod
-    def _split(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return tuple(name.strip() for name in value.split(",") if name.strip())
-        return value
-
-    @field_validator("host")
-    @classmethod
-    def _no_url(cls, value: str) -> str:
-        if "/" in value or value.count(":") == 1:
-            raise ValueError("must be an address or a name alone, such as 127.0.0.1, without port")
-        return value
-
-    @field_validator("devices")
-    @classmethod
-    def _at_least_one(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if not value:
-            raise ValueError("name at least one device, or leave the variable out")
-        return value
-
-    @field_validator("cors_origins")
-    @classmethod
-    def _as_browsers_say(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for origin in value:
-            if origin not in ("*", "null") and not _ORIGIN.fullmatch(origin):
-                raise ValueError("an origin is a scheme and a host, as https://app.example")
-        return tuple(origin.lower() for origin in value)
-
 
 def check_servable(settings: Settings) -> None:
-    """Refuse what must not be served.
+    """Refuse settings that must not be served.
 
     Raises:
-        SettingsError: whoever reaches the port could use it without a key, and nobody said so;
-            limits would be counted in each of several processes for itself; or the largest body
-            would never pass.
+        SettingsError: whoever reaches the port could use it without a key, and OPEN does not allow
+            that; limits would be counted by each of several processes for itself; or the largest
+            body would never pass.
     """
     if not (settings.keys_file or settings.open or is_loopback(settings.host)):
         raise SettingsError(
@@ -259,11 +210,7 @@ def check_servable(settings: Settings) -> None:
             f"{PREFIX}MAX_BODIES_BYTES={settings.max_bodies_bytes} is less than one body may have: "
             f"{PREFIX}MAX_BODY_BYTES={settings.max_body_bytes}."
         )
-    limits = (
-        settings.max_requests_per_minute,
-        settings.max_tokens_per_minute,
-        settings.max_concurrent_tokens,
-    )
+    limits = (settings.max_requests_per_minute, settings.max_tokens_per_minute)
     processes = settings.http_processes
     if processes > 1 and any(limits) and not settings.redis_url:
         raise SettingsError(
@@ -272,26 +219,17 @@ def check_servable(settings: Settings) -> None:
         )
 
 
-def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
+def read_settings() -> Settings:
     """Settings from the environment.
 
     Raises:
         SettingsError: a value does not fit, or a variable EMBED_* is unknown: a mistyped knob
-            that silently keeps its default is found at night. A link of Kubernetes is told as such.
+            that silently keeps its default would be found at night.
     """
     known = {PREFIX + name.upper() for name in Settings.model_fields}
-    if wrong := stray(environment, PREFIX, known):
-        raise SettingsError(wrong)
+    if sentence := unknown_variable(os.environ, PREFIX, known):
+        raise SettingsError(sentence)
     try:
         return Settings()
     except ValidationError as error:
-        raise SettingsError(" ".join(map(_sentence, error.errors()))) from None
-
-
-def _sentence(error: ErrorDetails) -> str:
-    """What is wrong with a variable, in words of people who do not know pydantic."""
-    said = _KINDS.get(error["type"], error["msg"].removeprefix("Value error, "))
-    if error["type"] == "literal_error":
-        said = f"must be {error['ctx']['expected']}"
-    name = PREFIX + str(error["loc"][0]).upper()
-    return f"{name}: {said[0].lower()}{said[1:]}, not {error['input']!r}."
+        raise SettingsError(invalid_values(error, PREFIX)) from None

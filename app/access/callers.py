@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from app.access.budget import Budget
-from app.access.keys import KeyRing, KeysError, UnauthorisedError
-from app.access.limits import Limits, limits_of
+from app.access.keys import KeyRing, KeysError
+from app.access.limits import RateLimits, limits_of
+from app.errors import UnauthorisedError
 from app.settings import PREFIX, Settings, SettingsError
 from app.telemetry.metrics import Metrics
 
@@ -23,7 +24,7 @@ KEY_HEADERS = ("api-key", "x-api-key")
 class Callers:
     """Checks API keys, and makes the budget that charges a caller's limits."""
 
-    def __init__(self, keys: KeyRing | None, limits: Limits, metrics: Metrics) -> None:
+    def __init__(self, keys: KeyRing | None, limits: RateLimits, metrics: Metrics) -> None:
         """`keys` is None where the service asks for no key."""
         self.limits = limits
         self._keys = keys

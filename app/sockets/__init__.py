@@ -1,1 +1,1 @@
-"""Sockets: the address that is listened on, and what one connection may hold."""
+"""The listening socket, and the limits of one connection."""

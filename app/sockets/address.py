@@ -1,4 +1,4 @@
-"""Address: where the service listens, and how that is said to people."""
+"""The listening socket, and its address as a URL."""
 
 import errno
 import ipaddress
@@ -23,7 +23,7 @@ def bound_socket(settings: Settings) -> socket.socket:
     except (OSError, UnicodeError) as error:
         if bound is not None:
             bound.close()
-        raise SettingsError(_refusal(settings, error)) from None
+        raise SettingsError(_sentence(settings, error)) from None
     return bound
 
 
@@ -45,18 +45,18 @@ def inherited_socket(fd: int) -> socket.socket:
 
 
 def listen(bound: socket.socket, settings: Settings) -> None:
-    """Let the system take connections: two sockets may be bound to one address, one may listen.
+    """Accept connections. Two sockets may be bound to one address, but only one may listen.
 
     Raises:
-        SettingsError: another process was quicker.
+        SettingsError: the socket of another process listens already.
     """
     try:
         bound.listen()
     except OSError as error:
-        raise SettingsError(_refusal(settings, error)) from None
+        raise SettingsError(_sentence(settings, error)) from None
 
 
-def _refusal(settings: Settings, error: Exception) -> str:
+def _sentence(settings: Settings, error: Exception) -> str:
     host, port = f"{PREFIX}HOST={settings.host}", f"{PREFIX}PORT={settings.port}"
     number = error.errno if isinstance(error, OSError) else None
     if number == errno.EADDRINUSE:
@@ -83,20 +83,20 @@ def _refusal(settings: Settings, error: Exception) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a socket listens, http://0.0.0.0:8080 or http://[::1]:8080, and the same as a browser
-    on this machine can open it: no page is at "every address"."""
+    """The URL of a listening socket, http://0.0.0.0:8080 or http://[::1]:8080, and the one that a
+    browser on this machine can open: 0.0.0.0 is every address, and none of a page."""
 
     url: str
     browser_url: str
 
 
 def address_of(listener: socket.socket) -> Address:
-    """Ask for it while the socket is open."""
+    """The address of a socket that is open."""
     host, port = listener.getsockname()[:2]
-    opened, address = host, ipaddress.ip_address(host)
+    reachable, address = host, ipaddress.ip_address(host)
     if address.is_unspecified:
-        opened = "127.0.0.1" if address.version == 4 else "::1"
-    return Address(f"http://{_in_url(host)}:{port}", f"http://{_in_url(opened)}:{port}")
+        reachable = "127.0.0.1" if address.version == 4 else "::1"
+    return Address(f"http://{_in_url(host)}:{port}", f"http://{_in_url(reachable)}:{port}")
 
 
 def _in_url(host: str) -> str:

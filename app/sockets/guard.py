@@ -1,13 +1,13 @@
-"""Guard: what one caller may hold, in time and in number. uvicorn itself would wait for ever.
+"""The HTTP protocol of a connection with limits in time, bytes and number, which uvicorn lacks.
 
-1. A connection on which nothing comes is closed after `keep_alive_s`.
+1. A connection on which nothing arrives is closed after `keep_alive_s`.
 2. A request's headers must be complete `header_timeout_s` after their first byte, its body
-   `body_timeout_s` later: else 408, or just the end where an answer is out already. Headers that
-   go on past MAX_HEAD_BYTES are answered 431; httptools would gather them until memory ends.
-3. An answer must be taken: when no byte of it moves, the connection is cut after `send_timeout_s`
-   at most.
-4. At most `max_connections` are open. One more makes the oldest that has no request under way give
-   way; where each has one, the newcomer is answered 503 with Retry-After.
+   `body_timeout_s` later: else 408, or only the end where an answer has begun. Headers longer than
+   MAX_HEAD_BYTES are answered 431; httptools alone would collect them without a limit.
+3. A caller must read its answer: when no byte of it moves, the connection is aborted after
+   `send_timeout_s` at most.
+4. At most `max_connections` are open. One more closes the oldest without a request; where each has
+   a request, the new one is answered 503 with Retry-After.
 """
 
 import asyncio
@@ -21,92 +21,92 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from app.errors import HeadersTooLargeError, QuintetError
-from app.settings import MAX_HEAD_BYTES, Settings
-from app.sockets.refusals import (
+from app.errors import (
+    HeadersTooLargeError,
     HeaderTimeoutError,
     InvalidHttpError,
-    Refusals,
+    QuintetError,
     TooManyConnectionsError,
 )
+from app.settings import MAX_HEAD_BYTES, Settings
+from app.sockets.refusals import refusal
 from app.telemetry.metrics import Metrics
 
 log = logging.getLogger("quintet.guard")
 
-# What the application has for its own 408 before the connection is closed under it.
+# What the application has for its own 408, or a caller for reading one, before the connection ends.
 _GRACE_S = 1.0
 
 
 @dataclass(slots=True)
-class Crowd:
+class Connections:
     """All connections of the process; `idle` are those without a request, the oldest first."""
 
     settings: Settings
-    refusals: Refusals
+    metrics: Metrics
     count: int = 0
     idle: dict["GuardedProtocol", None] = field(default_factory=dict)
 
 
 def guarded(settings: Settings, metrics: Metrics) -> Any:
-    """What uvicorn.Config takes as `http`: makes the protocol of each connection."""
-    return partial(GuardedProtocol, crowd=Crowd(settings, Refusals(metrics)))
+    """The `http` of uvicorn.Config: makes the protocol of each connection."""
+    return partial(GuardedProtocol, connections=Connections(settings, metrics))
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """One connection. See the top of the file."""
+    """One connection. The top of the file has its limits."""
 
-    def __init__(self, *args: Any, crowd: Crowd, **options: Any) -> None:
+    def __init__(self, *args: Any, connections: Connections, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._crowd = crowd
-        self._receiving: asyncio.TimerHandle | None = None  # the deadline of what is on its way
-        self._sending: asyncio.TimerHandle | None = None
-        self._requests: deque[RequestResponseCycle] = deque()  # not answered, in order
+        self._connections = connections
+        self._settings = connections.settings
+        self._receive_timer: asyncio.TimerHandle | None = None  # of the headers or body on its way
+        self._send_timer: asyncio.TimerHandle | None = None
+        self._unanswered: deque[RequestResponseCycle] = deque()  # in order
         self._refused = False
-        self._began = self.loop.time()  # when the connection did, or the request that came last
+        self._start = self.loop.time()  # of the connection, or of the latest request
         self._heads = 0  # that have begun
         self._head_bytes: int | None = None  # of the one that is being read; None between heads
-        self._declined = b""  # the head of a request that offers another protocol, without that
+        self._plain_head = b""  # of a request that offers another protocol, without the offer
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Count it; make room, or refuse."""
+        """Count the connection; where it is one too many, close an idle one or refuse it."""
         super().connection_made(transport)
-        self._crowd.count += 1
-        if self._crowd.count > self._crowd.settings.max_connections:
-            oldest = next(iter(self._crowd.idle), None)
+        self._connections.count += 1
+        if self._connections.count > self._settings.max_connections:
+            oldest = next(iter(self._connections.idle), None)
             if oldest is None:
-                self._refuse(TooManyConnectionsError(self._crowd.settings.max_connections))
+                self._refuse(TooManyConnectionsError(self._settings.max_connections))
                 return
-            oldest.end()
-        self._rest()
+            oldest.hang_up()
+        self._wait_for_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing of it stays."""
+        """Cancel the requests and the timers."""
         super().connection_lost(exc)
-        self._give_up()
-        self._crowd.count -= 1
-        self._crowd.idle.pop(self, None)
-        self._expect_nothing()
+        self._cancel_requests()
+        self._connections.count -= 1
+        self._connections.idle.pop(self, None)
+        self._stop_receive_timer()
         self._unset_keepalive_if_required()
-        if self._sending is not None:
-            self._sending.cancel()
+        if self._send_timer is not None:
+            self._send_timer.cancel()
 
-    def _give_up(self) -> None:
-        """Nobody is there for what is not answered: the application hears of it."""
+    def _cancel_requests(self) -> None:
+        """Tell the application that the callers of unanswered requests have disconnected."""
         self.pipeline.clear()
-        for cycle in self._requests:
+        for cycle in self._unanswered:
             cycle.disconnected, cycle.waiting_for_100_continue = True, False
             cycle.message_event.set()
 
-    def end(self) -> None:
-        """Close it: nobody is owed an answer on it."""
-        self._crowd.idle.pop(self, None)
+    def hang_up(self) -> None:
+        """Close the connection when what is written to it is sent."""
+        self._connections.idle.pop(self, None)
         self.transport.close()
         self._watch_sending()
 
-    # What comes in.
-
     def data_received(self, data: bytes) -> None:
-        """Bytes of requests, or what claims to be."""
+        """Parse the bytes of requests."""
         if self._refused or self.transport.is_closing():
             return
         self._unset_keepalive_if_required()
@@ -114,22 +114,22 @@ class GuardedProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
-            if self._declined:
-                self._decline(data[offer.args[0] :])
-        except httptools.HttpParserError:  # no word of it is believed
+            if self._plain_head:
+                self._parse_without_offer(data[offer.args[0] :])
+        except httptools.HttpParserError:  # nor are requests answered that came before on it
             self._refuse(InvalidHttpError())
         if self._heads == heads and self._head_bytes is not None:
-            # Of the read in which a head began nothing is counted: it may be a body's.
+            # The read in which a head began is not counted: it may be another request's body.
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES and not self._refused:
                 self._refuse(HeadersTooLargeError(MAX_HEAD_BYTES))
-        if self in self._crowd.idle and self._receiving is None:
-            self._rest()  # bytes that begin no request do not prolong it
+        if self in self._connections.idle and self._receive_timer is None:
+            self._wait_for_request()  # bytes that begin no request, which do not extend the wait
 
-    def _decline(self, rest: bytes) -> None:
-        """Read a request as if it did not offer another protocol. Java's client offers HTTP/2 with
-        each first POST, and the parser would take its body for that."""
-        head, self._declined = self._declined, b""
+    def _parse_without_offer(self, rest: bytes) -> None:
+        """Parse a request as if it did not offer another protocol. Java's client offers HTTP/2 with
+        each first POST, and the parser would take its body for bytes of that protocol."""
+        head, self._plain_head = self._plain_head, b""
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self.data_received(head + rest)
@@ -137,111 +137,108 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         super().on_message_begin()
-        self._began = self.loop.time()
+        self._start = self.loop.time()
         self._heads += 1
         self._head_bytes = 0
-        self._expect(self._crowd.settings.header_timeout_s, self._headers_late)
+        self._start_receive_timer(self._settings.header_timeout_s, self._headers_late)
 
     def on_headers_complete(self) -> None:
-        """A request begins."""
+        """The headers of a request are complete."""
         self._head_bytes = None
         method = self.parser.get_method()
         if self.parser.should_upgrade() and method != b"CONNECT":
             version = self.parser.get_http_version().encode()
             lines = [b"%s %s HTTP/%s" % (method, self.url, version)]
             lines += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
-            self._declined = b"\r\n".join([*lines, b"", b""])
+            self._plain_head = b"\r\n".join([*lines, b"", b""])
             return
         super().on_headers_complete()
-        self._requests.append(self.cycle)
-        self._crowd.idle.pop(self, None)
-        self._expect(self._crowd.settings.body_timeout_s + _GRACE_S, self._body_late)
+        self._unanswered.append(self.cycle)
+        self._connections.idle.pop(self, None)
+        self._start_receive_timer(self._settings.body_timeout_s + _GRACE_S, self._body_late)
 
     def on_message_complete(self) -> None:
-        """A request is here."""
-        if self._declined:
+        """The body of a request is complete."""
+        if self._plain_head:
             return
-        self._expect_nothing()
+        self._stop_receive_timer()
         super().on_message_complete()
 
-    def _expect(self, seconds: float, late: Callable[[], None]) -> None:
-        self._expect_nothing()
-        self._receiving = self.loop.call_later(seconds, late)
+    def _start_receive_timer(self, seconds: float, late: Callable[[], None]) -> None:
+        self._stop_receive_timer()
+        self._receive_timer = self.loop.call_later(seconds, late)
 
-    def _expect_nothing(self) -> None:
-        if self._receiving is not None:
-            self._receiving.cancel()
-            self._receiving = None
+    def _stop_receive_timer(self) -> None:
+        if self._receive_timer is not None:
+            self._receive_timer.cancel()
+            self._receive_timer = None
 
     def _headers_late(self) -> None:
-        if self in self._crowd.idle:
-            self._refuse(HeaderTimeoutError(self._crowd.settings.header_timeout_s))
+        if self in self._connections.idle:
+            self._refuse(HeaderTimeoutError(self._settings.header_timeout_s))
         else:  # the request before it is still being answered
-            self._expect(self._crowd.settings.header_timeout_s, self._headers_late)
+            self._start_receive_timer(self._settings.header_timeout_s, self._headers_late)
 
     def _body_late(self) -> None:
-        if self.pipeline:  # nobody reads it before the request before it is answered
-            self._expect(self._crowd.settings.body_timeout_s, self._body_late)
+        if self.pipeline:  # it is not read until the request before it is answered
+            self._start_receive_timer(self._settings.body_timeout_s, self._body_late)
         else:
-            self.end()
+            self.hang_up()
 
-    def _rest(self) -> None:
-        """Nothing is under way: wait for the next request, but not for ever."""
-        self._crowd.idle[self] = None
+    def _wait_for_request(self) -> None:
+        """Mark the connection as idle, and close it if no request arrives in time."""
+        self._connections.idle[self] = None
         if self.timeout_keep_alive_task is None:
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
 
     def _refuse(self, error: QuintetError) -> None:
-        """Answer with the one error body and hang up, a moment after: a connection that is closed
-        before all is read breaks off, and the caller sees no answer."""
-        seconds, address = self.loop.time() - self._began, self.client and self.client[0]
-        answer = self._crowd.refusals.answer(error, address, seconds)
+        """Answer with the error body, and hang up a moment later: a connection that is closed
+        before all is read is reset, and the caller may not see the answer."""
+        seconds, address = self.loop.time() - self._start, self.client and self.client[0]
+        answer = refusal(error, address, seconds, self._connections.metrics)
         self._refused = True
-        self._crowd.idle.pop(self, None)
-        self._expect(_GRACE_S, self.end)
-        self._give_up()
-        if self._requests and self._requests[0].response_started:
-            self.end()  # what follows would be read as a part of that answer
+        self._connections.idle.pop(self, None)
+        self._start_receive_timer(_GRACE_S, self.hang_up)
+        self._cancel_requests()
+        if self._unanswered and self._unanswered[0].response_started:
+            self.hang_up()  # what follows would be read as a part of that answer
             return
         self.transport.write(answer)
         self.transport.write_eof()
 
-    # What goes out.
-
     def on_response_complete(self) -> None:
-        """An answer is handed to the connection; whether it is taken is watched."""
-        self._requests.popleft()
+        """An answer is written to the connection; watch that it is read."""
+        self._unanswered.popleft()
         super().on_response_complete()
         self._watch_sending()
         if not self.pipeline and not self.transport.is_closing():
-            self._crowd.idle[self] = None
+            self._connections.idle[self] = None
 
     def pause_writing(self) -> None:
-        """An answer waits for its reader."""
+        """The connection has enough to send; watch that it is read."""
         super().pause_writing()
         self._watch_sending()
 
     def shutdown(self) -> None:
-        """The port is closed: answer what is under way, and go; a first request may yet come."""
+        """The port is closed: answer the requests, or a first one that comes now, and hang up."""
         if self._heads:
             super().shutdown()
         else:
-            self._expect(_GRACE_S, self.end)
+            self._start_receive_timer(_GRACE_S, self.hang_up)
         self._watch_sending()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Nothing came."""
-        self.end()
+        """No request has arrived in time."""
+        self.hang_up()
 
     def _watch_sending(self) -> None:
-        """Look twice in the time that an answer has to move."""
-        if self._sending is not None:
-            self._sending.cancel()
-        unsent = self.transport.get_write_buffer_size()
-        wait = self._crowd.settings.send_timeout_s / 2
-        self._sending = self.loop.call_later(wait, self._check_sending, unsent)
+        """Compare what is unsent twice in `send_timeout_s`."""
+        if self._send_timer is not None:
+            self._send_timer.cancel()
+        unsent, wait = self.transport.get_write_buffer_size(), self._settings.send_timeout_s / 2
+        self._send_timer = self.loop.call_later(wait, self._check_sending, unsent)
 
     def _check_sending(self, before: int) -> None:
         unsent = self.transport.get_write_buffer_size()

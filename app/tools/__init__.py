@@ -1,5 +1,5 @@
-"""The command line's larger tools: `embed` and `tokens`.
+"""The command line's tools: `quintet embed`, `tokens` and `keys`, and a service to evaluate.
 
-Words: a record is one text of the input file, with its id; a batch is, here, the records that one
-request takes; the journal is what an unfinished run has answered so far.
+Terms: a record is one text of the input file, with its id; a batch is the records that one request
+takes; the journal holds what an unfinished run has had answered so far.
 """

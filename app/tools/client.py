@@ -1,10 +1,6 @@
-"""Client: one request after the other to a running service, each sent until it is answered.
-
-n texts, D dimensions.
-"""
+"""The HTTP client of a running service: each request is sent until it is answered."""
 
 import asyncio
-import base64
 import itertools
 import os
 import random
@@ -19,98 +15,80 @@ import numpy as np
 import orjson
 
 from app.tools import retry
-from app.tools.chunks import Chunked, chunked
+from app.tools.bodies import (
+    EmbeddedChunks,
+    EmbeddedTexts,
+    RequestOptions,
+    parse_chunks,
+    parse_embeddings,
+)
 from app.tools.errors import RefusedError, ToolError
-from model.rows import Vectors
-from model.wording import well_formed
+from model.proxies import behind_proxies, proxy_refusal
 
-# Over the service's own limit of 600 s, so that it is the one to say that a request took too long.
+# Over the service's limit of 600 s, so that it is the service that gives up, and says why.
 TIMEOUT = httpx.Timeout(660.0, connect=10.0)
-_LONG_WAIT_S = 5.0
+_REPORTED_WAIT_S = 5.0
 # How often a service that is waited for is asked whether it is there.
-_KNOCK_S = 0.5
+_CONNECT_INTERVAL_S = 0.5
 _NEVER_RETRIED = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked of every text; None leaves it to the service."""
-
-    model: str | None = None
-    task: str | None = None
-    dimensions: int | None = None
-    late_chunking: bool = False
-    late_chunking_overlap: int | None = None
-    truncate: bool = False
-    chunking: dict[str, Any] | None = None
-
-    def body(self, texts: list[str]) -> bytes:
-        """The request's body. Vectors come as base64, which is read without a Python float."""
-        optional = {
-            "model": self.model,
-            "task": self.task,
-            "dimensions": self.dimensions,
-            "late_chunking_overlap": self.late_chunking_overlap,
-            "chunking": self.chunking,
-        }
-        flags = {"late_chunking": self.late_chunking, "truncate": self.truncate}
-        said = {name: value for name, value in {**optional, **flags}.items() if value}
-        # A word of the command line that is no UTF-8 has lone surrogates.
-        said = {name: well_formed(v) if isinstance(v, str) else v for name, v in said.items()}
-        if self.chunking:
-            said["document_embedding"] = False
-        return orjson.dumps({"input": texts, "encoding_format": "base64", **said})
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """vectors (n, D) in the order of the texts, and the tokens they took."""
-
-    vectors: Vectors
-    tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How often a request is sent again, and for how many seconds a service that has not answered
-    anything yet is waited for."""
+    anything yet is waited for; None where the caller has no option for that."""
 
-    retries: int
-    wait_s: float
+    retries: int = 8
+    wait_s: float | None = None
+
+
+def connect(url: str, key: str | None, connections: int) -> httpx.AsyncClient:
+    """At most so many connections to the service at `url`; none is opened yet.
+
+    Raises:
+        ToolError: a proxy that the environment names cannot be used.
+    """
+    try:
+        return httpx.AsyncClient(
+            base_url=url,
+            headers={"authorization": f"Bearer {key}"} if key else {},
+            timeout=TIMEOUT,
+            limits=httpx.Limits(max_connections=connections),
+            trust_env=behind_proxies(url),
+        )
+    except (ImportError, ValueError) as error:
+        raise ToolError(proxy_refusal(error)) from None
 
 
 class Client:
-    """Asks one service. `note` is told of long waits.
+    """Sends requests to one service; `report` is given a sentence about each long wait.
 
-    A service that has answered once is believed to come back: a request that is lost is sent again.
-    One that never has is more likely not there, or somewhere else, so that the first one is not,
-    unless the service is to be waited for.
+    A service that has answered once is expected to come back: a request that fails is sent again.
+    One that never has is more likely absent, or elsewhere, so that the first request is not sent
+    again, unless the policy is to wait for the service.
     """
 
     def __init__(
         self,
         http: httpx.AsyncClient,
-        question: Question,
-        patience: Patience,
-        note: Callable[[str], None],
+        policy: RetryPolicy,
+        report: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.chunking = question.chunking is not None
         self._http = http
-        self._question = question
-        self._patience = patience
-        self._note = note
+        self._policy = policy
+        self._report = report
         self._answered = False
 
-    async def embed(self, texts: list[str]) -> Answer:
-        """One request with `texts`.
+    async def embed(self, texts: list[str], options: RequestOptions) -> EmbeddedTexts:
+        """The vectors of `texts`, by one request.
 
         Raises:
             RefusedError: the service refuses the request, and would again.
             ToolError: it did not answer for all retries, or not with vectors.
         """
-        response = await self._send("POST", "/v1/embeddings", self._question.body(texts))
+        response = await self._send("POST", "/v1/embeddings", options.body(texts))
         try:
-            answer = _answer(orjson.loads(response.content))
+            answer = parse_embeddings(orjson.loads(response.content))
         except (KeyError, TypeError, ValueError):
             raise ToolError(f"{response.url} answers 200, but not with base64 vectors.") from None
         if len(answer.vectors) != len(texts) or not np.isfinite(answer.vectors).all():
@@ -120,15 +98,15 @@ class Client:
             )
         return answer
 
-    async def chunks(self, texts: list[str]) -> Chunked:
-        """One request with `texts` as documents.
+    async def embed_chunks(self, documents: list[str], options: RequestOptions) -> EmbeddedChunks:
+        """The chunks of `documents` with their vectors, by one request.
 
         Raises:
             RefusedError, ToolError: as embed.
         """
-        response = await self._send("POST", "/v1/documents", self._question.body(texts))
+        response = await self._send("POST", "/v1/documents", options.body(documents))
         try:
-            answer = chunked(orjson.loads(response.content))
+            answer = parse_chunks(orjson.loads(response.content))
         except (KeyError, TypeError, ValueError):
             raise ToolError(f"{response.url} answers 200, but not with chunks.") from None
         if not np.isfinite(answer.vectors).all():
@@ -136,25 +114,25 @@ class Client:
         return answer
 
     async def info(self) -> dict[str, Any]:
-        """What GET /info says; empty if the service has none.
+        """The answer of GET /info; empty if the service has none.
 
         Raises:
             RefusedError, ToolError: as embed.
         """
         try:
-            said = orjson.loads((await self._send("GET", "/info")).content)
+            body = orjson.loads((await self._send("GET", "/info")).content)
         except RefusedError as error:
             if error.status in (404, 405):
                 return {}
             raise
         except orjson.JSONDecodeError:
             return {}
-        return said if isinstance(said, dict) else {}
+        return body if isinstance(body, dict) else {}
 
     async def _send(self, method: str, path: str, body: bytes | None = None) -> httpx.Response:
-        began = time.monotonic()
+        start = time.monotonic()
         for attempt in itertools.count():
-            told = 0.0
+            retry_after_s = 0.0
             try:
                 response = await self._http.request(method, path, content=body)
             except _NEVER_RETRIED as error:
@@ -162,67 +140,61 @@ class Client:
             except httpx.RequestError as error:
                 failure = _reason(error)
                 if not self._answered:
-                    await self._wait(attempt, began, failure)
+                    await self._wait_for_service(attempt, start, failure.rstrip("."))
                     continue
             else:
                 self._answered = True
                 if response.status_code == httpx.codes.OK:
                     return response
                 failure, param = _sentence(response)
-                said = response.headers
-                if not retry.is_retried(response.status_code, said.get("x-should-retry")):
+                if not retry.is_retried(
+                    response.status_code, response.headers.get("x-should-retry")
+                ):
                     raise RefusedError(response.status_code, failure, param)
-                told = retry.told_s(said.get("retry-after"), datetime.now(UTC))
-            await self._pause(attempt, told, failure)
+                header = response.headers.get("retry-after")
+                retry_after_s = retry.retry_after_s(header, datetime.now(UTC))
+            await self._wait_to_retry(attempt, retry_after_s, failure.rstrip("."))
         raise AssertionError("attempts have no end")
 
-    async def _wait(self, attempt: int, began: float, failure: str) -> None:
-        """A while until a service that has not answered anything yet is asked again."""
-        waited, failure = time.monotonic() - began, failure.rstrip(".")
-        if waited >= self._patience.wait_s:
-            there = f" within {waited:.0f} s" if self._patience.wait_s else ""
+    async def _wait_for_service(self, attempt: int, start: float, failure: str) -> None:
+        """Wait a moment before a service that has not answered anything yet is asked again."""
+        limit_s, waited_s = self._policy.wait_s or 0.0, time.monotonic() - start
+        if waited_s >= limit_s:
+            within = f" within {waited_s:.0f} s" if limit_s else ""
+            waiting = "" if self._policy.wait_s is None else ", and --wait 60 waits for it a minute"
             raise ToolError(
-                f"nothing answers at {self._http.base_url}{there}: {failure}. Is the service "
-                "running? `quintet serve` starts it, and --wait 60 waits for it a minute."
+                f"nothing answers at {self._http.base_url}{within}: {failure}. Is the service "
+                f"running? `quintet serve` starts it{waiting}."
             )
         if attempt == 0:
-            self._note(f"waiting for {self._http.base_url}: {failure}")
-        left = self._patience.wait_s - waited
-        await asyncio.sleep(min(_KNOCK_S, left))
+            self._report(f"waiting for {self._http.base_url}: {failure}")
+        await asyncio.sleep(min(_CONNECT_INTERVAL_S, limit_s - waited_s))
 
-    async def _pause(self, attempt: int, told: float, failure: str) -> None:
-        failure = failure.rstrip(".")
-        if attempt >= self._patience.retries:
+    async def _wait_to_retry(self, attempt: int, retry_after_s: float, failure: str) -> None:
+        if attempt >= self._policy.retries:
             tried = f"after {attempt + 1} attempts" if attempt else "at the only attempt"
             raise ToolError(f"{self._http.base_url} does not answer {tried}: {failure}.")
-        seconds = retry.wait_s(attempt, told, random.random())  # noqa: S311  (jitter)  # nosec B311
-        if seconds >= _LONG_WAIT_S:
-            self._note(f"waiting {seconds:.0f} s: {failure}")
+        jitter = random.random()  # noqa: S311  # nosec B311
+        seconds = retry.wait_s(attempt, retry_after_s, jitter)
+        if seconds >= _REPORTED_WAIT_S:
+            self._report(f"waiting {seconds:.0f} s: {failure}")
         await asyncio.sleep(seconds)
 
 
 def _reason(error: BaseException) -> str:
-    """Why there is no answer, in the words of the system where there are any."""
-    said, cause = str(error) or type(error).__name__, error.__cause__ or error.__context__
+    """Why there is no answer, in the operating system's words where it has any."""
+    sentence, cause = str(error) or type(error).__name__, error.__cause__ or error.__context__
     while cause is not None:
         if isinstance(cause, OSError) and cause.strerror:
             # asyncio says "Connect call failed" for whatever it was.
             failed = cause.strerror.startswith("Connect call failed")
             return os.strerror(cause.errno or 0) if failed else cause.strerror
         cause = cause.__cause__ or cause.__context__
-    return said
-
-
-def _answer(body: Any) -> Answer:
-    embeddings = sorted(body["data"], key=lambda each: each["index"])
-    vectors = np.stack(
-        [np.frombuffer(base64.b64decode(each["embedding"]), "<f4") for each in embeddings]
-    )
-    return Answer(vectors, int(body["usage"]["total_tokens"]))
+    return sentence
 
 
 def _sentence(response: httpx.Response) -> tuple[str, str | None]:
-    """What an error answer says, and the field it blames; in Jina's form or in OpenAI's."""
+    """The sentence of an error answer, in Jina's form or in OpenAI's, and the field it blames."""
     try:
         body = orjson.loads(response.content)
     except orjson.JSONDecodeError:

@@ -1,37 +1,38 @@
-"""`quintet embed FILE`: texts of a file -> vectors in a file, by a running service.
+"""The command `quintet embed FILE`: its arguments, and the run that they describe.
 
 Exit codes: 0 done; 1 stopped with a sentence; 2 done, but records were skipped; 130 interrupted.
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
 from app.processes import signals
-from app.tools import chunks, source
+from app.tools import input_file
 from app.tools.errors import ToolError
+from app.tools.service import KEY_VARIABLE, api_key, base_url
+from model.options import non_negative_int, positive_int
 
 if TYPE_CHECKING:
-    from app.tools.job import Job
+    from app.tools.embed_run import EmbedRun
 
-KEY_VARIABLE = "QUINTET_API_KEY"
+_CHUNKINGS = ("sentences", "markdown", "tokens")
+_CHUNK_SIZES = ("max_tokens", "min_tokens", "overlap")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `run` reads."""
-    source.add_arguments(parser)
-    _add_question(parser)
-    chunks.add_arguments(parser)
+    input_file.add_arguments(parser)
+    _add_request(parser)
+    _add_chunking(parser)
     _add_output(parser)
     _add_service(parser)
 
 
-def _add_question(parser: argparse.ArgumentParser) -> None:
+def _add_request(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", help="default: the service's")
-    parser.add_argument("--dimensions", type=_positive, metavar="N", help="cut vectors to N")
+    parser.add_argument("--dimensions", type=positive_int, metavar="N", help="cut vectors to N")
     parser.add_argument("--model", help="a served name; without --url, the checkpoint to serve")
     parser.add_argument("--truncate", action="store_true", help="cut texts over the token limit")
     parser.add_argument(
@@ -41,11 +42,19 @@ def _add_question(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--late-chunking-overlap",
-        type=_positive,
+        type=positive_int,
         metavar="N",
         help="read documents over the limit in windows that overlap by N tokens",
     )
     parser.add_argument("--group", metavar="FIELD", help="the field that names the document")
+
+
+def _add_chunking(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--chunk", choices=_CHUNKINGS, help="read each record as a document and write its chunks")
+    add("--max-tokens", type=int, metavar="N", help="of a chunk, 256")
+    add("--min-tokens", type=int, metavar="N", help="0 fills chunks, 1 is a chunk a sentence")
+    add("--overlap", type=int, metavar="N", help="tokens of the chunk before that a chunk repeats")
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
@@ -83,16 +92,16 @@ def _add_service(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--batch-size",
-        type=_positive,
+        type=positive_int,
         default=64,
         metavar="N",
         help="texts a request, 64, the first ones being smaller",
     )
-    add("--concurrency", type=_positive, default=4, metavar="N", help="requests at once, 4")
-    add("--retries", type=_not_negative, default=8, metavar="N", help="of one request, 8")
+    add("--concurrency", type=positive_int, default=4, metavar="N", help="requests at once, 4")
+    add("--retries", type=non_negative_int, default=8, metavar="N", help="of one request, 8")
     add(
         "--wait",
-        type=_not_negative,
+        type=non_negative_int,
         default=0,
         metavar="S",
         help="seconds to wait for a service that does not answer yet, 0",
@@ -102,11 +111,11 @@ def _add_service(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Embed the file; the exit code. Errors are sentences on standard error."""
     try:
-        # Behind the arguments, since every command reads those, and this needs an HTTP client.
-        from app.tools.job import embed_file  # noqa: PLC0415
+        # Imported here, since every command adds the arguments, and this needs an HTTP client.
+        from app.tools.embed_run import embed_file  # noqa: PLC0415
 
         signals.raise_interrupts()
-        return embed_file(_job(options))
+        return embed_file(_run_of(options))
     except ToolError as error:
         print(f"error: {error}", *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
         return 1
@@ -115,34 +124,34 @@ def run(options: argparse.Namespace) -> int:
         return signals.INTERRUPTED
 
 
-def _job(options: argparse.Namespace) -> "Job":
+def _run_of(options: argparse.Namespace) -> "EmbedRun":
     """
     Raises:
         ToolError: options that do not go together, or a file or package that is not there.
     """
     from app.tools import outputs  # noqa: PLC0415
-    from app.tools.client import Question  # noqa: PLC0415
-    from app.tools.job import Job  # noqa: PLC0415
+    from app.tools.bodies import RequestOptions  # noqa: PLC0415
+    from app.tools.embed_run import EmbedRun  # noqa: PLC0415
 
     if options.late_chunking != bool(options.group):
         raise ToolError("--late-chunking and --group FIELD go together.")
-    url = _base_url(options.url)
-    question = Question(
+    url = None if options.url is None else base_url(options.url)
+    request = RequestOptions(
         model=options.model if url else None,
         task=options.task,
         dimensions=options.dimensions,
         late_chunking=options.late_chunking,
         late_chunking_overlap=options.late_chunking_overlap,
         truncate=options.truncate,
-        chunking=chunks.chunking_of(options),
+        chunking=_chunking(options),
     )
-    return Job(
-        source=source.source(options, options.group),
+    return EmbedRun(
+        source=input_file.input_file(options, options.group),
         output=options.output,
         format=outputs.chosen_format(options.output, options.format),
-        question=question,
+        options=request,
         url=url,
-        key=_key(),
+        key=api_key(),
         embedded_model=None if url else options.model,
         batch_size=options.batch_size,
         concurrency=options.concurrency,
@@ -156,32 +165,23 @@ def _job(options: argparse.Namespace) -> "Job":
     )
 
 
-def _base_url(url: str | None) -> str | None:
-    """The address without the /v1 or the whole path that clients have in it."""
-    if url is None:
+def _chunking(options: argparse.Namespace) -> dict[str, Any] | None:
+    """The request's field `chunking`; the service checks its numbers.
+
+    Raises:
+        ToolError: options that do not go together.
+    """
+    sizes = {
+        name: getattr(options, name) for name in _CHUNK_SIZES if getattr(options, name) is not None
+    }
+    if options.chunk is None:
+        if sizes:
+            raise ToolError(f"--{next(iter(sizes)).replace('_', '-')} goes with --chunk.")
         return None
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ToolError(f"--url must be like http://host:port, not {url}.")
-    return url.rstrip("/").removesuffix("/embeddings").removesuffix("/v1")
-
-
-def _key() -> str | None:
-    key = os.environ.get(KEY_VARIABLE)
-    if key and not (key.isascii() and key.isprintable()):
-        raise ToolError(f"{KEY_VARIABLE} must be printable ASCII.")
-    return key
-
-
-def _positive(text: str) -> int:
-    return _at_least(1, text)
-
-
-def _not_negative(text: str) -> int:
-    return _at_least(0, text)
-
-
-def _at_least(least: int, text: str) -> int:
-    if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"must be a whole number from {least} up, not {text}")
-    return int(text)
+    for name in ("late_chunking", "truncate"):
+        if getattr(options, name):
+            raise ToolError(
+                f"--{name.replace('_', '-')} does not go with --chunk, which reads each record as "
+                "one document, whole."
+            )
+    return {"by": options.chunk, **sizes}

@@ -1,4 +1,4 @@
-"""What ends a tool: a sentence for the person who started it.
+"""The errors that end a tool, each with a sentence for the person who started it.
 
 ToolError          the input, the options, the files or the running service
 └── RefusedError   the service refused a request, and would again
@@ -12,13 +12,13 @@ class ToolError(Exception):
 
 
 class RefusedError(ToolError):
-    """An answer that asking again would not change.
+    """An error answer that a retry would not change.
 
     `status` is HTTP's. `index` is the input that the sentence names, if it names one.
     """
 
     def __init__(self, status: int, sentence: str, param: str | None) -> None:
-        super().__init__(_in_options(sentence))
+        super().__init__(_as_command_options(sentence))
         self.status = status
         self._param = param
         named = re.match(r"input\[(\d+)\]", sentence)
@@ -30,12 +30,12 @@ class RefusedError(ToolError):
         param = self._param or "input"
         return self.status in (400, 413, 422, 500) and param.startswith("input")
 
-    def of_one_text(self) -> str:
-        """The sentence without the place of the text in its request, which nobody chose."""
+    def without_index(self) -> str:
+        """The sentence without the text's index in its request, which the caller did not choose."""
         return re.sub(r"^input\[\d+\]", "the text", str(self))
 
 
-def _in_options(sentence: str) -> str:
-    """What HTTP's callers are told to send, as the command's options."""
+def _as_command_options(sentence: str) -> str:
+    """The sentence with the request's fields replaced by the options of the command line."""
     sentence = sentence.replace('"truncate": true', "--truncate")
     return sentence.replace('"late_chunking_overlap"', "--late-chunking-overlap")

@@ -1,6 +1,6 @@
-"""Inputs: what model.records found on the lines of a file -> records -> batches, as a stream.
+"""Records of an input file, and the batches of them that requests take, as a stream.
 
-`_record` is the one place that judges fields. Memory holds one batch.
+`_record` is the one place that checks fields. Memory holds one batch.
 """
 
 import shlex
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.tools.errors import ToolError
-from model.records import Found, Id, LineError, id_of, separator_hint, text_of
+from model.records import Id, LineError, ParsedRecord, id_of, separator_hint, text_of
 
 DEFAULT_ID_FIELD = "id"
 # A request's body stays under the service's limit, whatever the batch size.
@@ -18,7 +18,7 @@ MOST_CHARACTERS = 4_000_000
 MOST_CUT_CHARACTERS = 500_000
 # A document's records are in memory together. A wrong --group would make the file one document.
 MOST_RECORDS = 65_536
-# What is said of texts that were repaired, with their number.
+# The warning about texts that were repaired, with their number.
 REPAIRED = "warning: {} texts had lone surrogates, such as half an emoji; each is read as U+FFFD."
 
 
@@ -35,8 +35,8 @@ class Fields:
 class Record:
     """One text. `number` counts records from 0, `line` lines from 1; `id` is None if not given.
 
-    `error` is what is wrong with a line that has none; it counts as a record, so that mending it
-    changes no other one's number. `repaired` is as in model.records.
+    `error` is what is wrong with a line that cannot be read; it counts as a record, so that
+    correcting the line changes no other record's number. `repaired` is as in model.records.
     """
 
     number: int
@@ -54,20 +54,20 @@ class Record:
 
     @property
     def place(self) -> str:
-        """Where it is, for a sentence."""
+        """Its number, id and line, for a sentence."""
         given = "" if self.id is None else f"id {self.id!r}, "
         return f"record {self.number} ({given}line {self.line})"
 
 
 @dataclass(slots=True)
-class Survey:
-    """What came by: records, and how many of them had lone surrogates or could not be read."""
+class InputCounts:
+    """How many records were read, had lone surrogates, and could not be read."""
 
     records: int = 0
     repaired: int = 0
     unread: int = 0
 
-    def watched(self, records: Iterable[Record]) -> Iterator[Record]:
+    def counted(self, records: Iterable[Record]) -> Iterator[Record]:
         """The same records, counted as they are taken."""
         for record in records:
             self.records += 1
@@ -77,9 +77,9 @@ class Survey:
 
 
 def records(
-    lines: Iterable[Found | LineError], fields: Fields, *, skip_errors: bool = False
+    lines: Iterable[ParsedRecord | LineError], fields: Fields, *, skip_errors: bool = False
 ) -> Iterator[Record]:
-    """The records of lines; those that are none have an `error`, if errors are to be skipped.
+    """The records of lines; with `skip_errors` those that cannot be read have an `error`.
 
     Raises:
         ToolError: a line is not what it must be; the sentence has its number.
@@ -100,9 +100,9 @@ def batches(records: Iterable[Record], size: int, *, cut: bool = False) -> Itera
 
     The first ones are small, so that something is answered, shown and kept soon: a batch that
     begins with record k has at most k + 1 records, which is 1, 2, 4 and so on. That depends on the
-    place in the file alone, so that a run that goes on makes the requests of one that was not
-    interrupted. A batch that is full does not wait for the next record, which may be long in
-    coming.
+    place in the file alone, so that a continued run makes the requests of one that was not
+    interrupted. A full batch is not held back until the next record is read, which a pipe may
+    deliver much later.
     """
     batch: list[Record] = []
     characters, most = 0, MOST_CUT_CHARACTERS if cut else MOST_CHARACTERS
@@ -120,8 +120,8 @@ def batches(records: Iterable[Record], size: int, *, cut: bool = False) -> Itera
 
 
 def documents(records: Iterable[Record]) -> Iterator[list[Record]]:
-    """Consecutive records of one group each. A line that could not be read may be of the document
-    before it or behind it, and joins both: none of them is whole.
+    """Consecutive records of one group each. A line that could not be read may be part of the
+    document before it or after it, and joins both: none of them is whole.
 
     Raises:
         ToolError: a group has too many records to be one document.
@@ -142,28 +142,27 @@ def documents(records: Iterable[Record]) -> Iterator[list[Record]]:
         yield document
 
 
-def _record(number: int, found: Found | LineError, fields: Fields) -> Record:
+def _record(number: int, found: ParsedRecord | LineError, fields: Fields) -> Record:
     if isinstance(found, LineError):
         raise found
     _check(found, fields.text, "--text-field")
     text = text_of(found, fields.text, blank=True)
-    own = _id(found, fields)
     group = None
     if fields.group is not None:
         _check(found, fields.group, "--group")
         group = id_of(found, fields.group)
-    return Record(number, found.line, own, text, group, found.repaired)
+    return Record(number, found.line, _id(found, fields), text, group, found.repaired)
 
 
-def _id(found: Found, fields: Fields) -> Id | None:
+def _id(found: ParsedRecord, fields: Fields) -> Id | None:
     if fields.id is None and found.fields.get(DEFAULT_ID_FIELD) is None:
         return None
     _check(found, fields.id or DEFAULT_ID_FIELD, "--id-field")
     return id_of(found, fields.id or DEFAULT_ID_FIELD)
 
 
-def _check(found: Found, name: str, option: str) -> None:
-    """Refuse a record without a field, and say which option may be the cause."""
+def _check(found: ParsedRecord, name: str, option: str) -> None:
+    """Refuse a record without a field, and name the option that may be the cause."""
     if name in found.fields:
         return
     there = ", ".join(map(repr, found.fields)) or "nothing"

@@ -1,9 +1,9 @@
-"""Journal: what an unfinished run has answered so far, in the order of the input.
+"""The journal: the answers of an unfinished run so far, in the order of the input.
 
 Promises
 1. An entry, which is a whole batch, is on disk when `append` returns, or it is not in the journal:
-   a torn last entry is cut off when the journal is opened again.
-2. A run of other options or of another input does not go on with it.
+   an incomplete last entry is cut off when the journal is opened again.
+2. A run of other options or of another input does not continue it.
 3. Two runs do not write it at once.
 
     {"journal": 1, "run": {...}}\\n                    which run this is
@@ -23,7 +23,7 @@ import numpy as np
 import orjson
 
 from app.tools.errors import ToolError
-from app.tools.target import followed
+from app.tools.output_path import resolved
 from model.records import Id
 from model.rows import Vectors
 
@@ -33,12 +33,12 @@ _BEGINNING = b'{"journal":'
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What became of one batch.
+    """The answer to one batch.
 
     `records` counts those of the input, `ids` and `vectors` (ids, D) are of those that were
-    answered, `failed` has an object for each of the others. `ids_given` says that an id was the
-    caller's own and not a record's number; `served` is what the service said of itself. Where
-    records are documents, `chunks` has what is told of each vector's chunk.
+    answered, `failed` has an object for each of the others. `ids_given` says that an id came from
+    the input and is not a record's number; `served` are fields of the service's GET /info. Where
+    records are documents, `chunks` has the details of each vector's chunk.
     """
 
     records: int
@@ -70,7 +70,7 @@ class Totals:
         """Count one more entry.
 
         Raises:
-            ToolError: its vectors have another size than those before, or come from elsewhere.
+            ToolError: its vectors have another size than those before.
         """
         dimensions = entry.vectors.shape[1] if len(entry.ids) else self.dimensions
         if self.dimensions not in (0, dimensions):
@@ -87,15 +87,15 @@ class Totals:
 
 
 class Journal:
-    """The open journal of one run; `totals` counts what it holds."""
+    """The open journal of one run; `totals` are the sums of its entries."""
 
     def __init__(self, path: Path, run: dict[str, Any], *, restart: bool = False) -> None:
-        """Open the journal of `run`, a flat object, or begin it; `restart` forgets what it holds.
+        """Open or begin the journal of `run`, a flat object; `restart` discards its entries.
 
         Raises:
             ToolError: it is of another run, is being written by one, or cannot be written.
         """
-        self.path = path = followed(path)
+        self.path = path = resolved(path)
         self.totals = Totals()
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -115,7 +115,7 @@ class Journal:
             raise ToolError(f"another run is writing {self.path}.") from None
         with self._reader() as file:
             line = b"" if restart else file.readline()
-            # A crash may have torn the first line, when there was nothing to keep yet.
+            # A crash may have cut off the first line, when there was nothing to keep yet.
             fresh = not line.endswith(b"\n") and _BEGINNING.startswith(line[: len(_BEGINNING)])
             if not fresh:
                 _check_same(self.path, _object(line) or {}, run)
@@ -129,12 +129,12 @@ class Journal:
             sync_folder(self.path)
 
     def _reader(self) -> BinaryIO:
-        """The file from its beginning. A new one each time, since it would not see what changed."""
+        """The file from its beginning; a new reader each time, since its buffer gets stale."""
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         return open(self._descriptor, "rb", closefd=False)
 
     def append(self, entry: Entry) -> None:
-        """Write `entry` behind the others, to the disk itself.
+        """Write `entry` after the others, and wait until it is on disk.
 
         Raises:
             ToolError: it does not fit those before; nothing is written.
@@ -174,7 +174,7 @@ class Journal:
             raise ToolError(f"{self.path} was damaged; --restart starts over.")
 
     def close(self) -> None:
-        """Close it and let go of the lock; what it holds stays on disk."""
+        """Close it and release the lock; the file stays."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -186,7 +186,7 @@ class Journal:
 
 
 def sync_folder(path: Path) -> None:
-    """Bring the name of a new or renamed file to the disk."""
+    """Write the name of a new or renamed file to the disk."""
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -211,7 +211,7 @@ def _check_same(path: Path, head: dict[str, Any], run: dict[str, Any]) -> None:
 
 
 def _object(line: bytes) -> dict[str, Any] | None:
-    """The object on a line, or None if the line is torn."""
+    """The object on a line, or None if the line is cut off."""
     if not line.endswith(b"\n"):
         return None
     try:
@@ -222,7 +222,7 @@ def _object(line: bytes) -> dict[str, Any] | None:
 
 
 def _entries(file: BinaryIO) -> Iterator[Entry]:
-    """Entries from here on, up to the end or to what a crash has torn."""
+    """The following entries, up to the end or to one that a crash has cut off."""
     while head := _object(file.readline()):
         rows, dimensions, crc = len(head["ids"]), head.pop("dimensions"), head.pop("crc")
         content = file.read(rows * dimensions * 4)

@@ -1,4 +1,4 @@
-"""`quintet keys add | list | remove`: the file of API keys that EMBED_KEYS_FILE names."""
+"""The command `quintet keys`: make, list and remove the API keys of a file."""
 
 import argparse
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from app.access.keyfile import KeysError, add_key, read_keys, remove_key
 from app.settings import PREFIX, read_settings
-from app.tools.pipes import forget_output
+from app.tools.pipes import discard_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +27,7 @@ def _add_file(parser: argparse.ArgumentParser, default: str | None) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do it; the exit code. A running service follows by itself.
+    """Make, list or remove; the exit code. A running service reads the changed file by itself.
 
     Raises:
         SettingsError: EMBED_* settings do not fit.
@@ -52,5 +52,5 @@ def run(options: argparse.Namespace) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        forget_output()
+        discard_output()
     return 0

@@ -1,5 +1,7 @@
-"""Outputs: a journal -> JSONL, Parquet or .npy, whole under its name or not at all; or entries as
-they come -> JSONL in a stream. target.py says which of the two an output is.
+"""Write vectors as JSONL, Parquet or .npy.
+
+A file is written from the journal, and appears whole under its name or not at all. A stream takes
+entries as they come, in JSONL. output_path.py tells the two apart.
 
 n vectors of D dimensions, in the order of the input.
 """
@@ -18,7 +20,7 @@ import orjson
 
 from app.tools.errors import ToolError
 from app.tools.journal import Entry, Journal, Totals, sync_folder
-from app.tools.target import Opened, beside, followed, is_stream
+from app.tools.output_path import STANDARD_OUTPUT, beside, is_stream, resolved
 from model.extras import how_to_install
 
 DEFAULT_FORMAT = "jsonl"
@@ -52,44 +54,58 @@ def chosen_format(output: Path, asked: str | None) -> str:
     return chosen
 
 
-class Stream:
-    """Takes entries as a Journal does, and writes their vectors at once."""
+class StreamOutput:
+    """A stream that takes entries as a Journal does, and writes their vectors immediately."""
 
     def __init__(self, output: Path) -> None:
-        """
+        """Open the stream; a FIFO only when something reads it.
+
         Raises:
             ToolError: it cannot be opened.
         """
-        self._opened = Opened(output)
-        self.name = self._opened.name
+        standard = str(output) == STANDARD_OUTPUT
+        self.name = "standard output" if standard else str(output)
         self.totals = Totals()
+        try:
+            # At the end: `>> out.jsonl` with /dev/stdout opens a file that has something in it.
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY
+            self._descriptor = os.dup(1) if standard else os.open(output, flags)
+        except OSError as error:
+            raise ToolError(f"cannot write {self.name}: {error.strerror}.") from None
 
     def append(self, entry: Entry) -> None:
-        """Write the vectors of `entry` behind the others.
+        """Write the vectors of `entry` after the others, which waits for room in a pipe.
 
         Raises:
             ToolError: they do not fit those before, or cannot be written.
         """
         totals = replace(self.totals)
         totals.add(entry)
-        self._opened.write(b"".join(_jsonl(entry)))
+        rest = memoryview(b"".join(_jsonl(entry)))
+        try:
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+        except BrokenPipeError:
+            raise ToolError(f"whoever read {self.name} does not read on.") from None
+        except OSError as error:
+            raise ToolError(f"cannot write {self.name}: {error.strerror}.") from None
         self.totals = totals
 
     def close(self) -> None:
         """Close it."""
-        self._opened.close()
+        os.close(self._descriptor)
 
 
 def write(journal: Journal, output: Path, chosen: str, width: int) -> None:
     """Write `output`, and beside it the failed records (.errors.jsonl) and, for .npy, the ids.
 
-    `width` is D where there is no vector to tell. `output` comes last: when it is there, all is.
-    Links are followed, and stay.
+    `width` is D where there is no vector. `output` is written last: when it exists, all do.
+    Links are followed, and kept.
 
     Raises:
         ToolError: a file cannot be written.
     """
-    totals, output = journal.totals, followed(output)
+    totals, output = journal.totals, resolved(output)
     writers: dict[Path, Callable[[Journal, BinaryIO, int], None] | None] = {
         beside(output, ".errors.jsonl"): _write_failed if totals.failed else None,
         beside(output, ".ids.jsonl"): _write_ids if chosen == "npy" and totals.ids_given else None,
@@ -97,7 +113,7 @@ def write(journal: Journal, output: Path, chosen: str, width: int) -> None:
     }
     for path, writer in writers.items():
         try:
-            _replace(followed(path), writer, journal, totals.dimensions or width)
+            _replace(resolved(path), writer, journal, totals.dimensions or width)
         except OSError as error:
             raise ToolError(f"cannot write {path}: {error.strerror}.") from None
 
@@ -108,7 +124,7 @@ def _replace(
     journal: Journal,
     dimensions: int,
 ) -> None:
-    """Put a whole file in the place of what is at `path`; without a writer only take that away."""
+    """Replace the file at `path` by a whole new one; without a writer remove it."""
     if writer is None:
         path.unlink(missing_ok=True)
         return
@@ -140,12 +156,12 @@ def _jsonl(entry: Entry) -> Iterator[bytes]:
     """{"id", "embedding"} a line, of a chunk {"id", "chunk", "start", "end", "text", "embedding"};
     float32 with the fewest digits that read back as the same."""
     options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
-    for told, vector in zip(_told(entry), entry.vectors, strict=True):
-        yield orjson.dumps({**told, "embedding": vector}, option=options)
+    for row, vector in zip(_rows(entry), entry.vectors, strict=True):
+        yield orjson.dumps({**row, "embedding": vector}, option=options)
 
 
-def _told(entry: Entry) -> Iterator[dict[str, Any]]:
-    """What is told of each vector."""
+def _rows(entry: Entry) -> Iterator[dict[str, Any]]:
+    """The columns of each vector beside it: its id, and the details of its chunk."""
     for name, chunk in zip(entry.ids, entry.chunks or [{}] * len(entry.ids), strict=True):
         yield {"id": name, **chunk}
 
@@ -175,14 +191,14 @@ def _write_parquet(journal: Journal, file: BinaryIO, dimensions: int) -> None:
     def write_group() -> None:
         numbers = np.concatenate([part.reshape(-1) for part in parts])
         embedding = pa.FixedSizeListArray.from_arrays(pa.array(numbers, pa.float32()), type=vector)
-        told = [pa.array([row[name] for row in rows], kind) for name, kind in kinds.items()]
-        parquet.write_batch(pa.record_batch([*told, embedding], schema=schema))
+        columns = [pa.array([row[name] for row in rows], kind) for name, kind in kinds.items()]
+        parquet.write_batch(pa.record_batch([*columns, embedding], schema=schema))
         rows.clear()
         parts.clear()
 
     with pa.parquet.ParquetWriter(file, schema) as parquet:
         for entry in journal.entries():
-            rows += ({**told, "id": str(told["id"])} for told in _told(entry))
+            rows += ({**row, "id": str(row["id"])} for row in _rows(entry))
             parts.append(entry.vectors)
             if len(rows) >= _GROUP_ROWS:
                 write_group()
@@ -191,15 +207,15 @@ def _write_parquet(journal: Journal, file: BinaryIO, dimensions: int) -> None:
 
 
 def _write_ids(journal: Journal, file: BinaryIO, _: int) -> None:
-    """The id of each row, a JSON value a line: an id may have a line end in it. Of a chunk all that
-    is told of it."""
+    """The id of each row, a JSON value a line: an id may contain a line end. Of a chunk an object
+    with the id and its details."""
     for entry in journal.entries():
-        told = entry.ids if entry.chunks is None else _told(entry)
-        file.writelines(orjson.dumps(each) + b"\n" for each in told)
+        rows = entry.ids if entry.chunks is None else _rows(entry)
+        file.writelines(orjson.dumps(each) + b"\n" for each in rows)
 
 
 def _write_failed(journal: Journal, file: BinaryIO, _: int) -> None:
-    """The failed records with what was said of them."""
+    """The failed records with their errors."""
     for entry in journal.entries():
         file.writelines(orjson.dumps(record) + b"\n" for record in entry.failed)
 

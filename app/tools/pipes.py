@@ -1,9 +1,9 @@
-"""Pipes: what a tool does when whoever reads its standard output leaves."""
+"""Standard output whose reader has left."""
 
 import os
 import sys
 
 
-def forget_output() -> None:
-    """Send what is still to come to nowhere, so that it does not fail once more at exit."""
+def discard_output() -> None:
+    """Discard what is still to be written to standard output, so that the exit does not fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,23 +1,21 @@
-"""Progress: a bar while texts are embedded, and lines for people, on standard error."""
+"""The progress bar of `quintet embed`, and sentences beside it, on standard error."""
 
 import sys
 import time
-from types import TracebackType
-from typing import Self
 
 from tqdm import tqdm
 
 from app.tools.journal import Totals
 
 
-class Progress:
+class EmbedProgress:
     """Counts what this run embeds. The bar is for a terminal, or where it is asked for."""
 
     def __init__(self, total: int | None, before: Totals, *, bar: bool, quiet: bool) -> None:
-        """`total` texts, if known; `before` is what earlier runs have done of them."""
+        """`total` texts, if known; `before` are the sums of earlier runs."""
         self._quiet = quiet
         self._texts_before, self._tokens_before = _answered(before), before.tokens
-        self._began = time.monotonic()
+        self._start = time.monotonic()
         shown = not quiet and (bar or sys.stderr.isatty())
         self._bar = tqdm(
             total=total,
@@ -28,20 +26,13 @@ class Progress:
             disable=not shown,
         )
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Leave the bar as it is."""
         self._bar.close()
 
     def start(self) -> None:
-        """Start the clock: the service is there, and the next thing is a request."""
-        self._began = time.monotonic()
+        """Start the clock: the service is ready, and the first request follows."""
+        self._start = time.monotonic()
         self._bar.unpause()
 
     def show(self, totals: Totals) -> None:
@@ -50,13 +41,13 @@ class Progress:
         self._bar.set_postfix_str(f"{rate:,.0f} tokens/s", refresh=False)
         self._bar.update(totals.records - self._bar.n)
 
-    def note(self, sentence: str) -> None:
-        """A line above the bar."""
+    def report(self, sentence: str) -> None:
+        """Print a sentence above the bar, unless the run is quiet."""
         if not self._quiet:
             self._bar.write(sentence, file=sys.stderr)
 
     def warn(self, sentence: str) -> None:
-        """The same for what is to be said in any case."""
+        """Print a sentence above the bar, in a quiet run too."""
         self._bar.write(sentence, file=sys.stderr)
 
     def summary(self, totals: Totals) -> str:
@@ -71,7 +62,7 @@ class Progress:
         )
 
     def _seconds(self) -> float:
-        return max(time.monotonic() - self._began, 1e-6)
+        return max(time.monotonic() - self._start, 1e-6)
 
 
 def _answered(totals: Totals) -> int:

@@ -1,4 +1,4 @@
-"""`quintet tokens FILE`: what the texts of a file cost, and which are too long.
+"""The command `quintet tokens FILE`: count the tokens of texts, and name those that are too long.
 
 The model's own tokenizer counts, in this process: no weights are read and nothing is embedded.
 
@@ -9,16 +9,16 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from typing import Any
 
 from app.settings import NO_TASK, read_settings
-from app.tools import source
+from app.tools import input_file
 from app.tools.errors import ToolError
-from app.tools.inputs import REPAIRED, Record, Survey, batches
-from app.tools.pipes import forget_output
-from app.tools.tally import Report, Tally
+from app.tools.inputs import REPAIRED, InputCounts, Record, batches
+from app.tools.pipes import discard_output
+from app.tools.token_counts import TokenCounts, report_of, table
 from model.config import read_config
-from model.sources import locate
+from model.hub import locate
 from model.tasks import Task, Tasks, UnknownTaskError
 
 _BATCH = 256
@@ -26,7 +26,7 @@ _BATCH = 256
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `run` reads."""
-    source.add_arguments(parser)
+    input_file.add_arguments(parser)
     parser.add_argument("--model", help="quintet-mini, a folder or a hub id (default: EMBED_MODEL)")
     parser.add_argument("--task", help="default: EMBED_DEFAULT_TASK")
     parser.add_argument(
@@ -45,64 +45,64 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         CheckpointError, SettingsError: the model or a setting is refused.
     """
-    survey = Survey()
+    inputs = InputCounts()
     try:
-        report = _count(options, survey)
+        report = _count(options, inputs)
         if options.json:
-            print(json.dumps(asdict(report), ensure_ascii=False))
+            print(json.dumps(report, ensure_ascii=False))
         elif not options.each:
-            print(report.table())
+            print(table(report))
         sys.stdout.flush()
     except ToolError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        forget_output()
+        discard_output()
         return 0
     except (OSError, UnicodeEncodeError) as error:
-        forget_output()
+        discard_output()
         what = "" if getattr(error, "filename", None) else "cannot write standard output: "
         print(f"error: {what}{error}", file=sys.stderr)
         return 1
-    for sentence in _remarks(options, survey):
+    for sentence in _remarks(options, inputs):
         print(sentence, file=sys.stderr)
-    return 2 if survey.unread else 0
+    return 2 if inputs.unread else 0
 
 
-def _remarks(options: argparse.Namespace, survey: Survey) -> Iterator[str]:
-    """What is to be known of a count that was done."""
-    if not survey.records:
+def _remarks(options: argparse.Namespace, inputs: InputCounts) -> Iterator[str]:
+    """The warnings of a count that was finished."""
+    if not inputs.records:
         yield f"warning: {options.file} has no texts."
-    if survey.repaired:
-        yield REPAIRED.format(survey.repaired)
-    if survey.unread:
-        yield f"{survey.unread} lines were left out."
+    if inputs.repaired:
+        yield REPAIRED.format(inputs.repaired)
+    if inputs.unread:
+        yield f"{inputs.unread} lines were left out."
 
 
-def _count(options: argparse.Namespace, survey: Survey) -> Report:
-    """Count all records, and print each where that is asked for."""
-    from model.tokenizer import Reading, Tokenizer  # noqa: PLC0415  (no other command counts)
+def _count(options: argparse.Namespace, inputs: InputCounts) -> dict[str, Any]:
+    """Count all records; with --each print each of them."""
+    from model.tokenizer import RowOptions, Tokenizer  # noqa: PLC0415  (no other command counts)
 
-    chosen = source.source(options)
-    records = _readable(survey.watched(chosen.records(skip_errors=options.skip_errors)))
+    source = input_file.input_file(options)
+    records = _readable(inputs.counted(source.records(skip_errors=options.skip_errors)))
     settings = read_settings()
     name, revision = options.model or settings.model, settings.model_revision
     folder = locate(name, revision)
     config = read_config(folder)
     task = _task(Tasks(config), options.task or settings.default_task)
-    tokenizer, tally = Tokenizer(folder, config), Tally(config.max_tokens)
+    tokenizer, counts = Tokenizer(folder, config), TokenCounts(config.max_tokens)
     for batch in batches(records, _BATCH):
-        counted = tokenizer.rows([each.text for each in batch], task, Reading(counting=True))
-        tally.charged += counted.tokens
+        counted = tokenizer.rows([each.text for each in batch], task, RowOptions(counting=True))
+        counts.charged += counted.tokens
         for record, tokens in zip(batch, counted.input_tokens, strict=True):
-            tally.add(record.number, tokens)
+            counts.add(record.number, tokens)
             if options.each:
                 print(f"{record.name}\t{tokens}")
-    return Report.of(tally, name, task.name)
+    return report_of(counts, name, task.name)
 
 
 def _readable(records: Iterable[Record]) -> Iterator[Record]:
-    """The records without the lines that are none, of which each is said."""
+    """The records that could be read; each of the other lines is reported on standard error."""
     for record in records:
         if record.error is None:
             yield record

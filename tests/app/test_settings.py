@@ -32,6 +32,14 @@ def test_a_mistyped_variable_is_refused_with_the_right_name(
         read(monkeypatch, EMBED_DEVICE="cpu")
 
 
+def test_a_setting_that_was_removed_is_named_with_the_one_to_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said = r"unknown setting EMBED_MAX_CONCURRENT_TOKENS\. It was removed; take EMBED_MAX_TOKENS_"
+    with pytest.raises(SettingsError, match=said):
+        read(monkeypatch, EMBED_MAX_CONCURRENT_TOKENS="1000")
+
+
 @pytest.mark.parametrize(
     ("variables", "said"),
     [

@@ -2,11 +2,11 @@
 
 import pytest
 
+from app.tools.client import connect
+from app.tools.errors import ToolError
 from model.config import CheckpointError
-from model.evaluate.errors import EvaluationError
-from model.evaluate.service import Service
+from model.hub import locate
 from model.proxies import behind_proxies
-from model.sources import locate
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_a_proxy_that_cannot_be_used_is_told_with_its_variable(
     monkeypatch.setenv("ALL_PROXY", proxy)
     for expected, ask in (
         (CheckpointError, lambda: locate("owner/name")),
-        (EvaluationError, lambda: Service("http://embeddings.example")),
+        (ToolError, lambda: connect("http://embeddings.example", None, 1)),
     ):
         with pytest.raises(expected, match="ALL_PROXY=") as told:
             ask()

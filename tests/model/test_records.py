@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.tools.errors import ToolError
+from app.tools.input_file import InputFile
 from app.tools.inputs import Fields
-from app.tools.source import Source
 from model import parsing
 from model.evaluate.errors import EvaluationError
 from model.evaluate.files import read_folder
@@ -22,14 +22,14 @@ from model.records import LineError, RecordsError, read_file
 from model.training.data import read_examples
 from model.training.errors import TrainingError
 from model.training.mini.corpora import read_corpora
-from model.wording import well_formed
+from model.unicode import well_formed
 
 # The texts of a file's records, each with its label; or where and why there is no reading on.
 Verdict = list[tuple[str, str]] | str
 
 
 def by_embed(file: Path) -> list[tuple[str, str]]:
-    source = Source(str(file), "jsonl", Fields("text", "label"))
+    source = InputFile(str(file), "jsonl", Fields("text", "label"))
     return [(each.text, str(each.id)) for each in source.records()]
 
 

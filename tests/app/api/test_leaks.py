@@ -23,13 +23,13 @@ from tests.workers import WorkerProcess
 
 BULK = {"input": ["a text that nobody waits for"] * 1000}
 # More than BULK has, and less than twice that.
-CONCURRENT_TOKENS = 15_000
+QUEUE_TOKENS = 15_000
 
 
 @asynccontextmanager
 async def serving(model: Path) -> AsyncIterator[str]:
     """The URL of a service in this process, but for its worker."""
-    limits = {"max_tokens_per_minute": 10**6, "max_concurrent_tokens": CONCURRENT_TOKENS}
+    limits = {"max_tokens_per_minute": 10**6, "max_queue_tokens": QUEUE_TOKENS}
     settings = Settings(model=str(model), port=0, max_connections=50, body_timeout_s=0.2, **limits)
     app = create_app(settings)
     server = Server(settings, app)
@@ -80,7 +80,7 @@ async def refused(url: str) -> None:
     worker.suspend()  # so that the first one is in work when the second one comes
     first = asyncio.create_task(status(url, post(BULK)))
     await wait_until_async(lambda: tokens_in_work(url), "tokens in work")
-    assert await status(url, post(BULK)) == 429
+    assert await status(url, post(BULK)) == 503
     worker.resume()
     assert await first == 200
 
@@ -134,7 +134,7 @@ def test_no_task_outlives_its_request(
             for _ in range(5):
                 await kind(url)
             assert await left_beside(before) == set()
-            # Nor does its part of the caller's limit.
+            # Nor does its part of the queue.
             assert await status(url, post(BULK)) == 200
 
     asyncio.run(ask())

@@ -16,7 +16,7 @@ WIDTH = 4
 
 
 def row(length: int) -> Row:
-    return Row.whole(np.zeros(length, np.int32), None)
+    return Row.single_span(np.zeros(length, np.int32), None)
 
 
 def offered(board: Board[str]) -> PreparedBatch[str]:

@@ -153,7 +153,7 @@ def test_a_message_that_came_while_this_process_was_suspended_is_read_first() ->
     run(main)
 
 
-ROWS = [Row.whole(np.arange(3, dtype=np.int32), None)]
+ROWS = [Row.single_span(np.arange(3, dtype=np.int32), None)]
 
 
 @contextlib.asynccontextmanager

@@ -99,7 +99,7 @@ def test_a_cancelled_job_is_not_answered_and_its_rows_are_not_run(
 
 TOKENS = np.array([0, 10**6, 2], np.int32)
 POISON = {
-    "in the forward pass": Row.whole(TOKENS, 1),
+    "in the forward pass": Row.single_span(TOKENS, 1),
     "in packing": Row(TOKENS, 1, np.array([[1, 1]], np.int32)),
 }
 

@@ -11,6 +11,7 @@ import pytest
 
 from tests.app.tools.command import Command, Ended, read_jsonl, run, run_here, write_jsonl
 from tests.server import Service
+from tests.waiting import wait_until
 
 TEXTS = [
     "Bio-Hautpflege für empfindliche Haut",
@@ -192,11 +193,14 @@ def marked(mark: str) -> list[psutil.Process]:
 @pytest.mark.parametrize("end", [Command.interrupt, lambda command: command.process.kill()])
 def test_a_service_that_was_started_ends_with_the_command(tmp_path: Path, end: Any) -> None:
     command = Command("embed", "-", "-o", tmp_path / "out.jsonl", MARK=str(tmp_path))
-    # Until the worker has been started, which nothing tells from outside.
-    while not any(
-        "app.engine.worker" in word for p in marked(str(tmp_path)) for word in p.cmdline()
-    ):
+
+    def worker_is_started() -> bool:
         assert command.process.poll() is None
+        return any(
+            "app.engine.worker" in word for p in marked(str(tmp_path)) for word in p.cmdline()
+        )
+
+    wait_until(worker_is_started, "the worker is started")
     processes = [each for each in marked(str(tmp_path)) if each.pid != command.process.pid]
     end(command)
     command.wait()

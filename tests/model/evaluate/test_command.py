@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.__main__ import main as quintet
-from model.evaluate.lines import KINDS
+from model.evaluate.scoring import KINDS
 from tests.checkpoints import Shape, random_tensors, write_original
 from tests.model.evaluate import data
 from tests.server import Service
@@ -95,7 +95,7 @@ def test_a_model_without_an_adapter_leaves_its_kinds_out(
     [
         (["--data", "nowhere"], "error: nowhere is not a folder."),
         (["--model", "nowhere"], "error: nowhere is neither a folder nor a hub id"),
-        (["--against", "http://127.0.0.1:9"], "error: cannot ask http://127.0.0.1:9"),
+        (["--against", "http://127.0.0.1:9"], "error: nothing answers at http://127.0.0.1:9"),
         (["--dimensions", "512"], "error: --dimensions 512: this model's vectors have 1 to 256"),
         (["--dtype", "float8"], "error: unknown dtype 'float8'"),
         (["--languages", "xx", "--out", "{folder}/pairs.jsonl"], "error: cannot write"),
