@@ -152,4 +152,5 @@ async def read_from_child(reader: asyncio.StreamReader) -> FromChild | None:
 
 def decode_from_child(body: bytes | bytearray) -> FromChild:
     """The message that a frame carries."""
-    return _from_child.decode(body)
+    message: FromChild = _from_child.decode(body)
+    return message
