@@ -87,7 +87,7 @@ class Document:
 class TokenizedDocuments:
     """The rows of documents.
 
-    tokens: the usage: the tokens of all texts that are read, and two special tokens a row.
+    tokens: the usage: those of all texts that are read, and two special ones a row before windows.
     parts: how windows are joined, if a document takes several.
     document_vectors: whether there is a span for each whole document.
     """

@@ -177,7 +177,7 @@ class Embedder(PythonApi):
 
         `progress` shows a bar on standard error; None does where that is a terminal.
         """
-        from tqdm.auto import tqdm  # noqa: PLC0415  (slow, and a notebook's where there is one)
+        from tqdm.auto import tqdm  # noqa: PLC0415  (slow to import)
 
         embedded = [np.empty((0, self.config.hidden_size), np.float32)]
         parts = list(batches(rows, max_batch_tokens))

@@ -1,7 +1,7 @@
 """Tokenizer: texts -> rows, with the limit of 8,192 tokens and the spans of late chunking.
 
-The limit is `EncoderConfig.max_tokens`. `Tokenizer.rows` enforces it for texts and for late-chunked
-inputs, and model/documents.py for documents.
+The limit is `EncoderConfig.max_tokens`. `Tokenizer.rows` enforces it for texts and late-chunked
+inputs, and model/documents.py for chunks that are read alone; longer documents take windows.
 
 Every text is tokenised once and by itself, without special tokens; rows are joined from the ids.
 That makes counts exact. It gives the same ids as tokenising the joined text, since the tokenizer
