@@ -104,10 +104,10 @@ def measured(
     """Median seconds of each case; rounds go over all cases in turn, after one for warming up."""
     times: dict[str, list[float]] = {name: [] for name in cases}
     with torch.inference_mode():
-        for turn in range(rounds + 1):
+        for number in range(rounds + 1):
             for name, work in cases.items():
                 spent = seconds(work, device)
-                if turn:
+                if number:
                     times[name].append(spent)
     return {name: median(each) for name, each in times.items()}
 

@@ -1,5 +1,4 @@
-"""Where documents are cut, and what positions are counted in: the promises of chunking.py and
-units.py, on random texts of many scripts."""
+"""Where documents are cut: the promises of chunking.py, on random texts of many scripts."""
 
 from itertools import pairwise
 
@@ -12,8 +11,7 @@ from hypothesis import strategies as st
 from model.chunking import BY_VALUES, Chunking, Chunks, chunks_at, chunks_of
 from model.config import read_config
 from model.offsets import tokenize_with_offsets
-from model.tokenizer import Tokenizer, TooManyTokensError
-from model.unicode import UNITS, Positions, SplitCharacterError, Unit
+from model.tokenizer import Tokenizer
 from tests.checkpoints import MINI
 
 TOKENIZER = Tokenizer(MINI, read_config(MINI))
@@ -72,13 +70,6 @@ def sentences_of(text: str) -> list[int]:
         ends.append(int((starts < at).sum()))
         at += len(sentence)
     return sorted({*ends, len(starts)} - {0})
-
-
-@given(texts)
-def test_tokens_never_begin_before_the_last_one(text: str) -> None:
-    starts = starts_of(text)
-    assert (np.diff(starts) >= 0).all()
-    assert all(0 <= start < len(text) for start in starts)
 
 
 @given(texts, ways())
@@ -167,24 +158,6 @@ def test_a_long_text_is_cut_the_same_whether_its_words_repeat_or_not(by: str) ->
     assert (counts[:-1] > 32).all()
 
 
-@given(texts, st.sampled_from(UNITS))
-def test_positions_are_those_of_the_encoded_text(text: str, unit: Unit) -> None:
-    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    positions = Positions(text, unit)
-    everywhere = np.arange(len(text) + 1)
-    counted = {
-        "codepoints": len,
-        "utf16": lambda part: len(part.encode("utf-16-le")) // 2,
-        "bytes": lambda part: len(part.encode()),
-    }[unit]
-    expected = [counted(text[:at]) for at in everywhere]
-    assert positions.of(everywhere).tolist() == expected
-    assert positions.codepoints(np.array(expected)).tolist() == everywhere.tolist()
-    for wrong in {*range(-2, expected[-1] + 3)} - {*expected}:
-        with pytest.raises(SplitCharacterError, match=f"{wrong} is (in|out)side of"):
-            positions.codepoints(np.array([0, wrong]))
-
-
 @given(texts)
 def test_a_callers_spans_have_the_tokens_that_begin_in_them(text: str) -> None:
     starts = starts_of(text)
@@ -193,9 +166,3 @@ def test_a_callers_spans_have_the_tokens_that_begin_in_them(text: str) -> None:
     chunks: Chunks = chunks_at(spans, starts)
     for (start, end), (first, stop) in zip(spans, chunks.tokens, strict=True):
         assert [*range(first, stop)] == [*np.flatnonzero((starts >= start) & (starts < end))]
-
-
-def test_a_text_over_the_limit_is_named_and_none_of_its_offsets_is_listed() -> None:
-    with pytest.raises(TooManyTokensError, match=r"texts\[2\] has 12 tokens; at most 11") as raised:
-        list(tokenize_with_offsets(["a", "b " * 11, "c " * 12], TOKENIZER, 11))
-    assert (raised.value.index, raised.value.tokens, raised.value.limit) == (2, 12, 11)

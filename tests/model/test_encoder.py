@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from model import embedder
 from model.embedder import Embedder
@@ -125,6 +126,15 @@ def test_rows_do_not_see_each_other(quintet: Embedder, rng: np.random.Generator)
     row, one, other = (random_row(rng, length, 2) for length in (20, 20, 20))
     first, second = quintet.embed([row, one])[0], quintet.embed([row, other])[0]
     np.testing.assert_allclose(first, second, atol=1e-6)
+
+
+@pytest.mark.gpu
+def test_a_gpu_in_bfloat16_agrees_with_a_cpu_in_float32(rng: np.random.Generator) -> None:
+    lengths = [2, 9, 64, 500, 8192]
+    rows = [random_row(rng, length, adapter) for adapter, length in enumerate(lengths)]
+    found = torch.from_numpy(embedder.load(MINI, "cuda:0", "bfloat16").embed(rows, 1 << 20))
+    expected = torch.from_numpy(embedder.load(MINI, "cpu", "float32").embed(rows))
+    assert F.cosine_similarity(found, expected).min() > 0.999
 
 
 def rewrite(folder: Path, **fields: object) -> None:

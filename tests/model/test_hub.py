@@ -1,4 +1,4 @@
-"""The hub: a revision is fetched once, safetensors only, and found again without a network."""
+"""Models by name: a folder, or a revision of a hub id, fetched once and found offline."""
 
 import json
 import os
@@ -13,7 +13,9 @@ from typing import ClassVar
 
 import pytest
 
-from tests.checkpoints import Shape, write_hf
+from model.config import CheckpointError
+from model.hub import locate
+from tests.checkpoints import MINI, Shape, write_hf
 
 COMMIT = "d18862d9a48706220815554fac3ebb4dfa46fc28"
 LOCATE = "import sys; from model.hub import locate; print(locate(*sys.argv[1:]))"
@@ -85,7 +87,9 @@ def hub(tmp_path: Path, shape: Shape) -> Iterator[tuple[str, list[str]]]:
     server.server_close()
 
 
-def locate(tmp_path: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def locate_apart(
+    tmp_path: Path, *arguments: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
     """model.hub.locate in a process of its own: the hub's client reads its settings once."""
     environment = {**os.environ, "HF_HOME": str(tmp_path / "cache"), **variables}
     command = [sys.executable, "-c", LOCATE, *arguments]
@@ -96,7 +100,7 @@ def test_a_revision_is_fetched_once_and_found_offline(
     hub: tuple[str, list[str]], tmp_path: Path, hf: Path
 ) -> None:
     address, asked = hub
-    first = locate(tmp_path, "owner/name", COMMIT, HF_ENDPOINT=address)
+    first = locate_apart(tmp_path, "owner/name", COMMIT, HF_ENDPOINT=address)
     assert first.returncode == 0, first.stderr
     assert "100%|" in first.stderr  # a progress bar
     folder = Path(first.stdout.strip())
@@ -104,11 +108,18 @@ def test_a_revision_is_fetched_once_and_found_offline(
     expected = {str(path.relative_to(hf)) for path in hf.rglob("*") if path.is_file()}
     assert fetched == expected
     assert not [path for path in asked if path.endswith((".bin", ".py", ".onnx"))]
-    offline = locate(tmp_path, "owner/name", COMMIT, HF_HUB_OFFLINE="1")
+    offline = locate_apart(tmp_path, "owner/name", COMMIT, HF_HUB_OFFLINE="1")
     assert offline.stdout.strip() == str(folder)
 
 
 def test_what_is_not_in_the_cache_is_not_there_offline(tmp_path: Path) -> None:
-    missing = locate(tmp_path, "owner/other", HF_HUB_OFFLINE="1")
+    missing = locate_apart(tmp_path, "owner/other", HF_HUB_OFFLINE="1")
     assert missing.returncode == 1
     assert "CheckpointError: cannot fetch owner/other from the hub" in missing.stderr
+
+
+def test_a_model_is_a_folder_or_a_hub_id() -> None:
+    assert locate(str(MINI)) == MINI.resolve()
+    for nothing in ("./nowhere", "nowhere", "a/b/c"):
+        with pytest.raises(CheckpointError, match="neither a folder nor a hub id"):
+            locate(nothing)

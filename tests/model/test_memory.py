@@ -1,4 +1,4 @@
-"""What a process does with memory, and without: in processes of their own."""
+"""Freed memory is kept: measured by page faults, in processes of their own."""
 
 import platform
 import subprocess

@@ -1,4 +1,4 @@
-"""embed_texts, as a notebook calls it: defaults, arguments of every kind, and errors."""
+"""embed_texts from Python: defaults, arguments of every kind, and errors."""
 
 import json
 import os

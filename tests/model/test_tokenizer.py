@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import models, pre_tokenizers
 
 from model.config import CheckpointError, read_config
-from model.tasks import Task, Tasks, UnknownTaskError
+from model.tasks import Task, Tasks
 from model.tokenizer import RowOptions, Tokenizer, TooManyTokensError
 from tests.checkpoints import MINI, TASKS
 
@@ -147,16 +147,6 @@ def test_a_tokenizer_that_does_not_fit_the_model_is_refused(tmp_path: Path) -> N
     small.save(str(tmp_path / "tokenizer.json"))
     with pytest.raises(CheckpointError, match="gives <s> the id None"):
         Tokenizer(tmp_path, CONFIG)
-
-
-def test_a_task_is_an_adapter_and_an_instruction_and_an_unknown_one_is_refused() -> None:
-    tasks = Tasks(CONFIG)
-    assert [tasks.named(name).adapter for name in TASKS] == [0, 1, 2, 3, 4]
-    assert tasks.named("retrieval.query").instruction == TASKS["retrieval.query"]
-    assert tasks.named(None) == Task(None, None, "")
-    for name in ("retrieval", "clustering", "Separation", ""):
-        with pytest.raises(UnknownTaskError, match=r"retrieval\.query, retrieval\.passage"):
-            tasks.named(name)
 
 
 def test_rows_of_several_threads_do_not_mix() -> None:

@@ -1,0 +1,22 @@
+"""Token offsets, on random texts of many scripts."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from model.offsets import tokenize_with_offsets
+from model.tokenizer import TooManyTokensError
+from tests.model.test_chunking import TOKENIZER, starts_of, texts
+
+
+@given(texts)
+def test_tokens_never_begin_before_the_last_one(text: str) -> None:
+    starts = starts_of(text)
+    assert (np.diff(starts) >= 0).all()
+    assert all(0 <= start < len(text) for start in starts)
+
+
+def test_a_text_over_the_limit_is_named_and_none_of_its_offsets_is_listed() -> None:
+    with pytest.raises(TooManyTokensError, match=r"texts\[2\] has 12 tokens; at most 11") as raised:
+        list(tokenize_with_offsets(["a", "b " * 11, "c " * 12], TOKENIZER, 11))
+    assert (raised.value.index, raised.value.tokens, raised.value.limit) == (2, 12, 11)
