@@ -127,8 +127,8 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    open_service = _imported("app.tools.service_subject:ServiceSubject")
-    status: int = _imported("model.evaluate.command:run")(options, open_service)
+    service = _imported("app.tools.evaluated_service:EvaluatedService")
+    status: int = _imported("model.evaluate.command:run")(options, service)
     return status
 
 

@@ -29,7 +29,7 @@ from app.settings import NO_TASK, Settings, SettingsError
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import tracing_of
 from model.config import EncoderConfig, read_config
-from model.sources import EMBEDDED_MODEL, locate
+from model.hub import EMBEDDED_MODEL, locate
 from model.tasks import Tasks, UnknownTaskError
 from model.tokenizer import Tokenizer
 

@@ -46,7 +46,7 @@ import codecs
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-from model.wording import quoted
+from model.quoting import quoted
 
 # SDKs give up at once when Retry-After is longer.
 LONGEST_RETRY_S = 120

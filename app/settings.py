@@ -7,8 +7,8 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.environment import Devices, Host, Names, Origins, invalid_values, unknown_variable
+from model.hub import EMBEDDED_MODEL
 from model.proxies import is_loopback
-from model.sources import EMBEDDED_MODEL
 
 PREFIX = "EMBED_"
 NO_TASK = "none"

@@ -9,11 +9,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from model.chunking import WAYS, By, Chunking, Ints, unused
+from model.chunking import BY_VALUES, By, Chunking, Ints, unused
 from model.config import EncoderConfig
+from model.quoting import quoted
 from model.tasks import Task
-from model.tokenizer import Reading, TokenizedInputs, Tokenizer, TooManyTokensError
-from model.wording import quoted
+from model.tokenizer import RowOptions, TokenizedInputs, Tokenizer, TooManyTokensError
 
 
 def texts_of(texts: str | Iterable[str]) -> list[str]:
@@ -87,8 +87,8 @@ def checked_chunking(by: str, sizes: tuple[int, int, int], config: EncoderConfig
     Raises:
         TypeError, ValueError: one of them is none, is out of range, or would not count.
     """
-    if by not in WAYS:
-        raise ValueError(f"by is {quoted(by)}; it may be {', '.join(WAYS)}.")
+    if by not in BY_VALUES:
+        raise ValueError(f"by is {quoted(by)}; it may be {', '.join(BY_VALUES)}.")
     most = whole_number("max_tokens", sizes[0], 1, config.max_tokens)
     least = whole_number("min_tokens", sizes[1], 0, most)
     how = Chunking(cast(By, by), most, least, whole_number("overlap", sizes[2], 0, most // 2))
@@ -123,7 +123,7 @@ def checked_spans(
 
 
 def rows_of(
-    texts: list[str], task: Task, reading: Reading, tokenizer: Tokenizer
+    texts: list[str], task: Task, reading: RowOptions, tokenizer: Tokenizer
 ) -> TokenizedInputs:
     """Texts -> rows, of which there are none without a text.
 

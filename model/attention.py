@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.packing import PackedBatch, whole
+from model.packing import PackedBatch, round_up
 from model.rows import MAX_ROWS
 
 log = logging.getLogger("quintet.model")
@@ -84,7 +84,7 @@ def attend_on_cpu(q: Tensor, k: Tensor, v: Tensor, batch: PackedBatch) -> Tensor
 def _attend_row(q: Tensor, k: Tensor, v: Tensor, out: Tensor) -> None:
     """Write softmax(q @ k.T) @ v of one row to `out`; all are (L, H, K)."""
     length, heads, size = q.shape
-    rounded = whole(length, _WHOLE_LENGTH)
+    rounded = round_up(length, _WHOLE_LENGTH)
     filled = q.new_zeros(3, heads, rounded, size)
     for into, each in zip(filled, (q * size**-0.5, k, v), strict=True):
         into[:, :length] = each.transpose(0, 1)

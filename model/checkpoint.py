@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from model.attention import choose_attention
 from model.config import EncoderConfig
 from model.encoder import Block, Encoder, interleaved
-from model.layouts import Layout, Name, open_layout
+from model.layouts import Layout, ModuleName, open_layout
+from model.linear_kernels import LinearKernel, choose_linear_kernel
 from model.lora import AdaptedEmbedding, AdaptedLinear
-from model.products import Product, choose_product
 
-WORD = Name("embeddings.word_embeddings", ("embeddings.word_embeddings",))
-TOKEN_TYPE = Name("embeddings.token_type_embeddings", ("embeddings.token_type_embeddings",))
-POOLER = Name("pooler.dense", ("pooler.dense",))
+WORD = ModuleName("embeddings.word_embeddings", ("embeddings.word_embeddings",))
+TOKEN_TYPE = ModuleName("embeddings.token_type_embeddings", ("embeddings.token_type_embeddings",))
+POOLER = ModuleName("pooler.dense", ("pooler.dense",))
 # The linear layers of a block: name here -> original name, PEFT's names.
 BLOCK_LINEARS = {
     "qkv": ("mixer.Wqkv", ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")),
@@ -29,7 +29,9 @@ BLOCK_LINEARS = {
 }
 
 
-def block_linears(block: str, config: EncoderConfig) -> Iterator[tuple[str, Name, tuple[int, int]]]:
+def block_linears(
+    block: str, config: EncoderConfig
+) -> Iterator[tuple[str, ModuleName, tuple[int, int]]]:
     """The linear layers of a block `layers.N`: own name, published names, the weight's shape."""
     width, inner = config.hidden_size, config.intermediate_size
     shapes = {
@@ -39,7 +41,7 @@ def block_linears(block: str, config: EncoderConfig) -> Iterator[tuple[str, Name
         "fc2": (width, inner),
     }
     for own, (original, peft) in BLOCK_LINEARS.items():
-        full = Name(f"encoder.{block}.{original}", tuple(f"{block}.{part}" for part in peft))
+        full = ModuleName(f"encoder.{block}.{original}", tuple(f"{block}.{part}" for part in peft))
         yield own, full, shapes[own]
 
 
@@ -52,7 +54,9 @@ def load_encoder(
         CheckpointError: a tensor is missing, left over, there twice or of another shape.
     """
     layout = open_layout(folder, config)
-    encoder = _Assembly(layout, config, device, dtype, choose_product(device, dtype)).encoder()
+    encoder = _Assembly(
+        layout, config, device, dtype, choose_linear_kernel(device, dtype)
+    ).encoder()
     layout.refuse_leftovers()
     return encoder.eval()
 
@@ -65,7 +69,7 @@ class _Assembly:
     config: EncoderConfig
     device: torch.device
     dtype: torch.dtype
-    product: type[Product]
+    product: type[LinearKernel]
 
     def encoder(self) -> Encoder:
         self._pass_over_pooler()
@@ -107,7 +111,7 @@ class _Assembly:
         norms = {own: self._norm(f"encoder.{name}.{own}") for own in ("norm1", "norm2")}
         return Block(linears, norms)
 
-    def _linear(self, own: str, name: Name, shape: tuple[int, int]) -> AdaptedLinear:
+    def _linear(self, own: str, name: ModuleName, shape: tuple[int, int]) -> AdaptedLinear:
         lora = self.layout.lora(name, shape)
         weight = self.layout.weight(name, shape)
         bias = self.layout.plain(f"{name.base}.bias", shape[0])

@@ -30,7 +30,7 @@ import semantic_text_splitter
 import unicode_segmentation_rs
 
 By = Literal["sentences", "tokens", "markdown", "spans"]
-WAYS = get_args(By)
+BY_VALUES = get_args(By)
 # Chunks of Markdown of fewer tokens are cut out of larger parts.
 _MANY_TOKENS, _PART_TOKENS = 256, 1024
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from model.config import CheckpointError
-from model.wording import quoted
+from model.quoting import quoted
 
 log = logging.getLogger("quintet.model")
 
@@ -57,7 +57,7 @@ def device_named(name: str) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device() if found[1] is None else index)
 
 
-def current(device: torch.device) -> AbstractContextManager[object]:
+def as_current_device(device: torch.device) -> AbstractContextManager[object]:
     """Within it, a GPU is the current one of the calling thread: what torch makes without being
     told where (streams, graphs, pinned memory) belongs to it."""
     if device.type == "cuda":

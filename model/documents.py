@@ -15,12 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from model.chunking import Chunking, Chunks, Ints, chunks_at, chunks_of
-from model.encoded import Encoded, encoded
+from model.offsets import TokenizedText, tokenize_with_offsets
+from model.quoting import quoted
 from model.rows import Row, TokenIds, Vectors
 from model.tasks import Task
 from model.tokenizer import SPECIAL_TOKENS, Tokenizer, TooManyTokensError
-from model.windows import Parts, windows
-from model.wording import quoted
+from model.windows import SpanParts, windows
 
 _NONE = np.empty((0, 2), np.int64)
 # By how many tokens windows of a document overlap that is longer than the model reads.
@@ -56,13 +56,13 @@ class TooManyChunksError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class DocumentReading:
+class DocumentOptions:
     """How documents become rows. `overlap` (tokens) is that of windows; `spans` has for each text
     the caller's own, (C, 2) in code points, in place of those that `chunking` would give."""
 
     chunking: Chunking
     late_chunking: bool = True
-    whole: bool = True
+    document_vector: bool = True
     overlap: int = DEFAULT_OVERLAP
     max_document_tokens: int = 1 << 40
     max_chunks: int = 1 << 40
@@ -87,7 +87,7 @@ class TokenizedDocuments:
     documents: tuple[Document, ...]
     rows: tuple[Row, ...]
     tokens: int
-    parts: Parts | None
+    parts: SpanParts | None
     whole: bool
 
     def vectors(self, embedded: Vectors) -> Iterator[tuple[Vectors, Vectors]]:
@@ -101,8 +101,8 @@ class TokenizedDocuments:
             at = end + own
 
 
-def read(
-    texts: Sequence[str], task: Task, reading: DocumentReading, tokenizer: Tokenizer
+def tokenize(
+    texts: Sequence[str], task: Task, reading: DocumentOptions, tokenizer: Tokenizer
 ) -> TokenizedDocuments:
     """Texts -> rows for `task`.
 
@@ -115,7 +115,7 @@ def read(
     documents, chunks = [], 0
     rows = _Rows(task, reading, tokenizer)
     limit = reading.max_document_tokens
-    for index, each in enumerate(encoded(texts, tokenizer, limit)):
+    for index, each in enumerate(tokenize_with_offsets(texts, tokenizer, limit)):
         own = _chunks(index, each, reading)
         chunks += len(own)
         if chunks > reading.max_chunks:
@@ -125,7 +125,7 @@ def read(
     return rows.together(tuple(documents))
 
 
-def _chunks(index: int, encoded: Encoded, reading: DocumentReading) -> Chunks:
+def _chunks(index: int, encoded: TokenizedText, reading: DocumentOptions) -> Chunks:
     # A token never begins before the last one; chunks are found by bisection.
     starts = np.maximum.accumulate(encoded.offsets[:, 0])
     if reading.spans is None:
@@ -140,7 +140,7 @@ def _chunks(index: int, encoded: Encoded, reading: DocumentReading) -> Chunks:
 class _Rows:
     """The rows of documents, as they come."""
 
-    def __init__(self, task: Task, reading: DocumentReading, tokenizer: Tokenizer) -> None:
+    def __init__(self, task: Task, reading: DocumentOptions, tokenizer: Tokenizer) -> None:
         self._adapter = task.adapter
         self._reading = reading
         self._tokenizer = tokenizer
@@ -148,11 +148,11 @@ class _Rows:
         self._front = 1 + len(self._instruction)
         self._longest = self._front + tokenizer.max_tokens + 1
         self._rows: list[Row] = []
-        self._parts: list[Parts] = []
+        self._parts: list[SpanParts] = []
         self._spans = 0
         self._tokens = 0
         # A late-chunked document's own vector costs nothing, and its row is never without a span.
-        self._whole = reading.whole or reading.late_chunking
+        self._whole = reading.document_vector or reading.late_chunking
 
     def add(self, index: int, document: Document, token_ids: TokenIds) -> None:
         """The document of that index."""
@@ -170,7 +170,7 @@ class _Rows:
 
     def _add(self, token_ids: TokenIds, chunks: Ints) -> None:
         """A row with spans for chunks of its tokens (C, 2), and one over all of it if asked for."""
-        row_ids = self._tokenizer.framed([self._instruction, token_ids])
+        row_ids = self._tokenizer.with_special_tokens([self._instruction, token_ids])
         spans = chunks + self._front
         spans[chunks[:, 0] == 0, 0] = 0
         spans[chunks[:, 1] == len(token_ids), 1] = len(row_ids)
@@ -179,14 +179,14 @@ class _Rows:
         self._tokens += len(token_ids) + SPECIAL_TOKENS
         rows, parts = windows(row, self._longest, self._reading.overlap)
         self._rows += rows
-        self._parts.append(Parts(parts.span + self._spans, parts.tokens))
+        self._parts.append(SpanParts(parts.span + self._spans, parts.tokens))
         self._spans += len(row.spans)
 
     def together(self, documents: tuple[Document, ...]) -> TokenizedDocuments:
         """All that were added."""
         parts = None
         if len(self._rows) > len(self._parts):  # some took several windows
-            parts = Parts(
+            parts = SpanParts(
                 np.concatenate([part.span for part in self._parts]),
                 np.concatenate([part.tokens for part in self._parts]),
             )

@@ -1,4 +1,4 @@
-"""Embedder: the one door of the model room.
+"""Embedder: a loaded model, and `load`, the entry point of this package.
 
     from model import embedder
     quintet = embedder.load("quintet-mini")
@@ -18,26 +18,27 @@ from torch import Tensor
 from model.checkpoint import load_encoder
 from model.config import read_config
 from model.cpus import usable_cpus
-from model.devices import current, device_named, dtype_named, survived
+from model.cuda_graphs import CudaGraphs, check_same
+from model.devices import as_current_device, device_named, dtype_named, survived
 from model.encoder import Encoder
-from model.graphs import Graphs, check_same
-from model.notebook import Notebook
-from model.packing import PackedBatch, batches, example, pack, rounded_up
+from model.hub import locate
+from model.merging import MergePolicy
+from model.packing import PackedBatch, batches, example, pack, with_padding_row
 from model.pooling import mean_over_spans
+from model.python_api import PythonApi
 from model.rows import Row, Vectors
-from model.sources import locate
 from model.tasks import Tasks
 from model.tokenizer import Tokenizer
 
 log = logging.getLogger("quintet.model")
 
-# Tokens of one forward pass where the caller does not batch by itself: past this, more tokens make
-# a CPU's products no faster, and activations stay small.
+# Tokens of one forward pass of `embed`: more make a CPU's matrix products no faster, and take more
+# memory for activations.
 DEFAULT_BATCH_TOKENS = 8192
 
 
-class Embedder(Notebook):
-    """A loaded model. Not for several threads at once: a device does one batch after the other."""
+class Embedder(PythonApi):
+    """A loaded model on one device. Not thread-safe: a device computes one batch at a time."""
 
     def __init__(
         self, encoder: Encoder, tokenizer: Tokenizer, device: torch.device, name: str = "model"
@@ -48,7 +49,8 @@ class Embedder(Notebook):
         self.device = device
         self.tasks = Tasks(encoder.config)
         self.tokenizer = tokenizer
-        self._graphs: Graphs | None = None
+        self._graphs: CudaGraphs | None = None
+        self._merge_policy = MergePolicy() if device.type == "cpu" else None
 
     def __repr__(self) -> str:
         return (
@@ -69,7 +71,7 @@ class Embedder(Notebook):
 
     @property
     def device_name(self) -> str:
-        """The device for people: "cpu, 2 threads" or "cuda:0, NVIDIA H200, with CUDA graphs"."""
+        """The device in words: "cpu, 2 threads" or "cuda:0, NVIDIA H200, with CUDA graphs"."""
         return f"{self.device}, {self.hardware}"
 
     @property
@@ -82,24 +84,24 @@ class Embedder(Notebook):
 
     @property
     def parameters(self) -> int:
-        """How many numbers base and adapters have together."""
-        return self.encoder.numbers
+        """The number of parameters of base and adapters together."""
+        return self.encoder.num_parameters
 
     def survives(self, error: Exception) -> bool:
         """Whether the device still works after an error of `pack` or `forward`."""
         return survived(self.device, error)
 
     def free_memory(self) -> None:
-        """Give memory that no tensor has back to the device. Not while an error is handled: its
-        trace has the tensors of the pass that failed."""
+        """Give a GPU's unused memory back. Call it after an error is handled, not meanwhile: its
+        traceback holds the tensors of the pass that failed."""
         if self.device.type == "cuda":
-            with current(self.device):
+            with as_current_device(self.device):
                 torch.cuda.empty_cache()
 
     def pack(self, rows: Sequence[Row]) -> PackedBatch:
-        """Rows -> the tensors of one forward pass, on the device."""
-        with current(self.device):
-            return pack(rounded_up(rows) if self.device.type == "cpu" else rows, self.device)
+        """Rows -> the tensors of one forward pass, on the device; on a CPU with a padding row."""
+        with as_current_device(self.device):
+            return pack(with_padding_row(rows) if self.device.type == "cpu" else rows, self.device)
 
     @torch.inference_mode()
     def forward(self, batch: PackedBatch) -> Tensor:
@@ -107,15 +109,31 @@ class Embedder(Notebook):
 
         On a GPU this returns before the work is done, like any torch operation.
         """
-        with current(self.device):
+        with as_current_device(self.device):
             hidden = None if self._graphs is None else self._graphs.hidden(batch)
-            return mean_over_spans(self.encoder(batch) if hidden is None else hidden, batch)
+            if hidden is None:
+                hidden = self.encoder(batch, merged=self._prepare_merged(batch))
+            return mean_over_spans(hidden, batch)
+
+    def _prepare_merged(self, batch: PackedBatch) -> bool:
+        """Whether merged weights are there for this batch; they are merged first if that pays."""
+        adapter = batch.only_adapter
+        pays = self._merge_policy is not None and self._merge_policy.should_merge(batch)
+        if pays and adapter != self.encoder.merged_adapter:
+            try:
+                self.encoder.merge(adapter)
+            except (RuntimeError, MemoryError) as error:  # batches need the memory more
+                log.warning("weights are not merged, so long runs of a task are slower: %s", error)
+                self.encoder.unmerge()
+                self._merge_policy = None
+        return adapter == self.encoder.merged_adapter
 
     def warm_up(self, max_batch_tokens: int = 0) -> None:
-        """Have the first request find everything loaded: kernels, and on a GPU recorded graphs.
+        """Load kernels and, on a GPU, record CUDA graphs, so that the first request is not slow.
 
-        With `max_batch_tokens` also the memory of a batch of so many, and of the longest text.
-        Graphs belong to the calling thread, which must be the one that calls `forward`.
+        With `max_batch_tokens`, batches of that many tokens and of the longest text are run too:
+        if one does not fit into the device's memory, an error is logged. Graphs belong to the
+        calling thread, which must be the one that calls `forward`.
 
         Raises:
             RuntimeError: the device does not work, or not as it did before the recording.
@@ -133,8 +151,8 @@ class Embedder(Notebook):
     @torch.inference_mode()
     def _record(self, batch: PackedBatch) -> None:
         try:
-            with current(self.device):
-                self._graphs = Graphs(self.encoder, batch)
+            with as_current_device(self.device):
+                self._graphs = CudaGraphs(self.encoder, batch)
         except RuntimeError as error:
             log.error("no CUDA graphs, so short queries are slower: %s", error)  # noqa: TRY400
 
@@ -186,22 +204,22 @@ def load(
 ) -> Embedder:
     """Load a checkpoint in either published layout.
 
-    `model` is a folder, a hub id such as jinaai/jina-embeddings-v3, whose commit, tag or branch
-    `revision` is, or the embedded quintet-mini. `device` is cpu, cuda:0, ... or auto: the first
-    GPU, or else the CPU. `dtype` is float32, bfloat16, float16, or auto: bfloat16 where the
-    hardware computes in it, else float32. `threads` is how many this process computes with on a
-    CPU; None is one for each core that it may use.
+    `model` is a folder, the embedded quintet-mini, or a hub id such as jinaai/jina-embeddings-v3,
+    of which `revision` is a commit, tag or branch. `device` is cpu, cuda:0, ... or auto: the first
+    GPU, or the CPU if there is none. `dtype` is float32, bfloat16, float16, or auto: bfloat16 where
+    the hardware computes in it, else float32. `threads` is the number of compute threads on a CPU;
+    None is one for each core that the process may use.
 
     Raises:
-        CheckpointError: there is no such model or device, the checkpoint is none that this encoder
-            computes, or the dtype is unknown; the sentence says why.
+        CheckpointError: there is no such model, device or dtype, or this encoder cannot compute the
+            checkpoint; the message says why.
     """
-    place = device_named(str(device))
-    stored = dtype_named(dtype, place)
+    torch_device = device_named(str(device))
+    torch_dtype = dtype_named(dtype, torch_device)
     folder = model.expanduser() if isinstance(model, Path) else locate(model, revision)
-    # Torch counts cores (or takes OMP_NUM_THREADS), and knows nothing of a container's quota.
+    # torch counts cores (or takes OMP_NUM_THREADS) and does not look at a container's CPU quota.
     torch.set_num_threads(threads or min(torch.get_num_threads(), usable_cpus()))
     config = read_config(folder)
     tokenizer = Tokenizer(folder, config)
-    encoder = load_encoder(folder, config, place, stored)
-    return Embedder(encoder, tokenizer, place, name=str(model))
+    encoder = load_encoder(folder, config, torch_device, torch_dtype)
+    return Embedder(encoder, tokenizer, torch_device, name=str(model))

@@ -39,7 +39,7 @@ _PLAIN_LORA: dict[str, tuple[Any, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Name:
+class ModuleName:
     """A module's name in the base files of either layout, and its parts' names in PEFT's files."""
 
     base: str
@@ -60,19 +60,19 @@ class Layout(Protocol):
     rank: int
     scale: float
 
-    def has(self, name: Name) -> bool:
+    def has(self, name: ModuleName) -> bool:
         """Whether the base has that module."""
 
-    def weight(self, name: Name, shape: tuple[int, int]) -> Tensor:
+    def weight(self, name: ModuleName, shape: tuple[int, int]) -> Tensor:
         """The base weight of an adapted module."""
 
     def plain(self, key: str, size: int) -> Tensor:
         """A bias or a norm's vector, which has no adapters."""
 
-    def lora(self, name: Name, shape: tuple[int, int]) -> Lora:
+    def lora(self, name: ModuleName, shape: tuple[int, int]) -> Lora:
         """The adapters of a linear module whose weight has that shape."""
 
-    def embedding_lora(self, name: Name, shape: tuple[int, int]) -> Lora:
+    def embedding_lora(self, name: ModuleName, shape: tuple[int, int]) -> Lora:
         """The adapters of an embedding whose table has that shape."""
 
     def refuse_leftovers(self) -> None:
@@ -105,22 +105,22 @@ class OriginalLayout:
         self.rank, self._adapters = config.lora_rank, len(config.tasks)
         self._tensors = tensors
 
-    def has(self, name: Name) -> bool:
+    def has(self, name: ModuleName) -> bool:
         return f"{name.base}.parametrizations.weight.original" in self._tensors
 
-    def weight(self, name: Name, shape: tuple[int, int]) -> Tensor:
+    def weight(self, name: ModuleName, shape: tuple[int, int]) -> Tensor:
         return self._tensors.take(f"{name.base}.parametrizations.weight.original", shape)
 
     def plain(self, key: str, size: int) -> Tensor:
         return self._tensors.take(key, (size,))
 
-    def lora(self, name: Name, shape: tuple[int, int]) -> Lora:
+    def lora(self, name: ModuleName, shape: tuple[int, int]) -> Lora:
         return self._stacked(name, (self.rank, shape[1]), (shape[0], self.rank))
 
-    def embedding_lora(self, name: Name, shape: tuple[int, int]) -> Lora:
+    def embedding_lora(self, name: ModuleName, shape: tuple[int, int]) -> Lora:
         return self._stacked(name, (shape[0], self.rank), (self.rank, shape[1]))
 
-    def _stacked(self, name: Name, a: tuple[int, int], b: tuple[int, int]) -> Lora:
+    def _stacked(self, name: ModuleName, a: tuple[int, int], b: tuple[int, int]) -> Lora:
         key = f"{name.base}.parametrizations.weight.0.lora_"
         return Lora(
             self._tensors.take(key + "A", (self._adapters, *a)),
@@ -149,16 +149,16 @@ class HfLayout:
             for path in folders
         ]
 
-    def has(self, name: Name) -> bool:
+    def has(self, name: ModuleName) -> bool:
         return f"{name.base}.weight" in self._base
 
-    def weight(self, name: Name, shape: tuple[int, int]) -> Tensor:
+    def weight(self, name: ModuleName, shape: tuple[int, int]) -> Tensor:
         return self._base.take(f"{name.base}.weight", shape)
 
     def plain(self, key: str, size: int) -> Tensor:
         return self._base.take(key, (size,))
 
-    def lora(self, name: Name, shape: tuple[int, int]) -> Lora:
+    def lora(self, name: ModuleName, shape: tuple[int, int]) -> Lora:
         part_shape = shape[0] // len(name.peft), shape[1]
         return _joined([self._part(part, part_shape) for part in name.peft])
 
@@ -169,7 +169,7 @@ class HfLayout:
             self._stacked(key + "B.weight", (shape[0], self.rank)),
         )
 
-    def embedding_lora(self, name: Name, shape: tuple[int, int]) -> Lora:
+    def embedding_lora(self, name: ModuleName, shape: tuple[int, int]) -> Lora:
         """PEFT keeps both matrices of an embedding transposed."""
         key = f"{name.peft[0]}.lora_embedding_"
         return Lora(

@@ -50,7 +50,7 @@ class PackedBatch:
     only_adapter: int
 
 
-def whole(count: int, group: int) -> int:
+def round_up(count: int, group: int) -> int:
     """The count rounded up to whole groups of so many, as kernels like their shapes."""
     return -(-count // group) * group
 
@@ -68,14 +68,14 @@ def batches(rows: Sequence[Row], max_tokens: int) -> Iterator[Sequence[Row]]:
         yield rows[start:]
 
 
-def rounded_up(rows: Sequence[Row]) -> Sequence[Row]:
+def with_padding_row(rows: Sequence[Row]) -> Sequence[Row]:
     """Rows for a CPU: filled up to a round number of tokens by one more row, which nobody pools.
 
     Kernels for a number of tokens that is new take oneDNN 3 to 10 ms to prepare, and few numbers
     can be kept (tests/bench/README.md); so there are about a hundred of them, a few tokens apart.
     """
     tokens = sum(map(len, rows))
-    missing = whole(tokens, _step(tokens)) - tokens
+    missing = round_up(tokens, _step(tokens)) - tokens
     if not missing:
         return rows
     ids, spans = np.zeros(missing, np.int32), np.empty((0, 2), np.int32)
@@ -92,7 +92,7 @@ def example(config: EncoderConfig, tokens: int, row_tokens: int = 16) -> list[Ro
     ids = np.random.default_rng(0).integers(config.vocab_size, size=tokens, dtype=np.int32)
     adapters = (None, *range(len(config.tasks)))
     return [
-        Row.whole(ids[start : start + row_tokens], adapters[at % len(adapters)])
+        Row.single_span(ids[start : start + row_tokens], adapters[at % len(adapters)])
         for at, start in enumerate(range(0, tokens, row_tokens))
     ]
 

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 import orjson
 
-from model.wording import well_formed
+from model.unicode import well_formed
 
 # Far over what a model reads and under what a service takes; a file without line ends stops here.
 LONGEST_LINE = 32 * 2**20
@@ -44,7 +44,7 @@ class LineError(RecordsError):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ParsedRecord:
     """The fields that begin on a line, counted from 1. `repaired` says that U+FFFD stands in them
     for lone surrogates."""
 
@@ -88,7 +88,7 @@ def _refuse_beginning(line: bytes) -> None:
             raise RecordsError(f"it {said}.")
 
 
-def from_jsonl(found: _Lines, _: str) -> Iterator[Found | LineError]:
+def from_jsonl(found: _Lines, _: str) -> Iterator[ParsedRecord | LineError]:
     """An object a line; blank lines are none."""
     for line in found:
         if isinstance(line, LineError):
@@ -97,7 +97,7 @@ def from_jsonl(found: _Lines, _: str) -> Iterator[Found | LineError]:
             yield _object(line)
 
 
-def _object(line: _Line) -> Found | LineError:
+def _object(line: _Line) -> ParsedRecord | LineError:
     repaired = False
     try:
         value = orjson.loads(line.text)
@@ -109,8 +109,8 @@ def _object(line: _Line) -> Found | LineError:
             where = f"at column {error.colno}: {error.msg}"
             return LineError(line.number, f"invalid JSON, {where}.")
     if not isinstance(value, dict):
-        return LineError(line.number, f"must be an object, not {kind_said(value)}.")
-    return Found(line.number, value, repaired)
+        return LineError(line.number, f"must be an object, not {json_type(value)}.")
+    return ParsedRecord(line.number, value, repaired)
 
 
 def _with_lone_surrogates(text: str) -> Any:
@@ -139,7 +139,7 @@ def _repaired(value: Any) -> Any:
     return value
 
 
-def from_csv(found: _Lines, delimiter: str) -> Iterator[Found | LineError]:
+def from_csv(found: _Lines, delimiter: str) -> Iterator[ParsedRecord | LineError]:
     """Rows by the names of the header, which is the first line that is not blank."""
     csv.field_size_limit(LONGEST_LINE)
     rows = _csv_rows(found, delimiter)
@@ -154,7 +154,7 @@ def from_csv(found: _Lines, delimiter: str) -> Iterator[Found | LineError]:
             sentence = f"{count}, but the header has {len(header)}.{_separator_hint(header)}"
             yield LineError(row.line, sentence)
         else:
-            yield Found(row.line, dict(zip(header, row.cells, strict=True)))
+            yield ParsedRecord(row.line, dict(zip(header, row.cells, strict=True)))
 
 
 class _Row(NamedTuple):
@@ -218,24 +218,24 @@ def _csv_rows(found: _Lines, delimiter: str) -> Iterator[_Row | LineError]:
             yield row if isinstance(row, LineError) else _Row(begun, row)
 
 
-def from_text(found: _Lines, _: str) -> Iterator[Found | LineError]:
+def from_text(found: _Lines, _: str) -> Iterator[ParsedRecord | LineError]:
     """Every line is a text, the empty ones too, so that row and line numbers agree."""
     for line in found:
         if isinstance(line, LineError):
             yield line
         else:
             text = line.text.removesuffix("\n").removesuffix("\r")
-            yield Found(line.number, {TEXT: text})
+            yield ParsedRecord(line.number, {TEXT: text})
 
 
-READERS: dict[str, Callable[[_Lines, str], Iterator[Found | LineError]]] = {
+READERS: dict[str, Callable[[_Lines, str], Iterator[ParsedRecord | LineError]]] = {
     "jsonl": from_jsonl,
     "csv": from_csv,
     "text": from_text,
 }
 
 
-def kind_said(value: Any) -> str:
+def json_type(value: Any) -> str:
     """What a JSON value is, for a sentence."""
     return _KINDS_SAID.get(type(value), "a fraction")
 

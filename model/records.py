@@ -26,14 +26,14 @@ from model import parsing
 from model.parsing import (
     READERS,
     TEXT,
-    Found,
     LineError,
+    ParsedRecord,
     RecordsError,
-    kind_said,
+    json_type,
     separator_hint,
 )
 
-__all__ = ["READERS", "TEXT", "Found", "LineError", "RecordsError", "separator_hint"]
+__all__ = ["READERS", "TEXT", "LineError", "ParsedRecord", "RecordsError", "separator_hint"]
 
 Id = str | int
 
@@ -74,7 +74,9 @@ def jsonl_files(folder: Path) -> list[Path]:
         raise RecordsError(f"cannot read the folder {folder}: {error.strerror}.") from None
 
 
-def read_file(path: Path | None, kind: str, delimiter: str = ",") -> Iterator[Found | LineError]:
+def read_file(
+    path: Path | None, kind: str, delimiter: str = ","
+) -> Iterator[ParsedRecord | LineError]:
     """What `read` says of a file, which is unpacked if its name asks for that, or of standard
     input.
 
@@ -99,7 +101,7 @@ def read_file(path: Path | None, kind: str, delimiter: str = ",") -> Iterator[Fo
         raise RecordsError(f"cannot read {path or 'standard input'}: {why}.") from None
 
 
-def read(stream: BinaryIO, kind: str, delimiter: str = ",") -> Iterator[Found | LineError]:
+def read(stream: BinaryIO, kind: str, delimiter: str = ",") -> Iterator[ParsedRecord | LineError]:
     """The records of a file of `kind`, a key of READERS, and errors in the place of bad lines.
 
     Raises:
@@ -108,7 +110,7 @@ def read(stream: BinaryIO, kind: str, delimiter: str = ",") -> Iterator[Found | 
     return READERS[kind](parsing.lines(stream), delimiter)
 
 
-def raised(found: Iterator[Found | LineError]) -> Iterator[Found]:
+def raise_errors(found: Iterator[ParsedRecord | LineError]) -> Iterator[ParsedRecord]:
     """The records up to the first bad line, whose error is raised."""
     for each in found:
         if isinstance(each, LineError):
@@ -116,7 +118,7 @@ def raised(found: Iterator[Found | LineError]) -> Iterator[Found]:
         yield each
 
 
-def id_of(found: Found, name: str) -> Id:
+def id_of(found: ParsedRecord, name: str) -> Id:
     """The field `name`, a text or a whole number, as labels and ids are.
 
     Raises:
@@ -126,11 +128,11 @@ def id_of(found: Found, name: str) -> Id:
     if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
         return value
     raise LineError(
-        found.line, f"the field {name!r} must be a text or a whole number, not {kind_said(value)}."
+        found.line, f"the field {name!r} must be a text or a whole number, not {json_type(value)}."
     )
 
 
-def label_of(found: Found, name: str) -> str:
+def label_of(found: ParsedRecord, name: str) -> str:
     """The field `name` as a label: 3 is the label "3".
 
     Raises:
@@ -142,7 +144,7 @@ def label_of(found: Found, name: str) -> str:
     return label
 
 
-def text_of(found: Found, name: str, *, blank: bool = False) -> str:
+def text_of(found: ParsedRecord, name: str, *, blank: bool = False) -> str:
     """The field `name`, a text.
 
     Raises:
@@ -150,13 +152,13 @@ def text_of(found: Found, name: str, *, blank: bool = False) -> str:
     """
     text = found.fields[name]
     if not isinstance(text, str):
-        raise LineError(found.line, f"the field {name!r} must be a text, not {kind_said(text)}.")
+        raise LineError(found.line, f"the field {name!r} must be a text, not {json_type(text)}.")
     if not (blank or text.strip()):
         raise LineError(found.line, f"the field {name!r} is blank; it must be a text.")
     return text
 
 
-def score_of(found: Found, name: str) -> float:
+def score_of(found: ParsedRecord, name: str) -> float:
     """The field `name`, a number.
 
     Raises:
@@ -164,5 +166,5 @@ def score_of(found: Found, name: str) -> float:
     """
     score = found.fields[name]
     if isinstance(score, bool) or not isinstance(score, int | float):
-        raise LineError(found.line, f"the field {name!r} must be a number, not {kind_said(score)}.")
+        raise LineError(found.line, f"the field {name!r} must be a number, not {json_type(score)}.")
     return float(score)

@@ -33,7 +33,7 @@ class Row:
         return len(self.token_ids)
 
     @staticmethod
-    def whole(token_ids: TokenIds, adapter: int | None) -> "Row":
+    def single_span(token_ids: TokenIds, adapter: int | None) -> "Row":
         """A row that is pooled as one."""
         return Row(token_ids, adapter, np.array([[0, len(token_ids)]], dtype=np.int32))
 

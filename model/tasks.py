@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from model.config import EncoderConfig
-from model.wording import quoted
+from model.quoting import quoted
 
 # What stands for the base model where the name of a task is asked for.
 NO_TASK = "none"

@@ -15,8 +15,8 @@ import tokenizers
 from model.config import CheckpointError, EncoderConfig
 from model.rows import Row, TokenIds, Vectors
 from model.tasks import Task
-from model.windows import Parts, windows
-from model.wording import well_formed
+from model.unicode import well_formed
+from model.windows import SpanParts, windows
 
 SPECIAL_TOKENS = 2  # <s> in front of a row and </s> behind it
 
@@ -39,7 +39,7 @@ class TooManyTokensError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class RowOptions:
     """How texts become rows.
 
     With `late_chunking` all texts are one document. With `truncate` what is over the limit is cut
@@ -69,7 +69,7 @@ class TokenizedInputs:
     tokens: int
     input_tokens: tuple[int, ...]
     truncated: tuple[int, ...] = ()
-    parts: Parts | None = None
+    parts: SpanParts | None = None
     span_of: npt.NDArray[np.int64] | None = None
 
     def vectors(self, embedded: Vectors) -> Vectors:
@@ -78,7 +78,7 @@ class TokenizedInputs:
         return joined if self.span_of is None else joined[self.span_of]
 
 
-PLAIN = Reading()
+PLAIN = RowOptions()
 
 
 class Tokenizer:
@@ -128,7 +128,7 @@ class Tokenizer:
         """The same with offsets, of well-formed texts."""
         return self._tokenizer.encode_batch(texts, add_special_tokens=False)
 
-    def rows(self, texts: list[str], task: Task, reading: Reading = PLAIN) -> TokenizedInputs:
+    def rows(self, texts: list[str], task: Task, reading: RowOptions = PLAIN) -> TokenizedInputs:
         """Texts -> rows for `task`: one row a text, or one document of all with late chunking.
 
         Raises:
@@ -142,11 +142,14 @@ class Tokenizer:
         truncated = () if reading.counting else self._over(inputs, reading)
         for index in truncated:
             inputs[index] = inputs[index][: self._config.max_tokens]
-        rows = tuple(Row.whole(self.framed([instruction, ids]), task.adapter) for ids in inputs)
+        rows = tuple(
+            Row.single_span(self.with_special_tokens([instruction, ids]), task.adapter)
+            for ids in inputs
+        )
         counts = tuple(map(len, inputs))
         return TokenizedInputs(rows, sum(counts) + SPECIAL_TOKENS * len(rows), counts, truncated)
 
-    def _over(self, inputs: list[TokenIds], reading: Reading) -> tuple[int, ...]:
+    def _over(self, inputs: list[TokenIds], reading: RowOptions) -> tuple[int, ...]:
         limit = self._config.max_tokens
         over = tuple(index for index, ids in enumerate(inputs) if len(ids) > limit)
         if over and not reading.truncate:
@@ -161,7 +164,7 @@ class Tokenizer:
         return over
 
     def _document(
-        self, inputs: list[TokenIds], task: Task, instruction: TokenIds, reading: Reading
+        self, inputs: list[TokenIds], task: Task, instruction: TokenIds, reading: RowOptions
     ) -> TokenizedInputs:
         """All inputs as one row, or several windows of it, with a span for each input.
 
@@ -175,7 +178,7 @@ class Tokenizer:
         stops = np.minimum(ends, limit)
         starts = np.concatenate([[0], stops[:-1]])
         front = 1 + len(instruction)
-        token_ids = self.framed([instruction, *inputs], limit=front + limit)
+        token_ids = self.with_special_tokens([instruction, *inputs], limit=front + limit)
         spans = np.stack([starts + front, stops + front], axis=1)
         spans[0, 0] = 0
         spans[-1, 1] = len(token_ids)
@@ -198,7 +201,7 @@ class Tokenizer:
             span_of,
         )
 
-    def _document_limit(self, inputs: list[TokenIds], reading: Reading) -> int:
+    def _document_limit(self, inputs: list[TokenIds], reading: RowOptions) -> int:
         """The tokens of a document that are read.
 
         Raises:
@@ -222,7 +225,7 @@ class Tokenizer:
         """The longest text in tokens, without special tokens and instruction."""
         return self._config.max_tokens
 
-    def framed(self, parts: list[TokenIds], limit: int | None = None) -> TokenIds:
+    def with_special_tokens(self, parts: list[TokenIds], limit: int | None = None) -> TokenIds:
         """<s>, the parts up to `limit` tokens counted from <s>, </s>."""
         bos, eos = [self._config.bos_token_id], [self._config.eos_token_id]
         front = np.concatenate([bos, *parts])[:limit]

@@ -20,10 +20,10 @@ from model import embedder
 from model.config import CheckpointError, EncoderConfig, read_config
 from model.embedder import Embedder
 from model.encoder import as_published
+from model.hub import locate
 from model.lora import AdaptedLinear
 from model.packing import pack
 from model.rows import Row, Vectors
-from model.sources import locate
 from model.tasks import Task, UnknownTaskError
 
 GOLDEN = Path(__file__).parent / "golden.json"
@@ -33,7 +33,7 @@ NOTHING_TO_COMPARE = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Check:
     """One comparison. `found` says how far off it is, or what is wrong."""
 
     check: str
@@ -91,7 +91,7 @@ def _other_shape(config: EncoderConfig, shape: dict[str, int]) -> str:
     )
 
 
-def compare(loaded: Embedder, published: dict[str, Any]) -> Iterator[Line]:
+def compare(loaded: Embedder, published: dict[str, Any]) -> Iterator[Check]:
     """A line for each published value, the tokenizer's first."""
     for each in published["token_ids"]["items"]:
         yield _token_ids(loaded, each)
@@ -103,14 +103,14 @@ def compare(loaded: Embedder, published: dict[str, Any]) -> Iterator[Line]:
         yield _vector(loaded, each)
 
 
-def _token_ids(loaded: Embedder, each: dict[str, Any]) -> Line:
+def _token_ids(loaded: Embedder, each: dict[str, Any]) -> Check:
     row = loaded.tokenizer.rows([each["text"]], Task(None, None, "")).rows[0]
     same = row.token_ids.tolist() == each["ids"]
     found = f"{len(row)} tokens" if same else f"{row.token_ids.tolist()}, not {each['ids']}"
-    return Line("tokens", _short(each["text"]), found, same)
+    return Check("tokens", _short(each["text"]), found, same)
 
 
-def _weight(loaded: Embedder, name: str, digest: str) -> Line:
+def _weight(loaded: Embedder, name: str, digest: str) -> Check:
     path, _, part = name.partition("[")
     owner, _, own = path.rpartition(".")
     layer = loaded.encoder.get_submodule(owner)
@@ -118,25 +118,25 @@ def _weight(loaded: Embedder, name: str, digest: str) -> Line:
     if part:
         weight = as_published(weight, loaded.config).chunk(3)["qkv".index(part[0])]
     found = hashlib.sha256(weight.cpu().contiguous().numpy().astype("<f4").tobytes()).hexdigest()
-    return Line("weights", name, f"sha256 {found[:16]}...", found == digest)
+    return Check("weights", name, f"sha256 {found[:16]}...", found == digest)
 
 
-def _hidden(loaded: Embedder, each: dict[str, Any]) -> Line:
+def _hidden(loaded: Embedder, each: dict[str, Any]) -> Check:
     subject = f"{each['source']}, {each['task'] or 'base'}"
     found = _guarded(loaded, each, np.array(each["ids"], dtype=np.int32))
     if isinstance(found, str):
-        return Line("hidden", subject, found, passed=False)
+        return Check("hidden", subject, found, passed=False)
     rows, columns = slice(*each["rows"]), slice(*each["columns"])
     return _distance("hidden", subject, found[rows, columns], each["values"], each["tolerance"])
 
 
-def _vector(loaded: Embedder, each: dict[str, Any]) -> Line:
+def _vector(loaded: Embedder, each: dict[str, Any]) -> Check:
     """The sources of these vectors read texts without any instruction, whatever the task."""
     subject = f"{each['task']}: {_short(each['text'])}"
     row = loaded.tokenizer.rows([each["text"]], Task(None, None, "")).rows[0]
     found = _guarded(loaded, each, row.token_ids)
     if isinstance(found, str):
-        return Line("vector", subject, found, passed=False)
+        return Check("vector", subject, found, passed=False)
     mean = found.mean(axis=0)
     first = (mean / np.linalg.norm(mean))[: len(each["first"])]
     return _distance("vector", subject, first, each["first"], each["tolerance"])
@@ -151,16 +151,16 @@ def _guarded(loaded: Embedder, each: dict[str, Any], token_ids: Any) -> Vectors 
     if token_ids.max() >= loaded.config.vocab_size:
         return f"id {token_ids.max()} is not among {loaded.config.vocab_size} tokens"
     with torch.inference_mode():
-        hidden = loaded.encoder(pack([Row.whole(token_ids, task.adapter)], loaded.device))
+        hidden = loaded.encoder(pack([Row.single_span(token_ids, task.adapter)], loaded.device))
     return np.asarray(hidden.float().cpu().numpy(), dtype=np.float32)
 
 
-def _distance(check: str, subject: str, found: Vectors, expected: Any, tolerance: float) -> Line:
+def _distance(check: str, subject: str, found: Vectors, expected: Any, tolerance: float) -> Check:
     wanted = np.asarray(expected, dtype=np.float32)
     if found.shape != wanted.shape:
-        return Line(check, subject, f"shape {found.shape}, not {wanted.shape}", passed=False)
+        return Check(check, subject, f"shape {found.shape}, not {wanted.shape}", passed=False)
     distance = float(np.abs(found - wanted).max())
-    return Line(check, subject, f"off by {distance:.1e} of {tolerance:.0e}", distance <= tolerance)
+    return Check(check, subject, f"off by {distance:.1e} of {tolerance:.0e}", distance <= tolerance)
 
 
 def _short(text: str) -> str:

@@ -18,7 +18,7 @@ from model.rows import Row, Vectors
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Parts:
+class SpanParts:
     """Which span each part belongs to, (P,), and how many tokens it has, (P,)."""
 
     span: npt.NDArray[np.int64]
@@ -34,7 +34,7 @@ class Parts:
         return means
 
 
-def windows(document: Row, size: int, overlap: int) -> tuple[tuple[Row, ...], Parts]:
+def windows(document: Row, size: int, overlap: int) -> tuple[tuple[Row, ...], SpanParts]:
     """A document -> its windows of at most `size` tokens, and how their vectors are joined.
 
     A window of which nothing is kept is left out.
@@ -53,4 +53,4 @@ def windows(document: Row, size: int, overlap: int) -> tuple[tuple[Row, ...], Pa
         rows.append(Row(document.token_ids[start:stop], document.adapter, spans.astype(np.int32)))
         span_of.append(here)
         tokens.append(stops[here] - starts[here])
-    return tuple(rows), Parts(np.concatenate(span_of), np.concatenate(tokens).astype(np.int64))
+    return tuple(rows), SpanParts(np.concatenate(span_of), np.concatenate(tokens).astype(np.int64))

@@ -1,6 +1,12 @@
 """Checkpoints that tests share, made once a run; and the GPU marker."""
 
+import os
 from pathlib import Path
+
+# Before torch is imported. pytest-xdist runs test files side by side, a process for each core:
+# threads of several processes that wait for each other's cores take many times as long.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 import hypothesis
 import numpy as np
@@ -63,7 +69,12 @@ def random_row(rng: np.random.Generator, length: int, adapter: int | None, spans
     ids = rng.integers(3, 32000, length).astype(np.int32)
     ids[0], ids[-1] = 0, 2
     if spans == 1:
-        return Row.whole(ids, adapter)
+        return Row.single_span(ids, adapter)
     starts = rng.integers(0, length, spans)
     stops = np.array([rng.integers(start + 1, length + 1) for start in starts])
     return Row(ids, adapter, np.stack([starts, stops], axis=1).astype(np.int32))
+
+
+def unit_rows(vectors: np.ndarray) -> np.ndarray:
+    """Vectors (S, D) scaled to length 1."""
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -19,7 +19,7 @@ from app.api.schemas import Count, Size, VectorsRequest
 from app.api.spans import SPANS, spans_of
 from model.chunking import By, Chunking, unused
 from model.documents import DEFAULT_OVERLAP
-from model.units import Unit
+from model.unicode import Unit
 
 _ID_BITS = 64  # more are no number to the JSON writer
 _DEFAULT = Chunking()

@@ -17,11 +17,11 @@ from app.api.invalid import invalid_field, validated
 from app.api.notes import notes
 from app.errors import TokenLimitError, TooManyChunksError
 from model import documents
-from model.documents import ChunkTooLongError, DocumentReading, SpanError, TokenizedDocuments
+from model.documents import ChunkTooLongError, DocumentOptions, SpanError, TokenizedDocuments
 from model.rows import Vectors
 from model.tasks import PASSAGE_TASK, Task
 from model.tokenizer import TooManyTokensError
-from model.units import Ints, Positions, SplitCharacterError
+from model.unicode import Ints, Positions, SplitCharacterError
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +79,17 @@ def _check_sizes(request: DocumentsRequest, embeddings: Embeddings) -> None:
 
 def _read(request: DocumentsRequest, task: Task, embeddings: Embeddings) -> TokenizedDocuments:
     field, rules = request.sent_as("input"), embeddings.rules
-    reading = DocumentReading(
+    reading = DocumentOptions(
         request.chunking.chunking(),
         late_chunking=request.late_chunking,
-        whole=request.document_embedding,
+        document_vector=request.document_embedding,
         overlap=request.late_chunking_overlap,
         max_document_tokens=rules.max_document_tokens,
         max_chunks=rules.max_chunks,
         spans=_spans(request),
     )
     try:
-        return documents.read(request.input, task, reading, embeddings.tokenizer)
+        return documents.tokenize(request.input, task, reading, embeddings.tokenizer)
     except ChunkTooLongError as error:
         sentence = (
             f"chunk {error.chunk} of {field}[{error.index}] has {error.tokens} tokens; read alone "

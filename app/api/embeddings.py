@@ -21,10 +21,10 @@ from app.engine.client import EngineClient
 from app.errors import TokenLimitError, TooManyInputsError, UnknownModelError
 from app.telemetry.metrics import Metrics
 from model.cpus import usable_cpus
+from model.quoting import quoted
 from model.rows import Row, Vectors
 from model.tasks import Task, Tasks, UnknownTaskError
-from model.tokenizer import Reading, TokenizedInputs, Tokenizer, TooManyTokensError
-from model.wording import quoted
+from model.tokenizer import RowOptions, TokenizedInputs, Tokenizer, TooManyTokensError
 
 Arguments = ParamSpec("Arguments")
 T = TypeVar("T")
@@ -122,7 +122,7 @@ class Embeddings:
         """One valid request -> its encoded vectors; raises what `answer` does."""
         task = self.task(request)
         self._check_sizes(request)
-        reading = Reading(
+        reading = RowOptions(
             late_chunking=request.late_chunking,
             truncate=request.truncate,
             overlap=request.late_chunking_overlap,
@@ -162,7 +162,7 @@ class Embeddings:
         return request.model or self.rules.served[0]
 
     async def tokenize(
-        self, request: TextsRequest, task: Task, reading: Reading
+        self, request: TextsRequest, task: Task, reading: RowOptions
     ) -> TokenizedInputs:
         """A request's texts -> rows, in a thread.
 
@@ -222,7 +222,7 @@ def check_range(
         raise invalid_field(field, sentence, kind, value)
 
 
-def _too_long(error: TooManyTokensError, reading: Reading, field: str) -> str:
+def _too_long(error: TooManyTokensError, reading: RowOptions, field: str) -> str:
     """What is too long, and what to send instead."""
     way_out = '"truncate": true to cut at the limit'
     if error.index is not None:

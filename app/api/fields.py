@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from app.api import inputs
-from model.wording import quoted
+from model.quoting import quoted
 
 EmbeddingType = Literal["float", "base64", "binary", "ubinary"]
 EMBEDDING_TYPES = get_args(EmbeddingType)

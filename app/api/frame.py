@@ -32,7 +32,7 @@ from app.errors import (
 )
 from app.settings import MAX_HEAD_BYTES
 from app.telemetry.logs import RequestLine
-from model.wording import shortened
+from model.quoting import shortened
 
 log = logging.getLogger("quintet.request")
 

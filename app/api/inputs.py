@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic_core import PydanticCustomError
 
-from model.wording import shortened
+from model.quoting import shortened
 
 _TEXT_DOC_SCHEMA = {
     "type": "object",

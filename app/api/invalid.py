@@ -8,7 +8,7 @@ from pydantic_core import ErrorDetails
 from app.api.encoding import repaired
 from app.api.schemas import Body
 from app.errors import FieldError, InvalidFieldsError, InvalidJsonError, RequestError, TokenIdsError
-from model.wording import quoted, shortened
+from model.quoting import quoted, shortened
 
 Kind = TypeVar("Kind", bound=Body)
 

@@ -21,7 +21,7 @@ from pydantic_core import PydanticCustomError
 
 from app.api import inputs
 from app.api.fields import EMBEDDING_TYPES, EmbeddingType, as_list, refusal, resolved
-from model.units import Unit
+from model.unicode import Unit
 
 _EMBEDDING_TYPE_SCHEMA = {
     "anyOf": [

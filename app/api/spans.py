@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic_core import PydanticCustomError
 
-from model.wording import quoted
+from model.quoting import quoted
 
 _FAR = 2**53  # beyond the end of any text
 SPANS = {

@@ -7,9 +7,9 @@ from app.api.invalid import validated
 from app.api.notes import notes
 from app.api.schemas import TokenizeRequest
 from app.api.vectors import to_json
-from model.encoded import encoded
-from model.tokenizer import SPECIAL_TOKENS, Reading
-from model.units import Positions
+from model.offsets import tokenize_with_offsets
+from model.tokenizer import SPECIAL_TOKENS, RowOptions
+from model.unicode import Positions
 
 
 async def tokenize(embeddings: Embeddings, body: bytes) -> tuple[bytes, dict[str, str]]:
@@ -20,7 +20,7 @@ async def tokenize(embeddings: Embeddings, body: bytes) -> tuple[bytes, dict[str
     """
     request = validated(TokenizeRequest, body)
     task, limit = embeddings.task(request), embeddings.rules.max_tokens
-    tokenized = await embeddings.tokenize(request, task, Reading(counting=True))
+    tokenized = await embeddings.tokenize(request, task, RowOptions(counting=True))
     inputs: list[dict[str, Any]] = []
     for index, (row, tokens) in enumerate(zip(tokenized.rows, tokenized.input_tokens, strict=True)):
         ids = {} if request.counts_only else {"token_ids": row.token_ids}
@@ -48,7 +48,9 @@ def _offsets(
     instruction have none."""
     assert request.offsets, "nobody asked for them"
     found: list[list[list[int] | None]] = []
-    for own, each in zip(inputs, encoded(request.input, embeddings.tokenizer, None), strict=True):
+    for own, each in zip(
+        inputs, tokenize_with_offsets(request.input, embeddings.tokenizer, None), strict=True
+    ):
         places = Positions(each.text, request.offsets).of(each.offsets).tolist()
         front = len(own["token_ids"]) - len(places) - 1
         found.append([*[None] * front, *places, None])

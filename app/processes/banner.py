@@ -9,7 +9,7 @@ from app.served_names import SMALL_MODEL_NOTE, served_names
 from app.settings import Settings
 from app.sockets.address import Address
 from model.config import EncoderConfig
-from model.sources import EMBEDDED_MODEL
+from model.hub import EMBEDDED_MODEL
 
 log = logging.getLogger("quintet")
 

@@ -11,7 +11,7 @@ from app.settings import PREFIX, SettingsError, check_servable, read_settings
 from app.sockets.address import bound_socket, inherited_socket, listen
 from app.telemetry.logs import configure_logging
 from model.config import CheckpointError, read_config
-from model.sources import locate
+from model.hub import locate
 
 log = logging.getLogger("quintet")
 

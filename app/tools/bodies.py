@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 
 from model.rows import Vectors
-from model.wording import well_formed
+from model.unicode import well_formed
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from app.processes import signals
 from app.tools import input_file
 from app.tools.errors import ToolError
 from app.tools.service import KEY_VARIABLE, api_key, base_url
+from model.options import non_negative_int, positive_int
 
 if TYPE_CHECKING:
     from app.tools.embed_run import EmbedRun
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_request(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", help="default: the service's")
-    parser.add_argument("--dimensions", type=_positive, metavar="N", help="cut vectors to N")
+    parser.add_argument("--dimensions", type=positive_int, metavar="N", help="cut vectors to N")
     parser.add_argument("--model", help="a served name; without --url, the checkpoint to serve")
     parser.add_argument("--truncate", action="store_true", help="cut texts over the token limit")
     parser.add_argument(
@@ -41,7 +42,7 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--late-chunking-overlap",
-        type=_positive,
+        type=positive_int,
         metavar="N",
         help="read documents over the limit in windows that overlap by N tokens",
     )
@@ -91,16 +92,16 @@ def _add_service(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--batch-size",
-        type=_positive,
+        type=positive_int,
         default=64,
         metavar="N",
         help="texts a request, 64, the first ones being smaller",
     )
-    add("--concurrency", type=_positive, default=4, metavar="N", help="requests at once, 4")
-    add("--retries", type=_not_negative, default=8, metavar="N", help="of one request, 8")
+    add("--concurrency", type=positive_int, default=4, metavar="N", help="requests at once, 4")
+    add("--retries", type=non_negative_int, default=8, metavar="N", help="of one request, 8")
     add(
         "--wait",
-        type=_not_negative,
+        type=non_negative_int,
         default=0,
         metavar="S",
         help="seconds to wait for a service that does not answer yet, 0",
@@ -184,17 +185,3 @@ def _chunking(options: argparse.Namespace) -> dict[str, Any] | None:
                 "one document, whole."
             )
     return {"by": options.chunk, **sizes}
-
-
-def _positive(text: str) -> int:
-    return _at_least(1, text)
-
-
-def _not_negative(text: str) -> int:
-    return _at_least(0, text)
-
-
-def _at_least(least: int, text: str) -> int:
-    if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"must be a whole number from {least} up, not {text}")
-    return int(text)

@@ -31,7 +31,7 @@ from app.tools.journal import Entry, Journal, Totals
 from app.tools.output_path import beside, check_file, is_stream, resolved
 from app.tools.outputs import StreamOutput
 from app.tools.progress import EmbedProgress
-from model.wording import well_formed
+from model.unicode import well_formed
 
 # The fields of GET /info that must be the same when a run is continued; and the vectors' size.
 _SERVED = ("model", "revision", "default_task", "width")

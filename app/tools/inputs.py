@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.tools.errors import ToolError
-from model.records import Found, Id, LineError, id_of, separator_hint, text_of
+from model.records import Id, LineError, ParsedRecord, id_of, separator_hint, text_of
 
 DEFAULT_ID_FIELD = "id"
 # A request's body stays under the service's limit, whatever the batch size.
@@ -77,7 +77,7 @@ class InputCounts:
 
 
 def records(
-    lines: Iterable[Found | LineError], fields: Fields, *, skip_errors: bool = False
+    lines: Iterable[ParsedRecord | LineError], fields: Fields, *, skip_errors: bool = False
 ) -> Iterator[Record]:
     """The records of lines; with `skip_errors` those that cannot be read have an `error`.
 
@@ -142,7 +142,7 @@ def documents(records: Iterable[Record]) -> Iterator[list[Record]]:
         yield document
 
 
-def _record(number: int, found: Found | LineError, fields: Fields) -> Record:
+def _record(number: int, found: ParsedRecord | LineError, fields: Fields) -> Record:
     if isinstance(found, LineError):
         raise found
     _check(found, fields.text, "--text-field")
@@ -154,14 +154,14 @@ def _record(number: int, found: Found | LineError, fields: Fields) -> Record:
     return Record(number, found.line, _id(found, fields), text, group, found.repaired)
 
 
-def _id(found: Found, fields: Fields) -> Id | None:
+def _id(found: ParsedRecord, fields: Fields) -> Id | None:
     if fields.id is None and found.fields.get(DEFAULT_ID_FIELD) is None:
         return None
     _check(found, fields.id or DEFAULT_ID_FIELD, "--id-field")
     return id_of(found, fields.id or DEFAULT_ID_FIELD)
 
 
-def _check(found: Found, name: str, option: str) -> None:
+def _check(found: ParsedRecord, name: str, option: str) -> None:
     """Refuse a record without a field, and name the option that may be the cause."""
     if name in found.fields:
         return

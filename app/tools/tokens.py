@@ -18,7 +18,7 @@ from app.tools.inputs import REPAIRED, InputCounts, Record, batches
 from app.tools.pipes import discard_output
 from app.tools.token_counts import TokenCounts, report_of, table
 from model.config import read_config
-from model.sources import locate
+from model.hub import locate
 from model.tasks import Task, Tasks, UnknownTaskError
 
 _BATCH = 256
@@ -81,7 +81,7 @@ def _remarks(options: argparse.Namespace, inputs: InputCounts) -> Iterator[str]:
 
 def _count(options: argparse.Namespace, inputs: InputCounts) -> dict[str, Any]:
     """Count all records; with --each print each of them."""
-    from model.tokenizer import Reading, Tokenizer  # noqa: PLC0415  (no other command counts)
+    from model.tokenizer import RowOptions, Tokenizer  # noqa: PLC0415  (no other command counts)
 
     source = input_file.input_file(options)
     records = _readable(inputs.counted(source.records(skip_errors=options.skip_errors)))
@@ -92,7 +92,7 @@ def _count(options: argparse.Namespace, inputs: InputCounts) -> dict[str, Any]:
     task = _task(Tasks(config), options.task or settings.default_task)
     tokenizer, counts = Tokenizer(folder, config), TokenCounts(config.max_tokens)
     for batch in batches(records, _BATCH):
-        counted = tokenizer.rows([each.text for each in batch], task, Reading(counting=True))
+        counted = tokenizer.rows([each.text for each in batch], task, RowOptions(counting=True))
         counts.charged += counted.tokens
         for record, tokens in zip(batch, counted.input_tokens, strict=True):
             counts.add(record.number, tokens)

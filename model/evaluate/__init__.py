@@ -1,4 +1,1 @@
-"""Evaluate: how good a checkpoint or a running service is on simple JSONL files.
-
-quintet evaluate --data DIR
-"""
+"""Measures how good a checkpoint or a running service is on JSONL files: `quintet evaluate`."""

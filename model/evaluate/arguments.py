@@ -1,10 +1,11 @@
-"""The arguments of `quintet evaluate`, which are read without scikit-learn and torch."""
+"""The command-line arguments of `quintet evaluate`; importing it needs neither torch nor scipy."""
 
 import argparse
 from pathlib import Path
 
-from model.evaluate.sets import LANGUAGES
-from model.sources import EMBEDDED_MODEL
+from model.evaluate.datasets import LANGUAGES
+from model.hub import EMBEDDED_MODEL
+from model.options import positive_int
 
 KEY_VARIABLE = "QUINTET_API_KEY"
 
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--dimensions", type=int, nargs="+", default=(), help="default: the Matryoshka sizes")
     add(
         "--limit",
-        type=_positive,
+        type=positive_int,
         metavar="N",
         help="measure at most N records of a set and language; without it all, but of questions "
         "at most 300 passages and 1000 questions",
@@ -51,10 +52,3 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--device", default="cpu", help="cpu, cuda:0, ... or auto (default: cpu)")
     add("--dtype", default="auto", help="float32, bfloat16, float16 or auto (default)")
     add("--progress", action="store_true", help="show the bar where there is no terminal, too")
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not a positive number")
-    return number

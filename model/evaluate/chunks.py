@@ -1,8 +1,8 @@
-"""Chunks: passages -> documents of chunks, for late chunking.
+"""Groups passages into documents and cuts them into chunks, to measure late chunking.
 
 A document is a run of neighbouring passages of one title, or one passage without a title. Chunks
-are sentences; short ones are joined to the next. Sizes are counted in bytes of UTF-8, of which a
-token has four to six in most scripts: lengths are alike across languages without a tokenizer.
+are sentences; a short one is joined to the next. Sizes are in bytes of UTF-8, of which a token has
+four to six in most scripts, so that lengths are alike across languages without a tokenizer.
 """
 
 import re
@@ -43,10 +43,10 @@ def documents_of(passages: Sequence[str], titles: Sequence[str]) -> list[list[in
     for title, group in groupby(range(len(passages)), key=lambda index: titles[index]):
         size = LONGEST_DOCUMENT_BYTES
         for index in group:
-            own = len(passages[index].encode())
-            if not title or size + own > LONGEST_DOCUMENT_BYTES:
+            length = len(passages[index].encode())
+            if not title or size + length > LONGEST_DOCUMENT_BYTES:
                 documents.append([])
                 size = 0
             documents[-1].append(index)
-            size += own
+            size += length
     return documents

@@ -1,4 +1,4 @@
-"""What ends an evaluation: a sentence for the person who started it."""
+"""The error that ends an evaluation with a sentence for the person who started it."""
 
 
 class EvaluationError(Exception):

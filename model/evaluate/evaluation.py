@@ -1,4 +1,4 @@
-"""Evaluation: sets and subjects -> lines, compared, as a table and as a JSON file."""
+"""Runs an evaluation: reads the datasets of a folder and measures a model on all of them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -8,76 +8,78 @@ from typing import Any
 
 import numpy as np
 
+from model.evaluate.dataset_builder import build_datasets
+from model.evaluate.datasets import Dataset, Sampling
+from model.evaluate.embedding_cache import EmbeddingCache
+from model.evaluate.evaluated_model import EvaluatedModel
 from model.evaluate.files import read_folder
-from model.evaluate.lines import KINDS, MEAN, Line, further_tasks, lines_of
-from model.evaluate.parts import sets_of
-from model.evaluate.progress import Progress, characters_of
-from model.evaluate.reader import Reader
-from model.evaluate.sets import Bounds, Set
-from model.evaluate.subject import Subject
+from model.evaluate.progress import EvaluationProgress, characters_of
+from model.evaluate.scoring import KINDS, MEAN, Metric, further_tasks, metrics_of
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluated:
-    """A subject and its lines; after the lines of several languages comes their mean."""
+class EvaluationResult:
+    """A model and its metrics; those of several languages are followed by their mean."""
 
-    subject: Subject
-    lines: tuple[Line, ...]
+    model: EvaluatedModel
+    metrics: tuple[Metric, ...]
 
     def json(self) -> dict[str, Any]:
-        """For the JSON file."""
-        return {**self.subject.facts, "lines": [line.json() for line in self.lines]}
+        """For evaluation.json."""
+        return {**self.model.facts, "lines": [metric.json() for metric in self.metrics]}
 
 
-def read_sets(folder: Path, bounds: Bounds) -> tuple[list[Set], list[str]]:
-    """The sets of a folder's files, and a sentence for each part that is passed over.
+def read_datasets(folder: Path, sampling: Sampling) -> tuple[list[Dataset], list[str]]:
+    """The datasets of a folder's files, and a sentence for each part that is passed over.
 
     Raises:
         EvaluationError: the folder or a file is not what it must be.
     """
     files, passed_over = read_folder(folder)
-    sets: list[Set] = []
+    datasets: list[Dataset] = []
     for file in files:
-        made, missing = sets_of(file, bounds)
-        sets += made
-        passed_over += missing
-    return sets, passed_over
+        of_file, sentences = build_datasets(file, sampling)
+        datasets += of_file
+        passed_over += sentences
+    return datasets, passed_over
 
 
-def evaluate(subject: Subject, sets: Sequence[Set], seed: int, *, bar: bool = False) -> Evaluated:
-    """Measure everything on every set.
+def evaluate(
+    model: EvaluatedModel, datasets: Sequence[Dataset], seed: int, *, bar: bool = False
+) -> EvaluationResult:
+    """All metrics of a model on the datasets; `bar` shows progress where there is no terminal too.
 
     Raises:
         EvaluationError: a service does not answer.
     """
-    readings = (*further_tasks(subject), *([None] if subject.has_none else []))
-    progress = Progress(characters_of(sets, readings), shown=bar)
-    lines: list[Line] = []
+    everywhere = (*further_tasks(model), *([None] if model.embeds_without_task else []))
+    progress = EvaluationProgress(characters_of(datasets, everywhere), shown=bar)
+    metrics: list[Metric] = []
     try:
-        for _, same_file in groupby(sets, key=lambda a_set: a_set.file):
-            reader = Reader(subject, progress.read)
-            for a_set in same_file:
-                progress.on(a_set)
-                lines += lines_of(a_set, reader, seed)
+        # Vectors are kept for one file, whose datasets share texts.
+        for _, of_file in groupby(datasets, key=lambda dataset: dataset.file):
+            embeddings = EmbeddingCache(model, progress.embedded)
+            for dataset in of_file:
+                progress.describe(dataset)
+                metrics += metrics_of(dataset, embeddings, seed)
     finally:
         progress.close()
-    return Evaluated(subject, tuple(with_means(lines)))
+    return EvaluationResult(model, tuple(with_means(metrics)))
 
 
-def with_means(lines: Sequence[Line]) -> list[Line]:
-    """Lines in the order of kinds, tasks, files and measures, and behind several languages their
-    mean."""
-    place: dict[Any, int] = {}
-    for line in lines:
-        place.setdefault(line.task, len(place))
-        place.setdefault((line.kind, line.file, line.measure), len(place))
+def with_means(metrics: Sequence[Metric]) -> list[Metric]:
+    """Metrics by kind, task, file and measure, those of several languages with their mean."""
+    first_seen: dict[Any, int] = {}
+    for metric in metrics:
+        first_seen.setdefault(metric.task, len(first_seen))
+        first_seen.setdefault((metric.kind, metric.file, metric.measure), len(first_seen))
 
-    def group(line: Line) -> tuple[int, int, int]:
-        where = place[line.kind, line.file, line.measure]
-        return KINDS.index(line.kind), place[line.task], where
+    def group(metric: Metric) -> tuple[int, int, int]:
+        measure = first_seen[metric.kind, metric.file, metric.measure]
+        return KINDS.index(metric.kind), first_seen[metric.task], measure
 
-    ordered: list[Line] = []
-    for _, each in groupby(sorted(lines, key=group), key=group):
+    ordered: list[Metric] = []
+    for _, each in groupby(sorted(metrics, key=group), key=group):
         of_languages = list(each)
         ordered += of_languages
         if len(of_languages) > 1:
@@ -85,14 +87,15 @@ def with_means(lines: Sequence[Line]) -> list[Line]:
     return ordered
 
 
-def _mean(lines: Sequence[Line]) -> Line:
-    first = lines[0]
+def _mean(metrics: Sequence[Metric]) -> Metric:
+    def mean(values: Callable[[Metric], dict[int, float]]) -> dict[int, float]:
+        sizes = values(metrics[0])
+        return {size: float(np.mean([values(each)[size] for each in metrics])) for size in sizes}
 
-    def mean(values: Callable[[Line], dict[int, float]]) -> dict[int, float]:
-        return {
-            size: float(np.mean([values(line)[size] for line in lines])) for size in values(first)
-        }
-
-    rows = sum(line.rows for line in lines)
-    adapter, none = mean(lambda line: line.adapter), mean(lambda line: line.none)
-    return replace(first, language=MEAN, rows=rows, adapter=adapter, none=none)
+    return replace(
+        metrics[0],
+        language=MEAN,
+        rows=sum(each.rows for each in metrics),
+        adapter=mean(lambda each: each.adapter),
+        none=mean(lambda each: each.none),
+    )

@@ -1,4 +1,4 @@
-"""Files: a folder of JSONL files -> records, and what kind of records a file has.
+"""Reads a folder of JSONL files, and tells by its fields which kind of records each file has.
 
 pairs      {"a", "b", "score"}                                   and lang, split
 questions  {"questions": [...] or "question", "passage"}         and lang, title, split
@@ -6,24 +6,24 @@ questions  {"questions": [...] or "question", "passage"}         and lang, title
 labels     {"text", "label"}                                     and set, lang, split
 parallel   {"split", "en", "de", ...}: one text in many languages, and topic or label
 
-A file's first record says its kind, and all others must be of it. model.records says how files are
-read: packed ones too, and labels that are whole numbers.
+A file's first record decides its kind, and all others must be of it. model.records says how files
+are read: compressed ones too, and labels that are whole numbers.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from model.evaluate.errors import EvaluationError
 from model.records import (
-    Found,
     LineError,
+    ParsedRecord,
     RecordsError,
     jsonl_files,
     label_of,
-    raised,
+    raise_errors,
     read_file,
     score_of,
     text_of,
@@ -52,50 +52,50 @@ def read_folder(folder: Path) -> tuple[list[File], list[str]]:
 
     Raises:
         EvaluationError: there is no such folder or no JSONL file in it, or a line of a file is not
-            what the file's first line promises.
+            a record of the kind of the file's first line.
     """
     if not folder.is_dir():
         raise EvaluationError(f"{folder} is not a folder.")
+    files: list[File] = []
+    passed_over: list[str] = []
+    path = folder
     try:
         paths = jsonl_files(folder)
+        for path in paths:
+            file, sentences = _read(path)
+            files += file
+            passed_over += sentences
     except RecordsError as error:
-        raise EvaluationError(str(error)) from None
+        where = f"{path}, " if isinstance(error, LineError) else ""
+        raise EvaluationError(f"{where}{error}") from None
     if not paths:
         raise EvaluationError(f"{folder} has no file that ends in .jsonl (.jsonl.gz, .jsonl.xz).")
-    files, passed_over = [], []
-    for path in paths:
-        found = _read(path)
-        kind = kind_of(found[0].fields) if found else None
-        if kind is None:
-            said = f"its fields are {', '.join(found[0].fields)[:60]}" if found else "it is empty"
-            passed_over.append(f"{path.name}: nothing to measure with, {said}")
-            continue
-        name = Path(unpacked(path.name)).stem
-        file = File(name, kind, tuple(_checked_records(found, kind, path)))
-        files.append(file)
-        if repaired := sum(each.repaired for each in found):
-            said = f"the lone surrogates of {repaired} records, which are read as U+FFFD"
-            passed_over.append(f"{path.name}: {said}")
-        if blank := _blank_questions(file):
-            passed_over.append(f"{path.name}: {blank} questions without text")
     return files, passed_over
 
 
-def _read(path: Path) -> list[Found]:
-    """
+def _read(path: Path) -> tuple[list[File], list[str]]:
+    """The file, or nothing if it cannot be evaluated, and a sentence for what is passed over.
+
     Raises:
-        EvaluationError: the file cannot be read, or a line of it.
+        RecordsError: the file cannot be read, or a line is not a record of its kind.
     """
-    try:
-        return list(raised(read_file(path, "jsonl")))
-    except LineError as error:
-        raise EvaluationError(f"{path}, {error}") from None
-    except RecordsError as error:
-        raise EvaluationError(str(error)) from None
+    found = list(raise_errors(read_file(path, "jsonl")))
+    kind = kind_of(found[0].fields) if found else None
+    if kind is None:
+        reason = f"its fields are {', '.join(found[0].fields)[:60]}" if found else "it is empty"
+        return [], [f"{path.name}: nothing to measure with, {reason}"]
+    records = tuple(_checked(each, kind) for each in found)
+    sentences = []
+    if repaired := sum(each.repaired for each in found):
+        what = f"the lone surrogates of {repaired} records, which are read as U+FFFD"
+        sentences.append(f"{path.name}: {what}")
+    if kind == "questions" and (blank := sum(map(_blank_questions, records))):
+        sentences.append(f"{path.name}: {blank} questions without text")
+    return [File(Path(unpacked(path.name)).stem, kind, records)], sentences
 
 
 def kind_of(record: Record) -> str | None:
-    """The kind that a record's fields say, or None."""
+    """The kind that a record's fields belong to, or None."""
     fields = record.keys()
     if {"a", "b", "score"} <= fields:
         return "pairs"
@@ -113,40 +113,31 @@ def languages_of(record: Record) -> tuple[str, ...]:
     return tuple(name for name in record if _LANGUAGE.fullmatch(name))
 
 
+def _all_questions(record: Record) -> Any:
+    return record["questions"] if "questions" in record else [record["question"]]
+
+
 def questions_of(record: Record) -> list[str]:
     """The questions of a record, one or a list, without blank ones."""
-    asked = record["questions"] if "questions" in record else [record["question"]]
-    return [question for question in asked if question.strip()]
+    return [question for question in _all_questions(record) if question.strip()]
 
 
-def _blank_questions(file: File) -> int:
-    if file.kind != "questions":
-        return 0
-    asked = (len(record.get("questions", "1")) for record in file.records)
-    return sum(asked) - sum(len(questions_of(record)) for record in file.records)
+def _blank_questions(record: Record) -> int:
+    return len(_all_questions(record)) - len(questions_of(record))
 
 
-def _checked_records(found: list[Found], kind: str, path: Path) -> Iterator[Record]:
-    """The records, if all are of the file's kind and their fields of their types.
-
-    Raises:
-        EvaluationError: one is not; the sentence has its line.
+def _checked(found: ParsedRecord, kind: str) -> Record:
     """
-    try:
-        for each in found:
-            yield _checked(each, kind)
-    except LineError as error:
-        raise EvaluationError(f"{path}, {error}") from None
-
-
-def _checked(found: Found, kind: str) -> Record:
+    Raises:
+        LineError: the record is not of this kind, or a field not of its type.
+    """
     record = found.fields
     if kind_of(record) != kind:
         raise LineError(found.line, f"not {kind} like the first line of the file.")
     if kind == "pairs":
         score_of(found, "score")
     if kind == "questions":
-        asked = record.get("questions", [record.get("question")])
+        asked = _all_questions(record)
         if not isinstance(asked, list) or not all(isinstance(each, str) for each in asked):
             raise LineError(found.line, f"its questions are {asked!r:.60}, not texts.")
     for name in _text_fields(record, kind):

@@ -1,4 +1,4 @@
-"""In process: a checkpoint that is evaluated without a service. n texts, D dimensions."""
+"""A checkpoint that is evaluated in this process, without a service. n texts, D dimensions."""
 
 from collections.abc import Sequence
 
@@ -7,18 +7,18 @@ import numpy as np
 from model import embedder
 from model.config import CheckpointError
 from model.evaluate.errors import EvaluationError
-from model.evaluate.subject import checked_sizes
+from model.evaluate.evaluated_model import checked_sizes
+from model.hub import locate
 from model.rows import Vectors
-from model.sources import locate
-from model.tokenizer import Reading
+from model.tokenizer import RowOptions
 
-_DOCUMENT = Reading(late_chunking=True, truncate=True)
+_DOCUMENT = RowOptions(late_chunking=True, truncate=True)
 
 
 class Checkpoint:
-    """A checkpoint, loaded here. Its texts become rows by the same code as the service's."""
+    """A checkpoint; texts become rows by the same code as in the service."""
 
-    has_none = True
+    embeds_without_task = True
 
     def __init__(
         self, model: str, device: str = "cpu", dtype: str = "auto", sizes: Sequence[int] = ()
@@ -47,11 +47,11 @@ class Checkpoint:
     def embed(self, texts: Sequence[str], task: str | None) -> Vectors:
         """Vectors (n, D) float32."""
         named = self._embedder.tasks.named(task)
-        inputs = self._embedder.tokenizer.rows(list(texts), named, Reading(truncate=True))
+        inputs = self._embedder.tokenizer.rows(list(texts), named, RowOptions(truncate=True))
         return inputs.vectors(self._embedder.embed(inputs.rows))
 
     def embed_documents(self, documents: Sequence[Sequence[str]], task: str | None) -> Vectors:
-        """Vectors (n, D) float32 of all chunks, each document being one row or its windows."""
+        """Vectors (n, D) float32 of all chunks; a document is one row, or several windows."""
         named, tokenizer = self._embedder.tasks.named(task), self._embedder.tokenizer
         inputs = [tokenizer.rows(list(chunks), named, _DOCUMENT) for chunks in documents]
         embedded = self._embedder.embed([row for each in inputs for row in each.rows])
@@ -62,4 +62,4 @@ class Checkpoint:
         )
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing: there are no connections."""

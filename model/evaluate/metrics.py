@@ -1,6 +1,6 @@
-"""Metrics: vectors -> how good they are. Unit vectors everywhere, so a product is a cosine.
+"""Computes metrics from unit vectors, whose products are cosines; with scipy and scikit-learn.
 
-What scipy and scikit-learn have is theirs. Q questions, P passages, N texts, D dimensions.
+Q questions, P passages, N texts, D dimensions.
 """
 
 import warnings

@@ -1,4 +1,4 @@
-"""MTEB: a checkpoint or a service behind the interface of the field's benchmark.
+"""Adapts a checkpoint or a service to the interface of MTEB, the field's benchmark.
 
     import mteb
     from model.evaluate.inprocess import Checkpoint
@@ -15,9 +15,9 @@ from typing import Any
 from mteb.models.abs_encoder import AbsEncoder
 from mteb.models.model_meta import ModelMeta, ScoringFunction
 
-from model.evaluate.lines import PASSAGE, QUERY
-from model.evaluate.reader import Reader
-from model.evaluate.subject import Subject
+from model.evaluate.embedding_cache import EmbeddingCache
+from model.evaluate.evaluated_model import EvaluatedModel
+from model.evaluate.scoring import PASSAGE, QUERY
 from model.rows import Vectors
 
 # MTEB's own table for jina-embeddings-v3 (mteb/models/model_implementations/jina_models.py), so
@@ -37,10 +37,10 @@ TASKS = {
 class Quintet(AbsEncoder):  # type: ignore[misc]
     """An encoder for `mteb.evaluate`. Vectors are cut to `size`, by default not at all."""
 
-    def __init__(self, subject: Subject, size: int | None = None) -> None:
-        self.subject = subject
-        self.size = size or subject.sizes[0]
-        name = f"quintet/{subject.name.rstrip('/').rpartition('/')[2]}"
+    def __init__(self, model: EvaluatedModel, size: int | None = None) -> None:
+        self.model = model
+        self.size = size or model.sizes[0]
+        name = f"quintet/{model.name.rstrip('/').rpartition('/')[2]}"
         self.mteb_model_meta = ModelMeta.create_empty(
             {
                 "name": name,
@@ -67,14 +67,14 @@ class Quintet(AbsEncoder):  # type: ignore[misc]
         """
         texts = [text for batch in inputs for text in batch["text"]]
         task = task_of(task_metadata.type, None if prompt_type is None else prompt_type.value)
-        return Reader(self.subject).texts(texts, task, self.size)
+        return EmbeddingCache(self.model).texts(texts, task, self.size)
 
 
 def task_of(kind: str, prompt_type: str | None) -> str | None:
     """The task for MTEB's type of task and of prompt ("query", "document" or None).
 
-    What the table does not know is retrieval where texts are queries and documents, and else read
-    without an adapter.
+    A type that TASKS does not have is retrieval where texts are queries or documents, and else is
+    embedded without an adapter.
     """
     if kind in TASKS:
         return TASKS[kind]

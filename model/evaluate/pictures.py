@@ -1,4 +1,4 @@
-"""Pictures: quality by dimensions, and late chunking against none; each as PNG and as SVG.
+"""Draws two pictures, as PNG and as SVG: quality by dimensions, and late chunking against none.
 
 The colours are of Okabe and Ito's palette ("Color Universal Design", 2008), which people with any
 colour vision tell apart; lines also differ in their dashes and markers.
@@ -15,12 +15,12 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from model.evaluate.lines import INDEPENDENT, LATE, MEAN, Line
+from model.evaluate.scoring import INDEPENDENT, LATE, MEAN, Metric
 
 COLOURS = ("#0072B2", "#D55E00")
 GREY = "#767676"
-# The measure of each kind that is drawn, and its words.
-DRAWN = (
+# kind, measure and title of each panel of the first picture
+PANELS = (
     ("sts", "Spearman", "Similarity: Spearman"),
     ("retrieval", "nDCG@10", "Retrieval: nDCG@10"),
     ("languages", "accuracy@1", "Across languages: accuracy@1"),
@@ -28,7 +28,7 @@ DRAWN = (
     ("classification", "neighbours", "Classification: neighbours' accuracy"),
     ("clustering", "v-measure", "Clustering: v-measure"),
 )
-# Nothing in a file may differ from run to run.
+# Without the date and the version: the same metrics give the same bytes.
 _METADATA: dict[str, dict[str, Any]] = {"png": {"Software": None}, "svg": {"Date": None}}
 _STYLE: Any = {
     "font.size": 9,
@@ -40,23 +40,24 @@ _STYLE: Any = {
     "svg.fonttype": "none",
 }
 
-Named = tuple[str, Sequence[Line]]
+# A model's name and its metrics.
+Named = tuple[str, Sequence[Metric]]
 
 
-def draw(folder: Path, subjects: Sequence[Named]) -> list[Path]:
-    """Write quality-by-dimensions and late-chunking as .png and .svg, of one subject or two; what
-    was written.
+def draw(folder: Path, models: Sequence[Named]) -> list[Path]:
+    """Write quality-by-dimensions and late-chunking as .png and .svg, of one model or two; the
+    files that were written.
 
-    A picture without any line to draw is not written. Lines of further tasks are not drawn.
+    A picture without a metric to draw is not written. Metrics of further tasks are not drawn.
     """
     written = []
-    short = [name.rstrip("/").rpartition("/")[2] for name, _ in subjects]
-    if len(set(short)) == len(subjects):
-        subjects = [(name, lines) for name, (_, lines) in zip(short, subjects, strict=True)]
+    short = [name.rstrip("/").rpartition("/")[2] for name, _ in models]
+    if len(set(short)) == len(models):
+        models = [(name, metrics) for name, (_, metrics) in zip(short, models, strict=True)]
     with mpl.rc_context(_STYLE):
         for name, figure in (
-            ("quality-by-dimensions", quality_by_dimensions(subjects)),
-            ("late-chunking", late_chunking(subjects)),
+            ("quality-by-dimensions", quality_by_dimensions(models)),
+            ("late-chunking", late_chunking(models)),
         ):
             if figure is None:
                 continue
@@ -67,25 +68,21 @@ def draw(folder: Path, subjects: Sequence[Named]) -> list[Path]:
     return written
 
 
-def quality_by_dimensions(subjects: Sequence[Named]) -> Figure | None:
-    """A panel for each kind of measure: the mean of its sets over the sizes."""
-    panels = [
-        (words, kind, measure)
-        for kind, measure, words in DRAWN
-        if _of(subjects[0][1], kind, measure)
-    ]
+def quality_by_dimensions(models: Sequence[Named]) -> Figure | None:
+    """A panel for each of PANELS that has metrics: the mean over its datasets at each size."""
+    panels = [each for each in PANELS if _of(models[0][1], *each[:2])]
     if not panels:
         return None
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(3.1 * columns, 2.5 * rows + 0.6), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes, (words, kind, measure) in zip(grid, panels, strict=False):
-        for (name, lines), colour in zip(subjects, COLOURS, strict=False):
-            of_kind = _of(lines, kind, measure)
-            _curve(axes, of_kind, True, (colour, f"{name}, the task's adapter"))
-            _curve(axes, of_kind, False, (colour, f"{name}, no adapter"))
-        axes.set_title(words)
+    for axes, (kind, measure, title) in zip(grid, panels, strict=False):
+        for (name, metrics), colour in zip(models, COLOURS, strict=False):
+            drawn = _of(metrics, kind, measure)
+            _curve(axes, drawn, True, (colour, f"{name}, the task's adapter"))
+            _curve(axes, drawn, False, (colour, f"{name}, no adapter"))
+        axes.set_title(title)
         axes.grid(axis="y", color="#dddddd", linewidth=0.6)
     _share_span(list(grid[: len(panels)]))
     for axes in grid[len(panels) :]:
@@ -96,9 +93,10 @@ def quality_by_dimensions(subjects: Sequence[Named]) -> Figure | None:
     return figure
 
 
-def late_chunking(subjects: Sequence[Named]) -> Figure | None:
-    """For each set, with and without adapter: from independent chunks to late ones, full width."""
-    bars = _bars(subjects)
+def late_chunking(models: Sequence[Named]) -> Figure | None:
+    """For each dataset, with and without adapter: from independent chunks to late ones, at full
+    width."""
+    bars = _bars(models)
     if not bars:
         return None
     figure = Figure(figsize=(8.2, 0.3 * len(bars) + 1.5), layout="constrained")
@@ -117,27 +115,27 @@ def late_chunking(subjects: Sequence[Named]) -> Figure | None:
 
 @dataclass(frozen=True)
 class _Bar:
-    """What one row of the second picture shows: {"passage@1 late": ..., ...}."""
+    """A row of the second picture; `values` by measure: {"passage@1 late": ..., ...}."""
 
     label: str
     colour: str
     values: dict[str, float]
 
 
-def _bars(subjects: Sequence[Named]) -> list[_Bar]:
+def _bars(models: Sequence[Named]) -> list[_Bar]:
     bars = []
-    first = [line for line in subjects[0][1] if line.kind == "late chunking"]
-    for place in dict.fromkeys((line.file, line.language) for line in first):
-        for (name, lines), colour in zip(subjects, COLOURS, strict=False):
-            here = [line for line in lines if line.key[:3] == ("late chunking", *place)]
+    first = [metric for metric in models[0][1] if metric.kind == "late chunking"]
+    for dataset in dict.fromkeys((metric.file, metric.language) for metric in first):
+        for (name, metrics), colour in zip(models, COLOURS, strict=False):
+            here = [each for each in metrics if each.key[:3] == ("late chunking", *dataset)]
             for adapted in (True, False):
                 values = {
-                    line.measure: next(iter((line.adapter if adapted else line.none).values()))
-                    for line in here
-                    if adapted or line.none
+                    each.measure: next(iter((each.adapter if adapted else each.none).values()))
+                    for each in here
+                    if adapted or each.none
                 }
-                of = f", {name}" if len(subjects) > 1 else ""
-                label = f"{' '.join(place)}{of}{'' if adapted else ', no adapter'}"
+                of = f", {name}" if len(models) > 1 else ""
+                label = f"{' '.join(dataset)}{of}{'' if adapted else ', no adapter'}"
                 bars += [_Bar(label, colour if adapted else GREY, values)] if values else []
     return bars
 
@@ -158,24 +156,24 @@ def _bar(axes: Axes, row: int, bar: _Bar, measure: str) -> None:
     )
 
 
-def _curve(axes: Axes, lines: Sequence[Line], adapted: bool, look: tuple[str, str]) -> None:
-    """The mean of lines over the sizes; nothing where there is no column without adapter."""
-    colour, label = look
-    columns = [line.adapter if adapted else line.none for line in lines]
+def _curve(axes: Axes, metrics: Sequence[Metric], adapted: bool, style: tuple[str, str]) -> None:
+    """The mean of metrics at each size, if there are values with or without the adapter."""
+    colour, label = style
+    columns = [each.adapter if adapted else each.none for each in metrics]
     if not columns or not columns[0]:
         return
     sizes = sorted(columns[0])
     means = [float(np.mean([column[size] for column in columns])) for size in sizes]
-    style = "o-" if adapted else "s--"
+    marker = "o-" if adapted else "s--"
     inside = colour if adapted else "white"
-    axes.plot(sizes, means, style, color=colour, markerfacecolor=inside, markersize=5, label=label)
+    axes.plot(sizes, means, marker, color=colour, markerfacecolor=inside, markersize=5, label=label)
     axes.set_xscale("log", base=2)
     axes.set_xticks(sizes, [str(size) for size in sizes])
     axes.minorticks_off()
 
 
 def _share_span(panels: Sequence[Axes]) -> None:
-    """Give all panels y axes of one length, so that equal slopes are equal differences."""
+    """Give all panels y axes of the same length, so that equal slopes are equal differences."""
     limits = [axes.get_ylim() for axes in panels]
     half = max(top - bottom for bottom, top in limits) / 2
     for axes, (bottom, top) in zip(panels, limits, strict=True):
@@ -191,10 +189,10 @@ def _legend(figure: Figure, axes: Axes) -> None:
     )
 
 
-def _of(lines: Sequence[Line], kind: str, measure: str) -> list[Line]:
-    """The kind's own lines of a measure, without the means over languages."""
+def _of(metrics: Sequence[Metric], kind: str, measure: str) -> list[Metric]:
+    """The metrics of a kind and measure, without further tasks and means over languages."""
     return [
-        line
-        for line in lines
-        if (line.kind, line.measure, line.task) == (kind, measure, "") and line.language != MEAN
+        each
+        for each in metrics
+        if (each.kind, each.measure, each.task) == (kind, measure, "") and each.language != MEAN
     ]

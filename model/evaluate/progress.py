@@ -1,19 +1,19 @@
-"""Progress: a bar over the characters that are still to be embedded, on standard error."""
+"""A progress bar over the characters that are still to be embedded, on standard error."""
 
 import sys
 from collections.abc import Iterable, Sequence
 
 from tqdm import tqdm
 
-from model.evaluate.lines import PASSAGE, QUERY, chunks_by_document
-from model.evaluate.sets import Labels, Pairs, Parallel, Questions, Set
+from model.evaluate.datasets import Dataset, Labels, Questions
+from model.evaluate.scoring import PASSAGE, QUERY, chunks_by_document
 
 
-class Progress:
-    """A bar for a terminal, or where it is asked for."""
+class EvaluationProgress:
+    """The bar, which shows in a terminal, or where `shown` asks for it."""
 
     def __init__(self, total: int, *, shown: bool) -> None:
-        """`total` characters."""
+        """`total` is the number of characters."""
         self._bar = tqdm(
             total=total,
             unit=" characters",
@@ -23,12 +23,12 @@ class Progress:
             disable=not (shown or sys.stderr.isatty()),
         )
 
-    def on(self, a_set: Set) -> None:
-        """Say which set is measured now."""
-        self._bar.set_description(f"{a_set.file} {a_set.language}".strip())
+    def describe(self, dataset: Dataset) -> None:
+        """Show which dataset is measured now."""
+        self._bar.set_description(f"{dataset.file} {dataset.language}".strip())
 
-    def read(self, texts: Sequence[str]) -> None:
-        """Move on by texts that are embedded."""
+    def embedded(self, texts: Sequence[str]) -> None:
+        """Advance by texts that were embedded."""
         self._bar.update(sum(map(len, texts)))
 
     def close(self) -> None:
@@ -36,36 +36,34 @@ class Progress:
         self._bar.close()
 
 
-def characters_of(sets: Iterable[Set], readings: Sequence[str | None]) -> int:
-    """How many characters are embedded for all lines of sets, each text once a task.
+def characters_of(datasets: Iterable[Dataset], everywhere: Sequence[str | None]) -> int:
+    """How many characters are embedded for all metrics of datasets, each text once a task.
 
-    `readings` are the tasks that read everything, beside the kinds' own; None is no adapter.
+    `everywhere` are the further tasks, which embed every text; None is no task.
     """
-    alone: set[tuple[str | None, str]] = set()
+    base = [None] if None in everywhere else []
+    texts: set[tuple[str | None, str]] = set()
     late = 0
-    for a_set in sets:
-        for task, texts in _read(a_set):
-            alone.update((task, text) for text in texts)
-            alone.update((each, text) for each in readings for text in texts)
-        if isinstance(a_set, Questions):
-            documents = chunks_by_document(a_set)
-            chunks = [chunk for document in documents for chunk in document]
-            late += sum(map(len, chunks)) * (1 + (None in readings))
-            # Further tasks do not read chunks.
-            alone.update((each, chunk) for each in (PASSAGE, *_none(readings)) for chunk in chunks)
-    return sum(len(text) for _, text in alone) + late
+    for dataset in datasets:
+        for task, of_task in _texts_by_task(dataset).items():
+            texts.update((each, text) for each in (task, *everywhere) for text in of_task)
+        if isinstance(dataset, Questions):
+            chunks = [chunk for document in chunks_by_document(dataset) for chunk in document]
+            # Further tasks do not embed chunks.
+            texts.update((each, chunk) for each in (PASSAGE, *base) for chunk in chunks)
+            late += sum(map(len, chunks)) * (1 + len(base))
+    return sum(len(text) for _, text in texts) + late
 
 
-def _none(readings: Sequence[str | None]) -> list[None]:
-    return [each for each in readings if each is None]
-
-
-def _read(a_set: Set) -> list[tuple[str, Sequence[str]]]:
-    """The texts that are read by themselves, by their task, but for chunks."""
-    match a_set:
-        case Pairs() | Parallel():
-            return [("text-matching", a_set.a + a_set.b)]
+def _texts_by_task(dataset: Dataset) -> dict[str, tuple[str, ...]]:
+    """The texts that each task embeds by themselves, but for chunks."""
+    match dataset:
         case Labels():
-            return [("classification", a_set.fit_texts + a_set.texts), ("separation", a_set.texts)]
+            return {
+                "classification": dataset.fit_texts + dataset.texts,
+                "separation": dataset.texts,
+            }
         case Questions():
-            return [(QUERY, a_set.questions), (PASSAGE, a_set.passages)]
+            return {QUERY: dataset.questions, PASSAGE: dataset.passages}
+        case _:
+            return {"text-matching": dataset.a + dataset.b}

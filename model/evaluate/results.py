@@ -1,4 +1,4 @@
-"""Results: what --out gets, evaluation.json and the pictures."""
+"""Writes the results of an evaluation to --out: evaluation.json and the pictures."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,23 +7,25 @@ from pathlib import Path
 from typing import Any
 
 from model.evaluate.errors import EvaluationError
-from model.evaluate.evaluation import Evaluated
+from model.evaluate.evaluation import EvaluationResult
 
 
-def write(folder: Path, found: Sequence[Evaluated], said: Mapping[str, Any]) -> list[Path]:
-    """Write what was found of one subject or two; the files that were written.
+def write(
+    folder: Path, results: Sequence[EvaluationResult], settings: Mapping[str, Any]
+) -> list[Path]:
+    """Write the results of one model or of two; the files that were written.
 
-    `said` are further fields of the JSON file: what was asked for.
+    `settings` are further fields of evaluation.json: what was asked for.
 
     Raises:
         EvaluationError: a file cannot be written.
     """
-    ours, *others = found
-    content: dict[str, Any] = {**said, **ours.json()}
+    first, *others = results
+    content: dict[str, Any] = {**settings, **first.json()}
     if others:
         content["against"] = others[0].json()
     path = folder / "evaluation.json"
-    # A link stays, and what it points to is replaced.
+    # A symbolic link stays, and the file it points to is replaced.
     target = path.resolve()
     new = target.with_name(f"{target.name}.new")
     try:
@@ -31,7 +33,7 @@ def write(folder: Path, found: Sequence[Evaluated], said: Mapping[str, Any]) -> 
         new.replace(target)
         from model.evaluate.pictures import draw  # noqa: PLC0415  (slow, and not needed without --out)
 
-        return [path, *draw(folder, [(each.subject.name, each.lines) for each in found])]
+        return [path, *draw(folder, [(each.model.name, each.metrics) for each in results])]
     except OSError as error:
         with suppress(OSError):
             new.unlink(missing_ok=True)

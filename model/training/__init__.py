@@ -1,1 +1,1 @@
-"""Training: the embedded model made anew, and adapters of one's own. Not needed for serving."""
+"""Trains adapters, and makes the embedded model: `quintet train`. Not needed for serving."""

@@ -1,16 +1,18 @@
-"""The arguments of `quintet train`, which are read without torch and transformers."""
+"""The command-line arguments of `quintet train`; importing it does not import torch."""
 
 import argparse
 from pathlib import Path
 
+from model.options import positive_int
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what command.run reads; `training` is the one that was chosen."""
-    trainings = parser.add_subparsers(dest="training", required=True)
-    for name, (add, what) in _TRAININGS.items():
-        one = trainings.add_parser(name, help=what, description=what, epilog=parser.epilog)
-        one.formatter_class = parser.formatter_class
-        add(one)
+    """Add what command.run reads; `training` is the subcommand's name."""
+    commands = parser.add_subparsers(dest="training", required=True)
+    for name, (add, what) in _COMMANDS.items():
+        command = commands.add_parser(name, help=what, description=what, epilog=parser.epilog)
+        command.formatter_class = parser.formatter_class
+        add(command)
 
 
 def _add_adapter(parser: argparse.ArgumentParser) -> None:
@@ -22,20 +24,30 @@ def _add_adapter(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="a task of the base, a new name, or `retrieval` for queries and passages together",
     )
-    add("--data", required=True, type=Path, help=".jsonl, also .xz or .gz; see the README")
+    add("--data", required=True, type=Path, help="JSONL, also .xz, .gz; model/training/README.md")
     add("--out", required=True, type=Path, help="folder to write; an interrupted run goes on")
     add("--instruction", help="what a new task puts in front of each text; default: nothing")
     add("--start", help="task whose adapter to start from, or `none`; default: the task's own")
     add("--validation", type=Path, help="file to validate with; default: a part of --data")
-    add("--validation-share", type=_share, help="that part; default: .1, at most 500 records")
-    add("--batch-size", type=_positive, default=64, help="records a step (default: %(default)s)")
-    add("--epochs", type=_positive, default=10, help="at most (default: %(default)s)")
-    add("--max-steps", type=_positive, help="at most; default: what the epochs have")
-    add("--learning-rate", type=_rate, default=1e-3, help="its peak (default: %(default)s)")
-    add("--temperature", type=_rate, default=0.05, help="of the loss (default: %(default)s)")
-    add("--max-tokens", type=_positive, default=512, help="of a text (default: %(default)s)")
-    add("--validate-every", type=_positive, help="steps; default: a twentieth of all")
-    add("--patience", type=_positive, default=4, help="validations without a new best, 4")
+    add("--validation-share", type=_fraction, help="that part; default: .1, at most 500 records")
+    add("--batch-size", type=positive_int, default=64, help="records a step (default: %(default)s)")
+    add("--epochs", type=positive_int, default=10, help="at most (default: %(default)s)")
+    add("--max-steps", type=positive_int, help="at most; default: what the epochs have")
+    add(
+        "--learning-rate",
+        type=_positive_float,
+        default=1e-3,
+        help="its peak (default: %(default)s)",
+    )
+    add(
+        "--temperature",
+        type=_positive_float,
+        default=0.05,
+        help="of the loss (default: %(default)s)",
+    )
+    add("--max-tokens", type=positive_int, default=512, help="of a text (default: %(default)s)")
+    add("--validate-every", type=positive_int, help="steps; default: a twentieth of all")
+    add("--patience", type=positive_int, default=4, help="validations without a new best, 4")
     add("--seed", type=int, default=0, help="default: %(default)s")
     add("--checkpointing", action="store_true", help="less memory, a third more time")
     add("--mixed-precision", choices=("no", "bf16"), help="default: accelerate's configuration")
@@ -53,27 +65,20 @@ def _add_mini(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, help="default: %(default)s")
 
 
-_TRAININGS = {
+_COMMANDS = {
     "adapter": (_add_adapter, "teach one task on data of your own"),
     "mini": (_add_mini, "make the embedded model anew"),
 }
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return number
-
-
-def _rate(text: str) -> float:
+def _positive_float(text: str) -> float:
     number = float(text)
     if not number > 0:
         raise argparse.ArgumentTypeError(f"{text} is not above 0")
     return number
 
 
-def _share(text: str) -> float:
+def _fraction(text: str) -> float:
     number = float(text)
     if not 0 < number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")

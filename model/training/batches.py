@@ -1,7 +1,7 @@
-"""Batches: which records are held out for validation, and which are read together, and when.
+"""Splits examples into training and validation, and orders them into batches.
 
-Everything here is a pure function of records, seed and number, so that an interrupted run goes on
-with the very batches that it would have had.
+Everything here is a pure function of records, seed and number, so that an interrupted run is
+resumed with the same batches.
 """
 
 import hashlib
@@ -14,16 +14,16 @@ import numpy as np
 from model.training.data import LABELLED, PAIRS, TRIPLES, Examples
 from model.training.errors import DataError
 
-# Texts of one label that stand together in a batch; without any the batch teaches nothing.
+# Texts of one label that stand together in a batch; the supervised contrastive loss needs several.
 PER_LABEL = 4
-_FEWEST = 2
+_MIN_RECORDS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Records to learn from and records to validate with; no text is in both, but for negatives,
-    which are often other records' positives. `dropped` records share a text with validation and are
-    in neither."""
+    """Records to train on and records to validate with; no text is in both, but for negatives,
+    which are often other records' positives. `dropped` is the number of records that share a text
+    with validation, which are in neither."""
 
     training: Examples
     validation: Examples
@@ -31,7 +31,7 @@ class Split:
 
 
 def split(examples: Examples, share: float, seed: int) -> Split:
-    """Hold out about `share` of the texts: by a hash, whatever the order of the file.
+    """Hold out about `share` of the texts for validation, by a hash, whatever the file's order.
 
     Of pairs and triples all records of one positive go to the same side, else those of one first
     text.
@@ -40,15 +40,15 @@ def split(examples: Examples, share: float, seed: int) -> Split:
         DataError: fewer than two records are left on a side.
     """
     column = examples.columns[1 if examples.kind in (PAIRS, TRIPLES) else 0]
-    held = [index for index, text in enumerate(column) if _draw(text, seed) < share]
+    held = [index for index, text in enumerate(column) if _hash(text, seed) < share]
     kept = _without(examples, examples.only(held))
-    return checked(
+    return _checked(
         Split(examples.only(kept), examples.only(held), len(examples) - len(kept) - len(held))
     )
 
 
-def apart(training: Examples, validation: Examples) -> Split:
-    """The same for a validation file of one's own: training records that share a text go.
+def split_by_file(training: Examples, validation: Examples) -> Split:
+    """The same for a validation file; training records that share a text with it are dropped.
 
     Raises:
         DataError: the files are of different kinds, or fewer than two records are left on a side.
@@ -58,22 +58,21 @@ def apart(training: Examples, validation: Examples) -> Split:
             f"the validation file has {validation.kind}, the training file {training.kind}."
         )
     kept = _without(training, validation)
-    return checked(Split(training.only(kept), validation, len(training) - len(kept)))
+    return _checked(Split(training.only(kept), validation, len(training) - len(kept)))
 
 
-def checked(parts: Split) -> Split:
-    """The same split.
-
+def _checked(parts: Split) -> Split:
+    """
     Raises:
         DataError: nothing can be learned from it, or nothing validated.
     """
     for name, part in (("to learn from", parts.training), ("for validation", parts.validation)):
-        if len(part) < _FEWEST:
+        if len(part) < _MIN_RECORDS:
             raise DataError(
                 f"{len(part)} records are left {name}, after {parts.dropped} that share a text "
-                f"with validation were dropped; at least {_FEWEST} are needed."
+                f"with validation were dropped; at least {_MIN_RECORDS} are needed."
             )
-        if part.values and len(set(part.values)) < _FEWEST:
+        if part.values and len(set(part.values)) < _MIN_RECORDS:
             what = "label" if part.kind == LABELLED else "score"
             raise DataError(f"all records {name} have the same {what}; nothing tells them apart.")
         if part.kind == LABELLED and len(set(part.values)) == len(part):
@@ -81,10 +80,10 @@ def checked(parts: Split) -> Split:
     return parts
 
 
-def epoch_of(examples: Examples, batch_size: int, seed: Sequence[int]) -> list[list[int]]:
-    """The batches of one epoch, in an order of its own: record indices.
+def epoch_batches(examples: Examples, batch_size: int, seed: Sequence[int]) -> list[list[int]]:
+    """The batches of one epoch as record indices, in an order that the seed decides.
 
-    Batches are full; what is left over is left out, another time something else. Labelled texts
+    Batches are full: the remainder is left out, which differs from epoch to epoch. Labelled texts
     come in groups of one label.
     """
     random = np.random.default_rng(seed)
@@ -105,25 +104,25 @@ def epoch_of(examples: Examples, batch_size: int, seed: Sequence[int]) -> list[l
     ]
 
 
-class Schedule:
-    """The batches of a run, by number."""
+class BatchOrder:
+    """The batches of a run, by number, epoch after epoch."""
 
     def __init__(self, examples: Examples, batch_size: int, seed: int) -> None:
         self._examples, self._size, self._seed = examples, batch_size, seed
-        self._epoch, self._batches = 0, epoch_of(examples, batch_size, [seed, 0])
+        self._epoch, self._batches = 0, epoch_batches(examples, batch_size, [seed, 0])
         self.per_epoch = len(self._batches)
 
     def batch(self, number: int) -> Examples:
         """The records of batch 0, 1, ..."""
-        epoch, at = divmod(number, self.per_epoch)
+        epoch, index = divmod(number, self.per_epoch)
         if epoch != self._epoch:
             self._epoch = epoch
-            self._batches = epoch_of(self._examples, self._size, [self._seed, epoch])
-        return self._examples.only(self._batches[at])
+            self._batches = epoch_batches(self._examples, self._size, [self._seed, epoch])
+        return self._examples.only(self._batches[index])
 
 
 def _without(examples: Examples, others: Examples) -> list[int]:
-    """The records that share no text with the others, whatever the negatives are."""
+    """The indices of records that share no text with the others; negatives do not count."""
     texts = {text for column in others.columns[:2] for text in column}
     return [
         index
@@ -132,7 +131,7 @@ def _without(examples: Examples, others: Examples) -> list[int]:
     ]
 
 
-def _draw(text: str, seed: int) -> float:
+def _hash(text: str, seed: int) -> float:
     """A number in [0, 1) that depends on the text and the seed alone."""
     digest = hashlib.blake2b(text.encode(), digest_size=8, salt=seed.to_bytes(8, "big")).digest()
     return float(int.from_bytes(digest, "big") / 2**64)

@@ -1,4 +1,4 @@
-"""Data: JSONL files of pairs, triples, scored pairs or labelled texts.
+"""Reads training data: JSONL files of pairs, triples, scored pairs or labelled texts.
 
 | kind | fields |
 |---|---|
@@ -10,7 +10,7 @@
 Instead of `anchor` and `sentence1` there may be `query`, `question` or `a`; instead of `positive`
 and `sentence2` there may be `passage`, `answer` or `b`. Further fields are ignored, but for
 `split`: records of another split than train are left out. model.records says how files are read:
-packed ones too, and labels that are whole numbers.
+compressed ones too, and labels that are whole numbers.
 """
 
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.records import (
-    Found,
     LineError,
+    ParsedRecord,
     RecordsError,
     label_of,
-    raised,
+    raise_errors,
     read_file,
     score_of,
     text_of,
@@ -32,15 +32,16 @@ from model.training.errors import DataError
 FIRST = ("anchor", "sentence1", "query", "question", "a")
 SECOND = ("positive", "sentence2", "passage", "answer", "b")
 TRAIN = ("train", "training")
+PAIRS, TRIPLES, SCORED, LABELLED = "pairs", "triples", "scored pairs", "labelled texts"
 
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """What is learned from.
+    """Records of one kind, by column.
 
-    `columns` are the texts, one column for each side: (anchors, positives), (anchors, positives,
-    negatives), (firsts, seconds) or (texts,). `values` are scores or labels, one a record, or none.
-    `repaired` records had lone surrogates, for which U+FFFD stands now.
+    `columns` are the texts: (anchors, positives), (anchors, positives, negatives), (firsts,
+    seconds) or (texts,). `values` are scores or labels, one a record, or empty. `repaired` is the
+    number of records in which U+FFFD replaces lone surrogates.
     """
 
     kind: str
@@ -58,47 +59,45 @@ class Examples:
         return Examples(self.kind, columns, values)
 
 
-PAIRS, TRIPLES, SCORED, LABELLED = "pairs", "triples", "scored pairs", "labelled texts"
+# A record's kind, its texts, and its score or label.
+_Example = tuple[str, tuple[str, ...], float | str | None]
 
 
 def read_examples(path: Path) -> Examples:
-    """Read a .jsonl file, which may be packed.
+    """Read a .jsonl file, which may be compressed.
 
     Raises:
         DataError: the file is missing or empty, a line is not a record of one of the kinds, or of
             another kind than the lines before it; the sentence names file and line.
     """
-    kind: str | None = None
-    records, repaired = [], 0
+    examples: list[_Example] = []
+    repaired = 0
     try:
-        for found in raised(read_file(path, "jsonl")):
-            if "split" in found.fields and found.fields["split"] not in TRAIN:
+        for found in raise_errors(read_file(path, "jsonl")):
+            if found.fields.get("split", TRAIN[0]) not in TRAIN:
                 continue
-            kind, texts, value = _record(found, kind)
+            examples.append(_example(found))
             repaired += found.repaired
-            records.append((texts, value))
-    except LineError as error:
-        raise DataError(f"{path}, {error}") from None
+            if examples[-1][0] != (kind := examples[0][0]):
+                what = f"it is of the kind {examples[-1][0]}; those before it are {kind}."
+                raise LineError(found.line, what)
     except RecordsError as error:
-        raise DataError(str(error)) from None
-    if kind is None:
+        where = f"{path}, " if isinstance(error, LineError) else ""
+        raise DataError(f"{where}{error}") from None
+    if not examples:
         raise DataError(f"{path} has no records to learn from.")
-    columns = tuple(zip(*(texts for texts, _ in records), strict=True))
-    values = tuple(value for _, value in records if value is not None)
-    return Examples(kind, columns, values, repaired)
+    columns = tuple(zip(*(texts for _, texts, _ in examples), strict=True))
+    values = tuple(value for _, _, value in examples if value is not None)
+    return Examples(examples[0][0], columns, values, repaired)
 
 
-def _record(found: Found, kind: str | None) -> tuple[str, tuple[str, ...], float | str | None]:
-    """A record's kind, which is that of those before it, its texts, and its score or label."""
-    own, texts, value = _judged(found)
-    if kind not in (None, own):
-        raise LineError(found.line, f"it is of the kind {own}; those before it are {kind}.")
-    return own, texts, value
-
-
-def _judged(found: Found) -> tuple[str, tuple[str, ...], float | str | None]:
+def _example(found: ParsedRecord) -> _Example:
+    """
+    Raises:
+        LineError: the record is of no kind, or a field not of its type.
+    """
     fields = found.fields
-    first, second = (_only(found, names) for names in (FIRST, SECOND))
+    first, second = (_one_of(found, names) for names in (FIRST, SECOND))
     if first and second and "text" not in fields:
         sides = (text_of(found, first), text_of(found, second))
         if "score" in fields:
@@ -115,8 +114,10 @@ def _judged(found: Found) -> tuple[str, tuple[str, ...], float | str | None]:
     )
 
 
-def _only(found: Found, names: tuple[str, ...]) -> str | None:
-    there = [name for name in names if name in found.fields]
-    if len(there) > 1:
-        raise LineError(found.line, f"it has both {there[0]} and {there[1]}, which mean the same.")
-    return there[0] if there else None
+def _one_of(found: ParsedRecord, names: tuple[str, ...]) -> str | None:
+    """The one of these names that the record has, or None."""
+    present = [name for name in names if name in found.fields]
+    if len(present) > 1:
+        what = f"it has both {present[0]} and {present[1]}, which mean the same."
+        raise LineError(found.line, what)
+    return present[0] if present else None

@@ -1,4 +1,4 @@
-"""What can be wrong with a training command's input; each error is one sentence."""
+"""The errors of a training command; each is one sentence for the person who started it."""
 
 
 class TrainingError(Exception):

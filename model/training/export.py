@@ -1,4 +1,4 @@
-"""Export: a checkpoint in either published layout, which model.layouts reads.
+"""Writes a checkpoint in either published layout, which model.layouts reads.
 
 config.json is written last: a folder without it is not a checkpoint yet.
 """
@@ -15,16 +15,14 @@ from torch import Tensor
 
 from model.config import CheckpointError, EncoderConfig
 from model.layouts import adapter_folder
-from model.training.weights import Correction, Module, Weights, modules, pooler, split
+from model.training.weights import AdaptedModule, LoraPair, Weights, modules, pooler, split_lora
 
-# What jina-embeddings-v3-hf says in its adapter_config.json.
+# As in the adapter_config.json of jina-embeddings-v3-hf.
 _PEFT_TARGETS = [
     *("word_embeddings", "token_type_embeddings"),
     *("q_proj", "k_proj", "v_proj", "o_proj", "fc1", "fc2", "dense"),
 ]
-
-
-# safetensors writes for the owner alone; a service often is another user.
+# safetensors makes files that only their owner can read; a service often runs as another user.
 _READABLE = 0o644
 
 
@@ -37,24 +35,24 @@ def write_hf(folder: Path, weights: Weights, tokenizer: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     _save(folder / "model.safetensors", dict(weights.base))
     for task in config.tasks:
-        own = folder / adapter_folder(task)
-        own.mkdir(exist_ok=True)
-        _save(own / "adapter_model.safetensors", _peft_tensors(weights, task))
-        _write_json(own / "adapter_config.json", _peft_fields(config))
-    own_fields = {
+        adapter = folder / adapter_folder(task)
+        adapter.mkdir(exist_ok=True)
+        _save(adapter / "adapter_model.safetensors", _peft_tensors(weights, task))
+        _write_json(adapter / "adapter_config.json", _peft_fields(config))
+    layout_fields = {
         "architectures": ["JinaEmbeddingsV3Model"],
         "model_type": "jina_embeddings_v3",
         "rope_parameters": {"rope_type": "default", "rope_theta": config.rotary_base},
     }
-    _finish(folder, {**weights.fields, **own_fields}, tokenizer)
+    _finish(folder, {**weights.fields, **layout_fields}, tokenizer)
 
 
 def write_original(folder: Path, weights: Weights, tokenizer: Path) -> None:
     """Write the layout of jina-embeddings-v3: one file with the base and all adapters, stacked.
 
     Raises:
-        CheckpointError: the corrections of q, k and v do not share their A, which this layout has
-            no place for.
+        CheckpointError: an adapter has another A for each of q, k and v, which this layout cannot
+            express.
     """
     config, weights = weights.config, _with_pooler(weights)
     folder.mkdir(parents=True, exist_ok=True)
@@ -65,19 +63,19 @@ def write_original(folder: Path, weights: Weights, tokenizer: Path) -> None:
         if module in adapted and kind == "weight":
             key = f"roberta.{module}.parametrizations.weight"
             tensors[f"{key}.original"] = tensor
-            corrections = [_shared(weights, task, adapted[module]) for task in config.tasks]
-            tensors[f"{key}.0.lora_A"] = torch.stack([each.a for each in corrections])
-            tensors[f"{key}.0.lora_B"] = torch.stack([each.b for each in corrections])
+            lora = [_with_one_a(weights, task, adapted[module]) for task in config.tasks]
+            tensors[f"{key}.0.lora_A"] = torch.stack([each.a for each in lora])
+            tensors[f"{key}.0.lora_B"] = torch.stack([each.b for each in lora])
         else:
             tensors[f"roberta.{name}"] = tensor
     _save(folder / "model.safetensors", tensors)
     fields = {name: value for name, value in weights.fields.items() if name != "rope_parameters"}
-    own_fields = {
+    layout_fields = {
         "architectures": ["XLMRobertaModel"],
         "position_embedding_type": "rotary",
         "rotary_emb_base": config.rotary_base,
     }
-    _finish(folder, {**fields, **own_fields}, tokenizer)
+    _finish(folder, {**fields, **layout_fields}, tokenizer)
 
 
 def cast(weights: Weights, dtype: torch.dtype) -> Weights:
@@ -87,16 +85,16 @@ def cast(weights: Weights, dtype: torch.dtype) -> Weights:
         {name: tensor.to(dtype) for name, tensor in weights.base.items()},
         {
             task: {
-                name: Correction(each.a.to(dtype), each.b.to(dtype)) for name, each in own.items()
+                name: LoraPair(each.a.to(dtype), each.b.to(dtype)) for name, each in adapter.items()
             }
-            for task, own in weights.adapters.items()
+            for task, adapter in weights.adapters.items()
         },
     )
 
 
 def _with_pooler(weights: Weights) -> Weights:
-    """Both layouts have a pooler. It is unused; where there is none its place is held by an
-    identity without corrections."""
+    """Weights with the pooler that both layouts have: an identity without adapters where there is
+    none. Embeddings do not use it."""
     module = pooler(weights.config)
     name, width, rank = module.name.base, module.shape[0], weights.config.lora_rank
     assert rank, "the rank is known once weights are read"
@@ -106,8 +104,8 @@ def _with_pooler(weights: Weights) -> Weights:
         f"{name}.bias": torch.zeros(width, dtype=dtype),
         **weights.base,
     }
-    none = Correction(torch.zeros(rank, width, dtype=dtype), torch.zeros(width, rank, dtype=dtype))
-    adapters = {task: {name: none, **own} for task, own in weights.adapters.items()}
+    zero = LoraPair(torch.zeros(rank, width, dtype=dtype), torch.zeros(width, rank, dtype=dtype))
+    adapters = {task: {name: zero, **adapter} for task, adapter in weights.adapters.items()}
     return Weights(weights.fields, base, adapters)
 
 
@@ -116,13 +114,13 @@ def _peft_tensors(weights: Weights, task: str) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     assert config.lora_rank, "the rank is known once weights are read"
     for module in [*modules(config), pooler(config)]:
-        whole = weights.adapters[task][module.name.base]
-        for part, own in zip(module.name.peft, split(module, whole, config.lora_rank), strict=True):
+        parts = split_lora(module, weights.adapters[task][module.name.base], config.lora_rank)
+        for part, lora in zip(module.name.peft, parts, strict=True):
             key = f"base_model.model.{part}.lora_"
             if module.embedding:  # PEFT keeps both matrices of an embedding transposed
-                tensors |= {f"{key}embedding_A": own.a.mT, f"{key}embedding_B": own.b.mT}
+                tensors |= {f"{key}embedding_A": lora.a.mT, f"{key}embedding_B": lora.b.mT}
             else:
-                tensors |= {f"{key}A.weight": own.a, f"{key}B.weight": own.b}
+                tensors |= {f"{key}A.weight": lora.a, f"{key}B.weight": lora.b}
     return tensors
 
 
@@ -138,21 +136,25 @@ def _peft_fields(config: EncoderConfig) -> dict[str, Any]:
     }
 
 
-def _shared(weights: Weights, task: str, module: Module) -> Correction:
-    """A module's correction, if it is of the config's rank."""
-    correction, rank = weights.adapters[task][module.name.base], weights.config.lora_rank
-    if len(correction.b if module.embedding else correction.a) != rank:
+def _with_one_a(weights: Weights, task: str, module: AdaptedModule) -> LoraPair:
+    """A module's LoRA matrices, if they are of the config's rank.
+
+    Raises:
+        CheckpointError: q, k and v have an A each.
+    """
+    lora, rank = weights.adapters[task][module.name.base], weights.config.lora_rank
+    if len(lora.b if module.embedding else lora.a) != rank:
         raise CheckpointError(
             f"in the adapter of {task}, q, k and v have an A each; the original layout has one "
             "for all three. Write the -hf layout."
         )
-    return correction
+    return lora
 
 
 def _save(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Tensors that share memory are written one by one, as safetensors wants it."""
-    own = {name: tensor.clone().contiguous() for name, tensor in tensors.items()}
-    save_file(own, path, metadata={"format": "pt"})
+    """Write copies, as safetensors refuses tensors that share memory."""
+    copies = {name: tensor.clone().contiguous() for name, tensor in tensors.items()}
+    save_file(copies, path, metadata={"format": "pt"})
     path.chmod(_READABLE)
 
 

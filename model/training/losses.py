@@ -1,4 +1,4 @@
-"""Losses on vectors, each to be taken at every Matryoshka size.
+"""The losses on vectors, and their sum over Matryoshka sizes.
 
 B texts or pairs of a batch, D dimensions, X further negatives. Vectors need not be normalised.
 """
@@ -43,23 +43,23 @@ def info_nce(
         e[i, j] = exp(cos(anchor i, positive j) / temperature)
 
     The first sum is over the `negatives` (X, D), too. anchors, positives (B, D). `same` (B, B) bool
-    says which positives j would be right for anchor i as well; those are no negatives.
+    says which positives j are right for anchor i as well; those are not negatives.
     https://arxiv.org/abs/1807.03748 (InfoNCE), eq. 4; both ways as in https://arxiv.org/abs/2103.00020
     (CLIP), fig. 3.
     """
     cosines = _unit(anchors) @ _unit(positives).T / temperature
-    own = torch.arange(len(anchors), device=anchors.device)
+    targets = torch.arange(len(anchors), device=anchors.device)
     if same is not None:
         others = same & ~torch.eye(len(anchors), dtype=torch.bool, device=same.device)
         cosines = cosines.masked_fill(others, -torch.inf)
-    there = cosines
+    candidates = cosines
     if negatives is not None:
-        there = torch.cat([cosines, _unit(anchors) @ _unit(negatives).T / temperature], dim=1)
-    return (F.cross_entropy(there, own) + F.cross_entropy(cosines.T, own)) / 2
+        candidates = torch.cat([cosines, _unit(anchors) @ _unit(negatives).T / temperature], dim=1)
+    return (F.cross_entropy(candidates, targets) + F.cross_entropy(cosines.T, targets)) / 2
 
 
 def cosent(first: Tensor, second: Tensor, *, scores: Tensor, temperature: float) -> Tensor:
-    """CoSENT: a pair with the higher score shall have the higher cosine.
+    """CoSENT: a pair with a higher score gets a higher cosine.
 
         log(1 + sum over scores[i] > scores[j] of exp((cos j - cos i) / temperature))
 
@@ -72,16 +72,17 @@ def cosent(first: Tensor, second: Tensor, *, scores: Tensor, temperature: float)
 
 
 def cosine_regression(first: Tensor, second: Tensor, *, scores: Tensor) -> Tensor:
-    """A pair's cosine shall be its score: mean over i of (cos(first i, second i) - scores[i])^2.
+    """A pair's cosine becomes its score: mean over i of (cos(first i, second i) - scores[i])^2.
 
-    first, second (B, D), scores (B,) from -1 to 1. Unlike CoSENT it keeps cosines where they are
-    right. The regression objective of https://arxiv.org/abs/1908.10084 (Sentence-BERT), section 3.
+    first, second (B, D), scores (B,) from -1 to 1. Unlike CoSENT it decides the cosines, and
+    not only their order. The regression objective of https://arxiv.org/abs/1908.10084
+    (Sentence-BERT), section 3.
     """
     return F.mse_loss(F.cosine_similarity(first, second), scores)
 
 
 def sup_con(vectors: Tensor, *, labels: Tensor, temperature: float) -> Tensor:
-    """Supervised contrastive loss: texts with one label shall be near each other.
+    """Supervised contrastive loss: texts with the same label get near each other.
 
         mean over i of -1/|P(i)| sum over p in P(i) of log(e[i, p] / sum over a != i of e[i, a])
 

@@ -1,4 +1,4 @@
-"""Objective: a batch of examples -> its loss, by the kind of the examples.
+"""Computes the loss of a batch: embeds its texts and applies the loss for its kind of examples.
 
 B records of a batch.
 """
@@ -12,33 +12,33 @@ from torch import Tensor, nn
 
 from model.rows import Row
 from model.tasks import Tasks
-from model.tokenizer import Reading, Tokenizer
+from model.tokenizer import RowOptions, Tokenizer
 from model.training.data import LABELLED, SCORED, Examples
 from model.training.losses import Loss, cosent, cosine_regression, info_nce, matryoshka, sup_con
-from model.training.student import Student
+from model.training.trainable_encoder import TrainableEncoder
 
 
 @dataclass(frozen=True, slots=True)
-class Sides:
-    """The tasks that read the two sides of a record: another one for passages than for queries."""
+class SideTasks:
+    """The tasks that embed the two sides of a record, such as queries and passages."""
 
     first: str
     second: str
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What vectors shall be like.
+class LossConfig:
+    """Which loss vectors are trained with.
 
-    `temperature` is of InfoNCE, CoSENT and the supervised contrastive loss. `exact` says that
-    scores are the very cosines, which takes the place of CoSENT. `near` is the weight of 1 - the
-    cosine with the vector that the base gives without an adapter, so that few examples do not
-    cost what it knows of all other texts.
+    `temperature` is that of InfoNCE, CoSENT and the supervised contrastive loss. `regress_scores`
+    trains cosines to be the scores themselves, in place of CoSENT. `base_weight` is the weight of
+    1 - the cosine with the vector of the base without an adapter, which keeps what the base does
+    well on texts unlike the examples.
     """
 
     temperature: float
-    exact: bool = False
-    near: float = 0.0
+    regress_scores: bool = False
+    base_weight: float = 0.0
 
 
 class Objective(nn.Module):
@@ -48,73 +48,73 @@ class Objective(nn.Module):
     """
 
     def __init__(
-        self, student: Student, reader: tuple[Tokenizer, Tasks], sides: Sides, wanted: Wanted
+        self,
+        encoder: TrainableEncoder,
+        tokenizer: tuple[Tokenizer, Tasks],
+        sides: SideTasks,
+        config: LossConfig,
     ) -> None:
         super().__init__()
-        self.student = student
-        self._tokenizer, self._tasks = reader
+        self.encoder = encoder
+        self._tokenizer, self._tasks = tokenizer
         self._sides = sides
-        self._wanted = wanted
-        config = student.config
-        self._sizes = config.matryoshka_dimensions or (config.hidden_size,)
+        self._config = config
+        self._sizes = encoder.config.matryoshka_dimensions or (encoder.config.hidden_size,)
 
     def forward(self, batch: Examples) -> Tensor:
-        """The loss, a number."""
+        """The loss, a scalar."""
         tasks = (self._sides.first, self._sides.second, self._sides.second)
-        rows = [
-            (self._rows(texts, task), task)
-            for texts, task in zip(batch.columns, tasks, strict=False)
-        ]
-        vectors = [self._read(*each) for each in rows]
-        # Cosines of bfloat16 are too coarse to be told apart.
+        rows = [self._rows(*each) for each in zip(batch.columns, tasks, strict=False)]
+        vectors = [self._embed(*each) for each in zip(rows, tasks, strict=False)]
+        # The differences between cosines are too small for bfloat16.
         with torch.autocast(vectors[0].device.type, enabled=False):
             loss = self._loss(batch, vectors)
-        if self._wanted.near:
-            loss = loss + self._wanted.near * self._drift(vectors, [each for each, _ in rows])
+        if self._config.base_weight:
+            loss = loss + self._config.base_weight * self._distance_to_base(vectors, rows)
         return loss
 
     def _loss(self, batch: Examples, vectors: list[Tensor]) -> Tensor:
-        device, temperature = vectors[0].device, self._wanted.temperature
+        device, temperature = vectors[0].device, self._config.temperature
         if batch.kind == LABELLED:
-            labels = torch.tensor(_numbers(batch.values), device=device)
-            return self._each(sup_con)(*vectors, labels=labels, temperature=temperature)
+            labels = torch.tensor(_numbered(batch.values), device=device)
+            return self._matryoshka(sup_con)(*vectors, labels=labels, temperature=temperature)
         if batch.kind == SCORED:
             scores = torch.tensor(batch.values, device=device)
-            if self._wanted.exact:
-                return self._each(cosine_regression)(*vectors, scores=scores)
-            return self._each(cosent)(*vectors, scores=scores, temperature=temperature)
+            if self._config.regress_scores:
+                return self._matryoshka(cosine_regression)(*vectors, scores=scores)
+            return self._matryoshka(cosent)(*vectors, scores=scores, temperature=temperature)
         same = _same(batch).to(device)
-        return self._each(info_nce)(*vectors, same=same, temperature=temperature)
+        return self._matryoshka(info_nce)(*vectors, same=same, temperature=temperature)
 
-    def _drift(self, vectors: list[Tensor], rows: list[Sequence[Row]]) -> Tensor:
-        """How far the vectors are from those without an adapter: the mean of 1 - cosine."""
+    def _distance_to_base(self, vectors: list[Tensor], rows: list[Sequence[Row]]) -> Tensor:
+        """The mean of 1 - the cosine with the vectors without an adapter."""
         with torch.no_grad():
-            base = [self.student(each, None) for each in rows]
+            base = [self.encoder(each, None) for each in rows]
         return 1 - F.cosine_similarity(torch.cat(vectors), torch.cat(base)).mean()
 
-    def _each(self, loss: Loss) -> Loss:
+    def _matryoshka(self, loss: Loss) -> Loss:
         return matryoshka(loss, self._sizes)
 
     def _rows(self, texts: Sequence[str], task: str) -> Sequence[Row]:
-        reading = Reading(truncate=True)
+        reading = RowOptions(truncate=True)
         return self._tokenizer.rows(list(texts), self._tasks.named(task), reading).rows
 
-    def _read(self, rows: Sequence[Row], task: str) -> Tensor:
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.student.is_taught(task)):
-            vectors: Tensor = self.student(rows, task)
+    def _embed(self, rows: Sequence[Row], task: str) -> Tensor:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.encoder.is_trainable(task)):
+            vectors: Tensor = self.encoder(rows, task)
         return vectors
 
 
 def _same(batch: Examples) -> Tensor:
     """(B, B): whether positive j is right for anchor i because they share a text."""
-    found = torch.zeros(len(batch), len(batch), dtype=torch.bool)
+    same = torch.zeros(len(batch), len(batch), dtype=torch.bool)
     for column in batch.columns[:2]:
-        numbers = torch.tensor(_numbers(column))
-        found |= numbers[:, None] == numbers[None, :]
-    return found
+        numbers = torch.tensor(_numbered(column))
+        same |= numbers[:, None] == numbers[None, :]
+    return same
 
 
-def _numbers(names: Sequence[float | str]) -> list[int]:
-    """The same number for the same name."""
-    known: dict[float | str, int] = {}
-    return [known.setdefault(name, len(known)) for name in names]
+def _numbered(names: Sequence[float | str]) -> list[int]:
+    """A number for each name, the same for equal names."""
+    numbers: dict[float | str, int] = {}
+    return [numbers.setdefault(name, len(numbers)) for name in names]

@@ -1,4 +1,4 @@
-"""Weights: all tensors of a checkpoint, whichever layout they come from or go to.
+"""All tensors of a checkpoint in memory, whichever layout they are read from or written to.
 
 r rank, V vocabulary, D hidden.
 """
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from model.checkpoint import POOLER, TOKEN_TYPE, WORD, block_linears
 from model.config import EncoderConfig, checked_config, read_config
-from model.layouts import Layout, Name, open_layout
+from model.layouts import Layout, ModuleName, open_layout
 
 # The norms: their names in the base files -> in transformers' JinaEmbeddingsV3Model.
 _NORMS = {"norm1": "post_attention_layernorm", "norm2": "post_mlp_layernorm"}
@@ -22,8 +22,8 @@ _EMBEDDINGS = (WORD, TOKEN_TYPE)
 
 
 @dataclass(frozen=True, slots=True)
-class Correction:
-    """The LoRA of one module for one task: its weight gets + alpha / rank times
+class LoraPair:
+    """The LoRA matrices of one module for one task. They add to its weight alpha / rank times
 
     b @ a for a linear layer, a (r, in), b (out, r);
     a @ b for an embedding, a (V, r), b (r, D).
@@ -34,10 +34,10 @@ class Correction:
 
 
 @dataclass(frozen=True, slots=True)
-class Module:
-    """A module that adapters correct. Its weight has `shape`: (out, in), or a table (V, D)."""
+class AdaptedModule:
+    """A module that adapters change. Its weight has `shape`: (out, in), or a table (V, D)."""
 
-    name: Name
+    name: ModuleName
     shape: tuple[int, int]
 
     @property
@@ -45,8 +45,8 @@ class Module:
         return self.name in _EMBEDDINGS
 
 
-# The corrections of one task, by the module's name in the base files.
-Adapter = Mapping[str, Correction]
+# The LoRA matrices of one task, by the module's name in the base files.
+Adapter = Mapping[str, LoraPair]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Weights:
     """A checkpoint in memory.
 
     `fields` is config.json. `base` has every tensor by its name in the -hf layout's
-    model.safetensors, without `roberta.`; `adapters` the corrections of each task.
+    model.safetensors, without `roberta.`; `adapters` the adapter of each task.
     """
 
     fields: Mapping[str, Any]
@@ -66,13 +66,13 @@ class Weights:
         return checked_config(dict(self.fields))
 
 
-def modules(config: EncoderConfig) -> list[Module]:
-    """The modules that adapters correct, but for the pooler, which embeddings do not use."""
+def modules(config: EncoderConfig) -> list[AdaptedModule]:
+    """The modules that adapters change, but for the pooler, which embeddings do not use."""
     width = config.hidden_size
-    found = [Module(WORD, (config.vocab_size, width)), Module(TOKEN_TYPE, (1, width))]
+    found = [AdaptedModule(WORD, (config.vocab_size, width)), AdaptedModule(TOKEN_TYPE, (1, width))]
     for layer in range(config.num_layers):
         for _, name, shape in block_linears(f"layers.{layer}", config):
-            found.append(Module(name, shape))
+            found.append(AdaptedModule(name, shape))
     return found
 
 
@@ -80,13 +80,13 @@ def norms(config: EncoderConfig) -> Iterator[tuple[str, str]]:
     """The layer norms: name in the base files, name in JinaEmbeddingsV3Model."""
     yield "emb_ln", "embeddings.LayerNorm"
     for layer in range(config.num_layers):
-        for own, native in _NORMS.items():
-            yield f"encoder.layers.{layer}.{own}", f"layers.{layer}.{native}"
+        for name, native in _NORMS.items():
+            yield f"encoder.layers.{layer}.{name}", f"layers.{layer}.{native}"
 
 
-def pooler(config: EncoderConfig) -> Module:
-    """The published pooler, which plays no part in embeddings."""
-    return Module(POOLER, (config.hidden_size, config.hidden_size))
+def pooler(config: EncoderConfig) -> AdaptedModule:
+    """The published pooler, which embeddings do not use."""
+    return AdaptedModule(POOLER, (config.hidden_size, config.hidden_size))
 
 
 def read(folder: Path) -> Weights:
@@ -99,57 +99,57 @@ def read(folder: Path) -> Weights:
     fields = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     layout = open_layout(folder, config)
     base: dict[str, Tensor] = {}
-    adapters: dict[str, dict[str, Correction]] = {task: {} for task in config.tasks}
+    adapters: dict[str, dict[str, LoraPair]] = {task: {} for task in config.tasks}
     every = modules(config) + ([pooler(config)] if layout.has(POOLER) else [])
     for module in every:
         name = module.name.base
         base[f"{name}.weight"] = layout.weight(module.name, module.shape)
         if not module.embedding:
             base[f"{name}.bias"] = layout.plain(f"{name}.bias", module.shape[0])
-        for task, correction in zip(config.tasks, _corrections(layout, module), strict=True):
-            adapters[task][name] = correction
+        for task, lora in zip(config.tasks, _lora(layout, module), strict=True):
+            adapters[task][name] = lora
     for name, _ in norms(config):
         for part in ("weight", "bias"):
             base[f"{name}.{part}"] = layout.plain(f"{name}.{part}", config.hidden_size)
     layout.refuse_leftovers()
-    # An -hf checkpoint may leave rank and alpha to its adapters; from here on config.json says it.
-    said = {"lora_rank": layout.rank, "lora_alpha": layout.scale * layout.rank}
-    return Weights({**said, **fields}, base, adapters)
+    # An -hf checkpoint may have rank and alpha in its adapters' files only.
+    lora_fields = {"lora_rank": layout.rank, "lora_alpha": layout.scale * layout.rank}
+    return Weights({**lora_fields, **fields}, base, adapters)
 
 
-def _corrections(layout: Layout, module: Module) -> Iterator[Correction]:
+def _lora(layout: Layout, module: AdaptedModule) -> Iterator[LoraPair]:
     read_lora = layout.embedding_lora if module.embedding else layout.lora
     lora = read_lora(module.name, module.shape)
     for a, b in zip(lora.a, lora.b, strict=True):
-        yield Correction(a, b)
+        yield LoraPair(a, b)
 
 
-def split(module: Module, correction: Correction, rank: int) -> list[Correction]:
-    """The corrections of a module's parts in JinaEmbeddingsV3Model: of q, k and v for Wqkv.
+def split_lora(module: AdaptedModule, lora: LoraPair, rank: int) -> list[LoraPair]:
+    """The LoRA matrices of a module's parts in JinaEmbeddingsV3Model: of q, k and v for Wqkv.
 
-    The parts share one A in the published adapters. Where each has an A of its own, the rank of
-    the whole is the sum of theirs, A is stacked and B is block-diagonal.
+    The parts share one A in the published adapters. Where each has another A, the rank of the whole
+    is the sum of theirs, A is stacked and B is block-diagonal.
     """
     parts = len(module.name.peft)
     if parts == 1:
-        return [correction]
-    bs = correction.b.chunk(parts)
-    if len(correction.a) == rank:
-        return [Correction(correction.a, b) for b in bs]
+        return [lora]
+    bs = lora.b.chunk(parts)
+    if len(lora.a) == rank:
+        return [LoraPair(lora.a, b) for b in bs]
     return [
-        Correction(a, b[:, index * rank : (index + 1) * rank])
-        for index, (a, b) in enumerate(zip(correction.a.chunk(parts), bs, strict=True))
+        LoraPair(a, b[:, index * rank : (index + 1) * rank])
+        for index, (a, b) in enumerate(zip(lora.a.chunk(parts), bs, strict=True))
     ]
 
 
-def join(corrections: list[Correction]) -> Correction:
-    """What `split` takes apart."""
-    first = corrections[0]
-    if len(corrections) == 1:
+def join_lora(parts: list[LoraPair]) -> LoraPair:
+    """The inverse of `split_lora`."""
+    first = parts[0]
+    if len(parts) == 1:
         return first
-    if all(torch.equal(each.a, first.a) for each in corrections):
-        return Correction(first.a, torch.cat([each.b for each in corrections]))
-    return Correction(
-        torch.cat([each.a for each in corrections]),
-        torch.block_diag(*(each.b for each in corrections)),
+    if all(torch.equal(each.a, first.a) for each in parts):
+        return LoraPair(first.a, torch.cat([each.b for each in parts]))
+    return LoraPair(
+        torch.cat([each.a for each in parts]),
+        torch.block_diag(*(each.b for each in parts)),
     )

@@ -6,7 +6,7 @@ Random weights, bfloat16 where the hardware has it. Every figure is a median ove
 go over all cases in turn, so that a noisy neighbour hits all of them alike. A table for people, one
 JSON line last. FLOP count: 2 per weight and token in the blocks, and 4 * L * D a token and layer
 for attention in rows of L tokens. The roofline is the rate of those products alone, by the faster
-of the two kernels in model/products.py.
+of the two kernels in model/linear_kernels.py.
 """
 
 import argparse
@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from model import embedder
 from model.embedder import Embedder
 from model.encoder import Block, Encoder
+from model.linear_kernels import LinearKernel, TorchLinear, choose_linear_kernel
 from model.memory import keep_freed_memory
 from model.packing import PackedBatch
-from model.products import PlainProduct, Product, choose_product
 from model.rows import Row
 from tests.checkpoints import FULL_SIZE, Shape, write_original
 
@@ -46,7 +46,7 @@ def packed(loaded: Embedder, rows: int, length: int, adapters: list[int | None])
     rng = np.random.default_rng(0)
     ids = rng.integers(3, loaded.config.vocab_size, (rows, length)).astype(np.int32)
     return loaded.pack(
-        [Row.whole(ids[index], adapters[index % len(adapters)]) for index in range(rows)]
+        [Row.single_span(ids[index], adapters[index % len(adapters)]) for index in range(rows)]
     )
 
 
@@ -67,7 +67,7 @@ def dtype_of(loaded: Embedder) -> torch.dtype:
 
 
 def products(
-    loaded: Embedder, shape: Shape, tokens: int, product: type[Product]
+    loaded: Embedder, shape: Shape, tokens: int, product: type[LinearKernel]
 ) -> Callable[[], None]:
     """The blocks' matrix products alone, with weights of the layers' sizes: the roofline."""
     width, inner = shape.width, shape.inner
@@ -115,7 +115,7 @@ def measured(
 class Bare(nn.Module):
     """A linear layer as it would be if there were no adapters at all."""
 
-    def __init__(self, product: Product) -> None:
+    def __init__(self, product: LinearKernel) -> None:
         super().__init__()
         self._product = product
 
@@ -128,7 +128,7 @@ def without_adapters(loaded: Embedder, shape: Shape) -> Embedder:
     """The same encoder with layers that know of no adapter."""
     width, inner = shape.width, shape.inner
     dtype = dtype_of(loaded)
-    product = choose_product(loaded.device, dtype)
+    product = choose_linear_kernel(loaded.device, dtype)
     sizes = {"qkv": (width, 3 * width), "out": (width, width), "fc1": (width, inner)}
     same = loaded.encoder.config, loaded.encoder.embedding, loaded.encoder.norm
     blocks = []
@@ -154,7 +154,10 @@ def bench(loaded: Embedder, shape: Shape, rounds: int) -> list[dict[str, object]
     bare = without_adapters(loaded, shape)
     for each in (loaded, bare):  # as a worker does; on a GPU small batches are recorded by this
         each.warm_up()
-    kernels = {"products": choose_product(loaded.device, dtype_of(loaded)), "plain": PlainProduct}
+    kernels = {
+        "products": choose_linear_kernel(loaded.device, dtype_of(loaded)),
+        "plain": TorchLinear,
+    }
     (adapter,) = ADAPTERS["one"]
     assert adapter is not None
     if loaded.device.type == "cpu":  # as a worker does after a while of one task

@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from model import embedder
 from model.config import CheckpointError, read_config
+from model.hub import locate
 from model.rows import Row
-from model.sources import locate
 from tests.checkpoints import LORA_A, MINI, WEIGHT, Shape, random_tensors, write_hf, write_original
 
 Change = Callable[[dict[str, Any]], None]
@@ -170,7 +170,7 @@ def test_weights_in_several_files_and_without_the_roberta_prefix_load(
 
 
 def row() -> Row:
-    return Row.whole(np.array([0, 9, 8, 7, 2], np.int32), 3)
+    return Row.single_span(np.array([0, 9, 8, 7, 2], np.int32), 3)
 
 
 def test_pickles_are_not_read(folder: Path) -> None:

@@ -9,11 +9,11 @@ import unicode_segmentation_rs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.chunking import WAYS, Chunking, Chunks, chunks_at, chunks_of
+from model.chunking import BY_VALUES, Chunking, Chunks, chunks_at, chunks_of
 from model.config import read_config
-from model.encoded import encoded
+from model.offsets import tokenize_with_offsets
 from model.tokenizer import Tokenizer, TooManyTokensError
-from model.units import UNITS, Positions, SplitCharacterError, Unit
+from model.unicode import UNITS, Positions, SplitCharacterError, Unit
 from tests.checkpoints import MINI
 
 TOKENIZER = Tokenizer(MINI, read_config(MINI))
@@ -51,7 +51,7 @@ sizes = st.integers(1, 24)
 
 
 def starts_of(text: str) -> np.ndarray:
-    (each,) = encoded([text], TOKENIZER, None)
+    (each,) = tokenize_with_offsets([text], TOKENIZER, None)
     assert each.text == text
     return each.offsets[:, 0]
 
@@ -59,7 +59,7 @@ def starts_of(text: str) -> np.ndarray:
 @st.composite
 def ways(draw: st.DrawFn) -> Chunking:
     most = draw(sizes)
-    by = draw(st.sampled_from([way for way in WAYS if way != "spans"]))
+    by = draw(st.sampled_from([way for way in BY_VALUES if way != "spans"]))
     least = draw(st.integers(0, most))
     return Chunking(by, most, least, draw(st.integers(0, most // 2)))
 
@@ -197,5 +197,5 @@ def test_a_callers_spans_have_the_tokens_that_begin_in_them(text: str) -> None:
 
 def test_a_text_over_the_limit_is_named_and_none_of_its_offsets_is_listed() -> None:
     with pytest.raises(TooManyTokensError, match=r"texts\[2\] has 12 tokens; at most 11") as raised:
-        list(encoded(["a", "b " * 11, "c " * 12], TOKENIZER, 11))
+        list(tokenize_with_offsets(["a", "b " * 11, "c " * 12], TOKENIZER, 11))
     assert (raised.value.index, raised.value.tokens, raised.value.limit) == (2, 12, 11)

@@ -11,10 +11,10 @@ import tokenizers
 
 from model import documents, embedder
 from model.chunking import Chunking
-from model.documents import ChunkTooLongError, DocumentReading, SpanError, TooManyChunksError
+from model.documents import ChunkTooLongError, DocumentOptions, SpanError, TooManyChunksError
 from model.embedder import Embedder
 from model.rows import Row
-from model.tokenizer import Reading, TooManyTokensError
+from model.tokenizer import RowOptions, TooManyTokensError
 from tests.checkpoints import MINI, TASKS
 from tests.model.test_chunking import PARTS
 from tests.model.test_windows import reference as in_windows
@@ -38,10 +38,10 @@ def texts_of(rng: np.random.Generator, count: int) -> list[str]:
     return ["".join(rng.choice(WORDS, int(rng.integers(1, 60)))) for _ in range(count)]
 
 
-def random_reading(rng: np.random.Generator) -> DocumentReading:
+def random_reading(rng: np.random.Generator) -> DocumentOptions:
     by = str(rng.choice(["sentences", "markdown", "tokens"]))
     most = int(rng.integers(4, 40))
-    return DocumentReading(Chunking(by, most, int(rng.integers(0, 3)), most // 4))  # type: ignore[arg-type]
+    return DocumentOptions(Chunking(by, most, int(rng.integers(0, 3)), most // 4))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", [None, *TASKS])
@@ -52,13 +52,13 @@ def test_the_reference_agrees_on_every_chunk_and_on_the_whole(
     characters."""
     task = small.tasks.named(name)
     texts = [*texts_of(rng, 3), ""]
-    read = documents.read(texts, task, random_reading(rng), small.tokenizer)
+    read = documents.tokenize(texts, task, random_reading(rng), small.tokenizer)
     assert read.tokens == sum(len(JUDGE.encode(text).ids) for text in texts)
     for document, (chunks, own) in zip(
         read.documents, read.vectors(small.embed(read.rows)), strict=True
     ):
         encoding = JUDGE.encode(task.instruction + document.text)
-        hidden = judge.hidden(Row.whole(np.array(encoding.ids, np.int32), task.adapter))
+        hidden = judge.hidden(Row.single_span(np.array(encoding.ids, np.int32), task.adapter))
         np.testing.assert_allclose(own[0], hidden.mean(axis=0), atol=1e-5)
         front = len(task.instruction)
         starts = np.array([start for start, _ in encoding.offsets[1:-1]]) - front
@@ -79,10 +79,10 @@ def test_chunks_at_white_space_have_the_vectors_of_late_chunked_inputs(
     pieces = [text.strip() or "x" for text in texts_of(rng, 6)]
     ends = np.cumsum([len(piece) + 1 for piece in pieces])
     starts = ends - [len(piece) + 1 for piece in pieces]
-    reading = DocumentReading(Chunking("spans"), spans=[np.stack([starts, ends - 1], axis=1)])
-    read = documents.read([" ".join(pieces)], task, reading, small.tokenizer)
+    reading = DocumentOptions(Chunking("spans"), spans=[np.stack([starts, ends - 1], axis=1)])
+    read = documents.tokenize([" ".join(pieces)], task, reading, small.tokenizer)
     ((chunks, _),) = read.vectors(small.embed(read.rows))
-    inputs = small.tokenizer.rows(pieces, task, Reading(late_chunking=True))
+    inputs = small.tokenizer.rows(pieces, task, RowOptions(late_chunking=True))
     np.testing.assert_array_equal(read.rows[0].token_ids, inputs.rows[0].token_ids)
     np.testing.assert_array_equal(chunks, inputs.vectors(small.embed(inputs.rows)))
     assert read.tokens == inputs.tokens
@@ -93,9 +93,11 @@ def test_read_alone_chunks_and_the_whole_have_the_vectors_of_plain_inputs(
 ) -> None:
     texts = [*texts_of(rng, 3), ""]
     for whole in (True, False):
-        reading = DocumentReading(Chunking(max_tokens=12), late_chunking=False, whole=whole)
+        reading = DocumentOptions(
+            Chunking(max_tokens=12), late_chunking=False, document_vector=whole
+        )
         task = small.tasks.named("separation")
-        read = documents.read(texts, task, reading, small.tokenizer)
+        read = documents.tokenize(texts, task, reading, small.tokenizer)
         charged = 0
         for document, (chunks, own) in zip(
             read.documents, read.vectors(small.embed(read.rows)), strict=True
@@ -114,12 +116,12 @@ def test_documents_longer_than_the_model_reads_are_read_in_windows_beside_short_
 ) -> None:
     task = small.tasks.named("retrieval.query")
     texts = ["Short. ", "a b. " * 4100, "Also short."]
-    reading = DocumentReading(Chunking(max_tokens=700), overlap=100)
-    read = documents.read(texts, task, reading, small.tokenizer)
+    reading = DocumentOptions(Chunking(max_tokens=700), overlap=100)
+    read = documents.tokenize(texts, task, reading, small.tokenizer)
     assert len(read.rows) == 4
-    whole = documents.read(texts[1:2], task, reading, small.tokenizer)
+    whole = documents.tokenize(texts[1:2], task, reading, small.tokenizer)
     front = len(small.tokenizer.ids([task.instruction])[0]) + 1
-    ids = small.tokenizer.framed(
+    ids = small.tokenizer.with_special_tokens(
         [small.tokenizer.ids([task.instruction])[0], *small.tokenizer.ids(texts[1:2])]
     )
     tokens = whole.documents[0].chunks.tokens + front
@@ -138,7 +140,7 @@ def test_what_is_over_a_limit_is_named(small: Embedder) -> None:
     task, tokenizer = small.tasks.named(None), small.tokenizer
 
     def read(texts: list[str], **changes: object) -> None:
-        documents.read(texts, task, DocumentReading(Chunking(), **changes), tokenizer)  # type: ignore[arg-type]
+        documents.tokenize(texts, task, DocumentOptions(Chunking(), **changes), tokenizer)  # type: ignore[arg-type]
 
     with pytest.raises(TooManyTokensError, match=r"texts\[1\] has 6 tokens; at most 5") as long:
         read(["a", "b " * 6], max_document_tokens=5)

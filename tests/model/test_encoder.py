@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from model import checkpoint, embedder
+from model import embedder
 from model.embedder import Embedder
-from model.encoder import Merging
 from model.packing import pack
-from model.products import PlainProduct, PrepackedProduct, Product
 from model.rows import Row
 from tests.checkpoints import MINI, Shape, random_tensors, write_hf, write_original
-from tests.conftest import BFLOAT16_PREPACKED, random_row
+from tests.conftest import random_row, unit_rows
 from tests.reference import Reference
 
 ADAPTERS = [None, 0, 1, 2, 3, 4]
@@ -60,11 +58,11 @@ def test_a_mixed_batch_of_2_to_8192_tokens_equals_transformers_with_peft(
         for length, adapter in zip(lengths, adapters, strict=True)
     ]
     expected = [reference.hidden(row) for row in rows]
-    for own, theirs in zip(hidden(quintet, rows), expected, strict=True):
+    for ours, theirs in zip(hidden(quintet, rows), expected, strict=True):
         # A layer norm of little variance makes the rounding of either side larger: of 8,192 tokens
         # a handful reach 1.4e-5 between the two (1.0e-5 and 0.6e-5 from float64).
-        np.testing.assert_allclose(own, theirs, atol=1e-4)
-        assert np.quantile(np.abs(own - theirs), 0.999) < 1e-5
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+        assert np.quantile(np.abs(ours - theirs), 0.999) < 1e-5
     vectors = np.concatenate([reference.vectors(row) for row in rows])
     np.testing.assert_allclose(quintet.embed(rows, 1 << 20), vectors, atol=1e-5)
 
@@ -123,69 +121,10 @@ def test_a_row_gets_the_same_vector_alone_and_in_any_batch(
     assert (together * alone[spans]).sum(axis=1).min() >= cosine
 
 
-@pytest.mark.parametrize(
-    ("product", "dtype", "cosine"),
-    [
-        (PlainProduct, "float32", 0.999999),
-        (PlainProduct, "bfloat16", 0.9999),
-        (PrepackedProduct, "float32", 0.999999),
-        pytest.param(PrepackedProduct, "bfloat16", 0.9999, marks=BFLOAT16_PREPACKED),
-    ],
-)
-def test_weights_merged_for_one_adapter_give_the_same_vectors(
-    product: type[Product],
-    dtype: str,
-    cosine: float,
-    rng: np.random.Generator,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(checkpoint, "choose_product", lambda *_: product)
-    quintet = embedder.load(MINI, "cpu", dtype)
-    for adapter in (3, 1):  # the second one takes the first one's place
-        rows = [random_row(rng, int(length), adapter) for length in rng.integers(2, 120, 8)]
-        other = random_row(rng, 5, None if adapter == 1 else 0)
-        stacked = unit_rows(quintet.embed([*rows, other]))
-        alone = unit_rows(quintet.embed([*rows]))
-        quintet.encoder.merge(adapter)
-        merged = unit_rows(quintet.embed(rows))
-        assert (merged * stacked[:-1]).sum(axis=1).min() >= cosine
-        assert not np.array_equal(merged, alone), "merged weights were not used"
-        assert (unit_rows(quintet.embed([*rows, other])) == stacked).all()
-
-
-def test_weights_are_merged_once_many_tokens_in_a_row_had_one_adapter(
-    rng: np.random.Generator,
-) -> None:
-    merging = Merging(after_tokens=100)
-
-    def pays(length: int, *adapters: int | None) -> bool:
-        rows = [random_row(rng, length, adapter) for adapter in adapters]
-        return merging.pays(pack(rows, torch.device("cpu")))
-
-    assert [pays(60, 2), pays(60, 3), pays(20, 3), pays(20, 3, 3)] == [False, False, False, True]
-    assert [pays(99, 2, 3), pays(60, 2, 3), pays(120, None), pays(60, 3)] == [False] * 4
-    assert [pays(40, 3), pays(1, 3), pays(1, None), pays(1, 3)] == [True, True, False, False]
-
-
-def test_a_long_run_of_one_task_is_merged_by_itself(
-    original: Path, rng: np.random.Generator
-) -> None:
-    quintet = embedder.load(original, "cpu", "float32")
-    rows = [random_row(rng, 1000, 2) for _ in range(8)]
-    vectors = [quintet.embed(rows) for _ in range(4)]
-    assert np.array_equal(vectors[0], vectors[1])
-    assert not np.array_equal(vectors[0], vectors[2]), "merged weights were not used"
-    np.testing.assert_allclose(vectors[0], vectors[3], atol=1e-5)
-
-
 def test_rows_do_not_see_each_other(quintet: Embedder, rng: np.random.Generator) -> None:
     row, one, other = (random_row(rng, length, 2) for length in (20, 20, 20))
     first, second = quintet.embed([row, one])[0], quintet.embed([row, other])[0]
     np.testing.assert_allclose(first, second, atol=1e-6)
-
-
-def unit_rows(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def rewrite(folder: Path, **fields: object) -> None:

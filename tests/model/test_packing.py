@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.attention import Attend, Attention, attend_on_cpu, attend_sdpa, choose_attention
-from model.encoder import Turn
-from model.packing import PackedBatch, batches, pack, rounded_up
+from model.encoder import AttentionInputs
+from model.packing import PackedBatch, batches, pack, with_padding_row
 from model.pooling import mean_over_spans
 from model.rows import MAX_ROWS, Row
 from tests.conftest import random_row
@@ -74,7 +74,7 @@ def test_a_vector_is_the_mean_of_its_span(seed: int) -> None:
 def test_filling_up_adds_no_vector_and_no_adapter(seed: int) -> None:
     rows = random_rows(seed) * int(1 + seed % 40)
     tokens = sum(map(len, rows))
-    batch, full = pack(rows, CPU), pack(rounded_up(rows), CPU)
+    batch, full = pack(rows, CPU), pack(with_padding_row(rows), CPU)
     hidden = torch.randn(len(full.token_ids), 3, generator=torch.Generator().manual_seed(seed))
     assert len(full.token_ids) - tokens <= max(3, tokens / 16)
     assert len(full.span_starts) == len(batch.span_starts)
@@ -87,8 +87,8 @@ def test_filling_up_adds_no_vector_and_no_adapter(seed: int) -> None:
 
 def test_batches_of_all_sizes_have_few_numbers_of_tokens() -> None:
     def filled(tokens: int) -> int:
-        row = Row.whole(np.zeros(tokens, np.int32), None)
-        return sum(map(len, rounded_up([row])))
+        row = Row.single_span(np.zeros(tokens, np.int32), None)
+        return sum(map(len, with_padding_row([row])))
 
     sizes = {filled(tokens) for tokens in range(1, 2049)}
     assert len(sizes) == 32 + 16 + 16 + 48
@@ -109,7 +109,7 @@ def as_the_encoder_has_them(
     angles = torch.rand(len(batch.token_ids), 1, 1, size // 2, device=device)
     turns = torch.polar(torch.ones_like(angles), angles)
     qkv = torch.randn(len(batch.token_ids), 3 * heads * size, device=device, dtype=dtype)
-    Turn(batch, heads, turns, Attention("none", attend)).attend(qkv)
+    AttentionInputs(batch, heads, turns, Attention("none", attend)).attend(qkv)
     q, k, v = seen
     return q, k, v
 
@@ -162,7 +162,7 @@ def test_a_flash_attn_that_cannot_be_imported_is_said_and_torchs_kernel_taken(
 def test_a_batch_has_no_more_rows_than_a_gpus_grid(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
     attend = choose_attention(torch.device("cuda", 0), torch.bfloat16).attend
-    rows = [Row.whole(np.zeros(1, np.int32), None)] * (MAX_ROWS + 1)
+    rows = [Row.single_span(np.zeros(1, np.int32), None)] * (MAX_ROWS + 1)
     assert list(map(len, batches(rows, 1 << 20))) == [MAX_ROWS, 1]
     q = torch.zeros(len(rows), 1, 8)
     with pytest.raises(AssertionError, match="65536 rows are more than the 65535"):
@@ -173,7 +173,7 @@ def test_a_batch_has_no_more_rows_than_a_gpus_grid(monkeypatch: pytest.MonkeyPat
 def test_batches_have_all_rows_in_order_and_are_as_large_as_may_be(
     lengths: list[int], limit: int
 ) -> None:
-    rows = [Row.whole(np.zeros(length, np.int32), None) for length in lengths]
+    rows = [Row.single_span(np.zeros(length, np.int32), None) for length in lengths]
     made = [list(batch) for batch in batches(rows, limit)]
     assert [row for batch in made for row in batch] == rows
     for batch, following in itertools.zip_longest(made, made[1:]):

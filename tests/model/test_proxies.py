@@ -5,8 +5,8 @@ import pytest
 from app.tools.client import connect
 from app.tools.errors import ToolError
 from model.config import CheckpointError
+from model.hub import locate
 from model.proxies import behind_proxies
-from model.sources import locate
 
 
 @pytest.mark.parametrize(

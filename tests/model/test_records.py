@@ -22,7 +22,7 @@ from model.records import LineError, RecordsError, read_file
 from model.training.data import read_examples
 from model.training.errors import TrainingError
 from model.training.mini.corpora import read_corpora
-from model.wording import well_formed
+from model.unicode import well_formed
 
 # The texts of a file's records, each with its label; or where and why there is no reading on.
 Verdict = list[tuple[str, str]] | str

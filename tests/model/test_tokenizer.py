@@ -12,7 +12,7 @@ from tokenizers import models, pre_tokenizers
 
 from model.config import CheckpointError, read_config
 from model.tasks import Task, Tasks, UnknownTaskError
-from model.tokenizer import Reading, Tokenizer, TooManyTokensError
+from model.tokenizer import RowOptions, Tokenizer, TooManyTokensError
 from tests.checkpoints import MINI, TASKS
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "xlmr_pieces.json"
@@ -50,7 +50,7 @@ def test_usage_counts_the_text_and_two_special_tokens_a_row_without_the_instruct
 def test_late_chunking_is_the_joined_text_with_a_span_for_each_input(
     inputs: list[str], task: Task
 ) -> None:
-    tokenized = TOKENIZER.rows(inputs, task, Reading(late_chunking=True))
+    tokenized = TOKENIZER.rows(inputs, task, RowOptions(late_chunking=True))
     (row,) = tokenized.rows
     assert row.token_ids.tolist() == JUDGE.encode(task.instruction + " ".join(inputs)).ids
     # The spans of the reference: chunk by chunk over the tokens, the first one from <s> on, the
@@ -70,7 +70,7 @@ def test_late_chunking_is_the_joined_text_with_a_span_for_each_input(
 @given(texts)
 def test_an_input_without_a_token_gets_the_mean_of_the_whole_document(inputs: list[str]) -> None:
     inputs = [inputs[0], "", *inputs[1:]]
-    tokenized = TOKENIZER.rows(inputs, PASSAGE, Reading(late_chunking=True))
+    tokenized = TOKENIZER.rows(inputs, PASSAGE, RowOptions(late_chunking=True))
     (row,) = tokenized.rows
     spans = tokenized.vectors(row.spans)
     assert len(spans) == len(inputs)
@@ -79,7 +79,7 @@ def test_an_input_without_a_token_gets_the_mean_of_the_whole_document(inputs: li
 
 
 def test_inputs_without_a_token_are_pooled_once_for_all_of_them() -> None:
-    tokenized = TOKENIZER.rows(["", "a b", *[""] * 2000], PASSAGE, Reading(late_chunking=True))
+    tokenized = TOKENIZER.rows(["", "a b", *[""] * 2000], PASSAGE, RowOptions(late_chunking=True))
     (row,) = tokenized.rows
     assert len(row.spans) == 2
     assert len(tokenized.vectors(row.spans)) == 2002
@@ -93,18 +93,18 @@ def test_8192_tokens_are_read_and_8193_are_not(task: Task) -> None:
     assert len(row) == 8192 + 2 + instruction
     with pytest.raises(TooManyTokensError, match=r"texts\[1\] has 8193 tokens; .* at most 8192"):
         TOKENIZER.rows(["a", longer], task)
-    cut = TOKENIZER.rows(["a", longer], task, Reading(truncate=True))
+    cut = TOKENIZER.rows(["a", longer], task, RowOptions(truncate=True))
     assert cut.rows[1].token_ids.tolist() == row.token_ids.tolist()
     assert (cut.tokens, cut.truncated) == (1 + 2 + 8192 + 2, (1,))
 
 
 def test_a_document_of_8192_tokens_is_read_and_one_of_8193_is_not() -> None:
     fits = ["a " * 4000, "b " * 4000, "c " * 192]
-    (row,) = TOKENIZER.rows(fits, PASSAGE, Reading(late_chunking=True)).rows
+    (row,) = TOKENIZER.rows(fits, PASSAGE, RowOptions(late_chunking=True)).rows
     over = [*fits, "d"]
     with pytest.raises(TooManyTokensError, match="at most 8192 tokens; these 4 inputs have 8193"):
-        TOKENIZER.rows(over, PASSAGE, Reading(late_chunking=True))
-    cut = TOKENIZER.rows(over, PASSAGE, Reading(late_chunking=True, truncate=True))
+        TOKENIZER.rows(over, PASSAGE, RowOptions(late_chunking=True))
+    cut = TOKENIZER.rows(over, PASSAGE, RowOptions(late_chunking=True, truncate=True))
     assert cut.rows[0].token_ids.tolist() == row.token_ids.tolist()
     assert (cut.tokens, cut.truncated) == (8192 + 2, (3,))
     assert cut.vectors(cut.rows[0].spans)[3].tolist() == [0, len(row)]
@@ -112,7 +112,7 @@ def test_a_document_of_8192_tokens_is_read_and_one_of_8193_is_not() -> None:
 
 def test_truncation_cuts_an_input_in_the_middle_of_a_document() -> None:
     inputs = ["a " * 8000, "b " * 500, "c " * 5]
-    tokenized = TOKENIZER.rows(inputs, TEXT_MATCHING, Reading(late_chunking=True, truncate=True))
+    tokenized = TOKENIZER.rows(inputs, TEXT_MATCHING, RowOptions(late_chunking=True, truncate=True))
     assert tokenized.truncated == (1, 2)
     spans = tokenized.vectors(tokenized.rows[0].spans).tolist()
     assert spans == [[0, 8001], [8001, 8193], [0, 8194]]

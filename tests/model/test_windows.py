@@ -12,7 +12,7 @@ from model import embedder
 from model.embedder import Embedder
 from model.packing import pack
 from model.rows import Row
-from model.tokenizer import Reading, TooManyTokensError
+from model.tokenizer import RowOptions, TooManyTokensError
 from model.windows import windows
 from tests.checkpoints import MINI
 from tests.conftest import random_row
@@ -30,7 +30,9 @@ def reference(loaded: Embedder, document: Row, size: int, overlap: int) -> np.nd
     for start in range(0, len(document), size - overlap):
         ids = document.token_ids[start : start + size]
         with torch.inference_mode():
-            hidden = loaded.encoder(pack([Row.whole(ids, document.adapter)], loaded.device)).numpy()
+            hidden = loaded.encoder(
+                pack([Row.single_span(ids, document.adapter)], loaded.device)
+            ).numpy()
         states.append(hidden[overlap if start else 0 :])
     hidden = np.concatenate(states)
     assert len(hidden) == len(document)
@@ -61,7 +63,7 @@ def test_every_token_of_a_span_is_pooled_once(seed: int, size: int, data: st.Dat
 def test_a_document_that_fits_is_read_whole_and_a_longer_one_in_windows() -> None:
     mini = embedder.load(MINI, "cpu")
     task = mini.tasks.named("retrieval.passage")
-    reading = Reading(late_chunking=True, overlap=256, max_document_tokens=20_000)
+    reading = RowOptions(late_chunking=True, overlap=256, max_document_tokens=20_000)
     fits = mini.tokenizer.rows(["a " * 8192], task, reading)
     assert (len(fits.rows), fits.parts) == (1, None)
     longer = mini.tokenizer.rows(["a " * 8192, "b", "c " * 11_807], task, reading)

@@ -98,31 +98,31 @@ def encoder_of(words: Tensor, fields: dict[str, Any], seed: int) -> Weights:
     config = checked_config(fields)
     torch.manual_seed(seed)
     base = tensors_of(new_base(config), config)
-    width, own = config.hidden_size, config.hidden_size - CONSTANTS
+    width, words_width = config.hidden_size, config.hidden_size - CONSTANTS
     base["embeddings.word_embeddings.weight"] = F.pad(words, (0, CONSTANTS))
     constants = torch.zeros(width)
-    constants[own:] = torch.tensor([_K, -_K])
+    constants[words_width:] = torch.tensor([_K, -_K])
     base["embeddings.token_type_embeddings.weight"] = constants[None]
     for layer in range(config.num_layers):
         block = f"encoder.layers.{layer}"
         for inwards in ("mixer.Wqkv", "mlp.fc1"):
             weight = torch.randn_like(base[f"{block}.{inwards}.weight"]) / width**0.5
-            weight[:, own:] = 0
+            weight[:, words_width:] = 0
             base[f"{block}.{inwards}.weight"] = weight
         for outwards in ("mixer.out_proj", "mlp.fc2"):
             base[f"{block}.{outwards}.weight"].zero_()
     last = f"encoder.layers.{config.num_layers - 1}"
-    _spread_mean(base, f"{last}.mixer", own)
-    base[f"{last}.norm2.weight"][own:] = 0
+    _spread_mean(base, f"{last}.mixer", words_width)
+    base[f"{last}.norm2.weight"][words_width:] = 0
     return Weights(fields, base, {})
 
 
-def _spread_mean(base: dict[str, Tensor], mixer: str, own: int) -> None:
+def _spread_mean(base: dict[str, Tensor], mixer: str, words_width: int) -> None:
     """Have the attention of a block add a share of the row's mean to each token."""
     weight = base[f"{mixer}.Wqkv.weight"]
     width = weight.shape[1]
     weight[: 2 * width] = 0
     weight[2 * width :] = torch.eye(width)
     share = torch.full((width,), _OF_DOCUMENT)
-    share[own:] = 0
+    share[words_width:] = 0
     base[f"{mixer}.out_proj.weight"] = torch.diag(share)

@@ -1,8 +1,8 @@
-"""`quintet train mini`: make the embedded model anew.
+"""`quintet train mini`: make the embedded model.
 
 Text -> vocabulary -> teacher vectors -> table -> encoder -> adapters -> checkpoint in the original
-layout, float16. What a stage has made stands in OUT/training; the same command goes on there after
-an interruption, and inside the table's and the adapters' training at the last saved step.
+layout, float16. Each stage saves its result in OUT/training; after an interruption the same command
+resumes after the last stage, and inside of a training at its last saved state.
 
 Exit status: 0 done, 2 wrong input (a sentence says what), 130 interrupted.
 """
@@ -25,9 +25,8 @@ from model.tasks import Tasks
 from model.tokenizer import Tokenizer
 from model.training import weights
 from model.training.base import base_of
-from model.training.batches import Schedule, epoch_of, split
+from model.training.batches import BatchOrder, epoch_batches, split
 from model.training.export import cast, write_original
-from model.training.loop import Loop, Plan
 from model.training.mini.architecture import (
     CONSTANTS,
     INSTRUCTIONS,
@@ -46,8 +45,9 @@ from model.training.mini.table import Table, TableBatch, principal
 from model.training.mini.teacher import Teacher
 from model.training.mini.vocabulary import learn_vocabulary
 from model.training.objective import Objective
-from model.training.run import Run
-from model.training.student import Student
+from model.training.run_folder import RunFolder
+from model.training.trainable_encoder import TrainableEncoder
+from model.training.trainer import Trainer, TrainingConfig
 
 _TABLE_RATE, _ADAPTER_RATE = 0.01, 2e-3
 _TABLE_BATCH = Draw(texts=1024, questions=128, instructions=INSTRUCTIONS)
@@ -62,8 +62,7 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         TrainingError: the corpora, the teacher or the folder to write are not what they must be.
     """
-    making = _Making(options, Accelerator(mixed_precision=_precision()))
-    making.run()
+    _Pipeline(options, Accelerator(mixed_precision=_precision())).run()
 
 
 def _precision() -> str:
@@ -71,8 +70,8 @@ def _precision() -> str:
     return "bf16" if best_dtype(device) == torch.bfloat16 else "no"
 
 
-class _Making:
-    """One run, stage by stage. Stages that one process does, the others wait for."""
+class _Pipeline:
+    """One run, stage by stage. While the main process does a stage alone, the others wait."""
 
     def __init__(self, options: argparse.Namespace, accelerator: Accelerator) -> None:
         self._options = options
@@ -85,9 +84,9 @@ class _Making:
     def run(self) -> None:
         corpora = read_corpora(self._options.corpora)
         teacher = Teacher(self._options.teacher, self._accelerator.device)
-        own = Run(self._out)
+        run_folder = RunFolder(self._out)
         if self._accelerator.is_main_process:
-            own.claim(self._settings())
+            run_folder.claim(self._settings())
         self._accelerator.wait_for_everyone()
         pieces = self._vocabulary(corpora)
         for phrase in make_phrases(corpora, self._options.phrases, self._seed):
@@ -107,17 +106,17 @@ class _Making:
         for number, (name, lesson) in enumerate(
             lessons_of(corpora, english, vectors, self._seed).items()
         ):
-            whole = self._taught(whole, name, lesson, self._seed + number)
+            whole = self._trained(whole, name, lesson, self._seed + number)
         if self._accelerator.is_main_process:
             write_original(self._out, cast(whole, torch.float16), self._tokenizer)
-            own.finish()
+            run_folder.finish()
             print(f"written to {self._out}; serve it: EMBED_MODEL={self._out} quintet serve")
         self._accelerator.wait_for_everyone()
 
     def _settings(self) -> dict[str, Any]:
         options = vars(self._options).items()
-        said = {name: str(value) for name, value in options if name not in _NOT_SETTINGS}
-        return {**said, "processes": str(self._accelerator.num_processes)}
+        settings = {name: str(value) for name, value in options if name not in _NOT_SETTINGS}
+        return {**settings, "processes": str(self._accelerator.num_processes)}
 
     def _vocabulary(self, corpora: Corpora) -> Pieces:
         with self._accelerator.main_process_first():
@@ -131,7 +130,7 @@ class _Making:
         made = self._work / "table.safetensors"
         if not made.is_file():
             drawn, steps = material(), self._options.table_steps
-            plan = Plan(
+            config = TrainingConfig(
                 steps=steps,
                 learning_rate=_TABLE_RATE,
                 warm_up=0.02,
@@ -140,59 +139,61 @@ class _Making:
             )
             table = Table(self._options.vocabulary, SIZES, self._seed)
             judged = [_Drawn(drawn, self._seed, 1).batch(at) for at in range(_VALIDATION_BATCHES)]
-            loop = Loop(table, plan, self._claimed("table"), self._accelerator)
-            loop.run(_Drawn(drawn, self._seed, 0), judged)
+            trainer = Trainer(table, config, self._claimed("table"), self._accelerator)
+            trainer.run(_Drawn(drawn, self._seed, 0), judged)
             self._save({"words": table.words.detach().cpu()}, made)
         self._forget("table")
         return load_file(made)["words"]
 
-    def _taught(self, whole: weights.Weights, name: str, lesson: Lesson, seed: int) -> Any:
+    def _trained(self, whole: weights.Weights, name: str, lesson: Lesson, seed: int) -> Any:
         """The weights with the adapters of a lesson."""
         made = self._work / f"{name}.safetensors"
         torch.manual_seed(seed)
-        student = Student(base_of(whole), whole.config)
-        for task in lesson.taught:
-            student.add(task)
-        student.teach(*lesson.taught)
+        encoder = TrainableEncoder(base_of(whole), whole.config)
+        for task in lesson.trained:
+            encoder.add(task)
+        encoder.set_trainable(*lesson.trained)
         if not made.is_file():
             parts = split(lesson.examples, _HELD_OUT, seed)
-            schedule = Schedule(parts.training, lesson.batch_size, seed)
-            judged = epoch_of(parts.validation, lesson.batch_size, [seed])[:_VALIDATION_BATCHES]
+            batches = BatchOrder(parts.training, lesson.batch_size, seed)
+            judged = epoch_batches(parts.validation, lesson.batch_size, [seed])[
+                :_VALIDATION_BATCHES
+            ]
             steps = self._options.adapter_steps
-            plan = Plan(
+            config = TrainingConfig(
                 steps=steps,
                 learning_rate=_ADAPTER_RATE,
                 warm_up=0.1,
                 validate_every=max(1, steps // _VALIDATIONS),
                 patience=_VALIDATIONS,
             )
-            objective = self._objective(student, lesson)
-            Loop(objective, plan, self._claimed(name), self._accelerator).run(
-                schedule, [parts.validation.only(batch) for batch in judged]
+            objective = self._objective(encoder, lesson)
+            Trainer(objective, config, self._claimed(name), self._accelerator).run(
+                batches, [parts.validation.only(batch) for batch in judged]
             )
-            self._save(_flat({task: student.adapter(task) for task in lesson.taught}), made)
+            self._save(_flat({task: encoder.adapter(task) for task in lesson.trained}), made)
         self._forget(name)
         return weights.Weights(
             whole.fields, whole.base, {**whole.adapters, **_nested(load_file(made))}
         )
 
-    def _objective(self, student: Student, lesson: Lesson) -> Objective:
-        config = replace(student.config, max_tokens=lesson.max_tokens)
-        reader = Tokenizer(self._work, config), Tasks(config)
-        return Objective(student, reader, lesson.sides, lesson.wanted)
+    def _objective(self, encoder: TrainableEncoder, lesson: Lesson) -> Objective:
+        config = replace(encoder.config, max_tokens=lesson.max_tokens)
+        tokenizer = Tokenizer(self._work, config), Tasks(config)
+        return Objective(encoder, tokenizer, lesson.sides, lesson.loss)
 
-    def _claimed(self, name: str) -> Run:
+    def _claimed(self, name: str) -> RunFolder:
         """The folder of one training inside this one."""
-        own = Run(self._work / name)
+        run_folder = RunFolder(self._work / name)
         if self._accelerator.is_main_process:
-            own.claim({"seed": self._seed})
+            run_folder.claim({"seed": self._seed})
         self._accelerator.wait_for_everyone()
-        return own
+        return run_folder
 
     def _forget(self, name: str) -> None:
         """What a training went on with is not needed once its outcome is there."""
         if self._accelerator.is_main_process:
-            Run(self._work / name).finish()
+            RunFolder(self._work / name).finish()
 
     def _save(self, tensors: dict[str, Tensor], path: Path) -> None:
         """Put what a stage has made there, at once or not at all."""
@@ -222,10 +223,10 @@ def _flat(adapters: Mapping[str, weights.Adapter]) -> dict[str, Tensor]:
     }
 
 
-def _nested(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, weights.Correction]]:
-    adapters: dict[str, dict[str, weights.Correction]] = defaultdict(dict)
+def _nested(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, weights.LoraPair]]:
+    adapters: dict[str, dict[str, weights.LoraPair]] = defaultdict(dict)
     for name in tensors:
         task, module, _ = name.split("/")
         a, b = (tensors[f"{task}/{module}/{part}"] for part in "ab")
-        adapters[task][module] = weights.Correction(a, b)
+        adapters[task][module] = weights.LoraPair(a, b)
     return adapters

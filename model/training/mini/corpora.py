@@ -23,7 +23,7 @@ from model.records import (
     RecordsError,
     jsonl_files,
     label_of,
-    raised,
+    raise_errors,
     read_file,
     text_of,
     unpacked,
@@ -155,7 +155,7 @@ class _Gathering:
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
     try:
-        for found in raised(read_file(path, "jsonl")):
+        for found in raise_errors(read_file(path, "jsonl")):
             for name in _TEXTS & found.fields.keys():
                 text_of(found, name, blank=True)
             labels = {name: label_of(found, name) for name in _LABELS & found.fields.keys()}

@@ -1,4 +1,4 @@
-"""Lessons: what each of the embedded model's adapters is taught."""
+"""The data and the loss that each adapter of the embedded model is trained with."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -8,10 +8,10 @@ from random import Random
 import numpy as np
 import numpy.typing as npt
 
+from model.training.adapter_setup import PASSAGE, QUERY
 from model.training.data import LABELLED, PAIRS, SCORED, Examples
 from model.training.mini.corpora import Corpora, Item
-from model.training.objective import Sides, Wanted
-from model.training.teaching import PASSAGE, QUERY
+from model.training.objective import LossConfig, SideTasks
 
 # Sources of plain sentences, for pairs whose likeness the teacher judges.
 _PLAIN = ("example", "ntrex", "tico-19", "sib-200", "labelled", "phrase", "gloss")
@@ -29,15 +29,15 @@ _DEFINITIONS, _LABELLED_PER_SET = 12_000, 12_000
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """Examples for the tasks `taught` together; `sides` says which of them reads what.
+    """Examples for the tasks that are `trained` together; `sides` says which of them embeds what.
 
     `max_tokens` is where longer texts are cut in the lesson.
     """
 
-    taught: tuple[str, ...]
-    sides: Sides
+    trained: tuple[str, ...]
+    sides: SideTasks
     examples: Examples
-    wanted: Wanted
+    loss: LossConfig
     batch_size: int
     max_tokens: int
 
@@ -49,18 +49,20 @@ def lessons_of(
     scored = _scored(corpora.items, english, teacher, seed)
     asked = _asked(corpora, Random(seed))
     labelled = _labelled(corpora, Random(seed))
-    near, nearer = (Wanted(_TEMPERATURE, near=weight) for weight in (_NEAR, _NEARER))
+    near, nearer = (LossConfig(_TEMPERATURE, base_weight=weight) for weight in (_NEAR, _NEARER))
     lessons = {
-        "retrieval": Lesson((QUERY, PASSAGE), Sides(QUERY, PASSAGE), asked, near, 40, 96),
-        "text-matching": _alone("text-matching", scored, Wanted(_TEMPERATURE, exact=True)),
+        "retrieval": Lesson((QUERY, PASSAGE), SideTasks(QUERY, PASSAGE), asked, near, 40, 96),
+        "text-matching": _alone(
+            "text-matching", scored, LossConfig(_TEMPERATURE, regress_scores=True)
+        ),
         "classification": _alone("classification", labelled, nearer),
         "separation": _alone("separation", labelled, nearer),
     }
     return {name: lesson for name, lesson in lessons.items() if len(lesson.examples)}
 
 
-def _alone(task: str, examples: Examples, wanted: Wanted) -> Lesson:
-    return Lesson((task,), Sides(task, task), examples, wanted, 64, 48)
+def _alone(task: str, examples: Examples, loss: LossConfig) -> Lesson:
+    return Lesson((task,), SideTasks(task, task), examples, loss, 64, 48)
 
 
 def _asked(corpora: Corpora, random: Random) -> Examples:
@@ -115,8 +117,8 @@ def _labelled(corpora: Corpora, random: Random) -> Examples:
     """Texts of every set with their labels."""
     texts: list[str] = []
     labels: list[str] = []
-    for name, own in sorted(corpora.labelled.items()):
-        for text, label in random.sample(own, min(_LABELLED_PER_SET, len(own))):
+    for name, pairs in sorted(corpora.labelled.items()):
+        for text, label in random.sample(pairs, min(_LABELLED_PER_SET, len(pairs))):
             texts.append(text)
             labels.append(f"{name}: {label}")
     return Examples(LABELLED, (tuple(texts),), tuple(labels))

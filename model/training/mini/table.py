@@ -3,9 +3,9 @@
 A text's vector is the mean of its pieces' normed vectors (architecture.normed). Two losses, each at
 every Matryoshka size:
 
-- of texts in any language: 4 * (1 - cos(own, target)), target being the teacher's vector of the
+- of texts in any language: 4 * (1 - cos(vector, target)), target being the teacher's vector of the
   English text of the same meaning, and half the cross-entropy between the teacher's distribution
-  over the batch's texts and one's own (https://arxiv.org/abs/2010.08240 distils the same way);
+  over the batch's texts and the table's (https://arxiv.org/abs/2010.08240 distils the same way);
 - of questions, a little: InfoNCE both ways with the passages that answer them. They are in few
   languages, and what they pull together there they pull away from the same words elsewhere.
 
@@ -100,11 +100,11 @@ class Table(nn.Module):
             loss = loss + OF_QUESTIONS * self._from_questions(questions, passages, batch.answers)
         return loss
 
-    def _from_teacher(self, own: Tensor, batch: TableBatch) -> Tensor:
+    def _from_teacher(self, vectors: Tensor, batch: TableBatch) -> Tensor:
         wanted = F.softmax((batch.teacher / _TEMPERATURE) @ batch.teacher.T, dim=1)
-        loss = own.new_zeros(())
+        loss = vectors.new_zeros(())
         for size, weight in self._sizes:
-            unit = F.normalize(own[:, :size], dim=1)
+            unit = F.normalize(vectors[:, :size], dim=1)
             target = F.normalize(batch.targets[:, :size], dim=1)
             cosine = (unit * target).sum(dim=1).mean()
             crossed = F.cross_entropy((unit / _TEMPERATURE) @ unit.T, wanted)

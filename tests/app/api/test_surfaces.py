@@ -8,9 +8,10 @@ import httpx
 import numpy as np
 import pytest
 
+from model import embedder
 from model.embedder import Embedder
 from model.rows import Row
-from model.tokenizer import Reading
+from model.tokenizer import RowOptions
 from tests.app.answers import SKINCARE, assert_error, cosines, vectors
 from tests.checkpoints import TASKS
 from tests.server import Service, running
@@ -68,25 +69,24 @@ def test_info_says_what_is_served(service: Service) -> None:
 
 
 def test_a_document_over_the_limit_is_embedded_in_windows_when_asked(
-    service: Service, quintet: Embedder
+    engine: Service, original: Path
 ) -> None:
+    loaded = embedder.load(original, "cpu")
     inputs = [f"{word} " * 2100 for word in ("alpha", "beta", "gamma", "delta", "omega")]
     body = {"input": inputs, "late_chunking": True, "task": "retrieval.passage"}
-    tokens = sum(
-        each["tokens"] for each in service.post("/tokenize", input=inputs).json()["inputs"]
-    )
+    tokens = sum(each["tokens"] for each in engine.post("/tokenize", input=inputs).json()["inputs"])
     assert tokens > 8192
     said = (
         f"these 5 inputs have {tokens} "
         '(send "truncate": true to cut at the limit, or "late_chunking_overlap" for windows).'
     )
-    assert_error(service.embed(**body), 400, "INPUT_TOKEN_LIMIT_EXCEEDED", said)
-    answer = service.embed(**body, late_chunking_overlap=512)
+    assert_error(engine.embed(**body), 400, "INPUT_TOKEN_LIMIT_EXCEEDED", said)
+    answer = engine.embed(**body, late_chunking_overlap=512)
     assert answer.json()["usage"]["total_tokens"] == tokens + 2
-    reading = Reading(late_chunking=True, overlap=512, max_document_tokens=131072)
-    tokenized = quintet.tokenizer.rows(inputs, quintet.tasks.named("retrieval.passage"), reading)
+    reading = RowOptions(late_chunking=True, overlap=512, max_document_tokens=131072)
+    tokenized = loaded.tokenizer.rows(inputs, loaded.tasks.named("retrieval.passage"), reading)
     assert len(tokenized.rows) > 1
-    expected = tokenized.vectors(quintet.embed(tokenized.rows))
+    expected = tokenized.vectors(loaded.embed(tokenized.rows))
     assert cosines(vectors(answer), expected).min() > 0.9999
 
 
@@ -139,6 +139,8 @@ def test_ping_is_readiness(service: Service) -> None:
 def test_rows_of_the_tokenizer_are_rows_of_the_model(quintet: Embedder) -> None:
     """What /tokenize shows is what is embedded: the ids alone give the same vector."""
     task = quintet.tasks.named("retrieval.query")
-    (row,) = quintet.tokenizer.rows(["x y"], task, Reading(counting=True)).rows
-    found = quintet.embed([Row.whole(np.array(row.token_ids.tolist(), np.int32), task.adapter)])
+    (row,) = quintet.tokenizer.rows(["x y"], task, RowOptions(counting=True)).rows
+    found = quintet.embed(
+        [Row.single_span(np.array(row.token_ids.tolist(), np.int32), task.adapter)]
+    )
     assert cosines(found, quintet.embed_texts(["x y"], "retrieval.query")).min() > 0.9999

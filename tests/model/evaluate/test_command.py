@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.__main__ import main as quintet
-from model.evaluate.lines import KINDS
+from model.evaluate.scoring import KINDS
 from tests.checkpoints import Shape, random_tensors, write_original
 from tests.model.evaluate import data
 from tests.server import Service

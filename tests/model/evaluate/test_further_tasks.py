@@ -1,4 +1,4 @@
-"""A task beyond jina-embeddings-v3's five, one that was taught, is measured and shown by name."""
+"""A task beyond the five of jina-embeddings-v3 is measured, and shown by its name."""
 
 import json
 import os
@@ -10,33 +10,33 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.evaluate.evaluation import evaluate, read_sets
-from model.evaluate.lines import KINDS, TASKS, Line
+from model.evaluate.datasets import Dataset, Sampling
+from model.evaluate.evaluation import evaluate, read_datasets
 from model.evaluate.pictures import quality_by_dimensions
 from model.evaluate.progress import characters_of
-from model.evaluate.sets import Bounds, Set
+from model.evaluate.scoring import KINDS, TASKS, Metric
 from model.evaluate.table import WIDTH, table
 from model.rows import Vectors
 from tests.checkpoints import Shape, random_tensors, write_original
 from tests.model.evaluate import data
 from tests.model.evaluate.test_command import main
-from tests.model.evaluate.test_lines import Drawn
+from tests.model.evaluate.test_scoring import RandomModel
 
-FIVE = Drawn.tasks
+FIVE = RandomModel.tasks
 
 
-class Taught(Drawn):
-    """It has a further task, which reads as another one does, and counts what it embeds."""
+class WithIntents(RandomModel):
+    """It has a further task, which embeds as another one does, and counts what it embeds."""
 
     tasks = (*FIVE, "intents")
 
-    def __init__(self, read_as: str) -> None:
+    def __init__(self, embeds_as: str) -> None:
         super().__init__()
-        self.read_as, self.characters = read_as, 0
+        self.embeds_as, self.characters = embeds_as, 0
 
     def embed(self, texts: Sequence[str], task: str | None) -> Vectors:
         self.characters += sum(map(len, texts))
-        return super().embed(texts, self.read_as if task == "intents" else task)
+        return super().embed(texts, self.embeds_as if task == "intents" else task)
 
     def embed_documents(self, documents: Sequence[Sequence[str]], task: str | None) -> Vectors:
         assert task != "intents", "late chunking is not measured with it"
@@ -47,32 +47,34 @@ class Taught(Drawn):
 
 
 @pytest.fixture(scope="module")
-def sets(folder: Path) -> list[Set]:
-    return read_sets(folder, Bounds())[0]
+def datasets(folder: Path) -> list[Dataset]:
+    return read_datasets(folder, Sampling())[0]
 
 
-@pytest.mark.parametrize("read_as", ["text-matching", "classification", "separation"])
-def test_its_values_are_those_of_the_task_that_reads_alike(sets: list[Set], read_as: str) -> None:
-    subject = Taught(read_as)
-    lines = {line.key: line for line in evaluate(subject, sets, seed=0).lines}
-    own = [line for line in lines.values() if not line.task]
-    assert {line.kind for line in own} == set(KINDS)
-    assert len(lines) == len(own) + sum(line.kind != "late chunking" for line in own)
-    for line in own:
-        other = lines.get((*line.key, "intents"))
-        if line.kind == "late chunking":
+@pytest.mark.parametrize("embeds_as", ["text-matching", "classification", "separation"])
+def test_its_values_are_those_of_the_task_that_embeds_alike(
+    datasets: list[Dataset], embeds_as: str
+) -> None:
+    model = WithIntents(embeds_as)
+    metrics = {each.key: each for each in evaluate(model, datasets, seed=0).metrics}
+    usual = [each for each in metrics.values() if not each.task]
+    assert {each.kind for each in usual} == set(KINDS)
+    assert len(metrics) == len(usual) + sum(each.kind != "late chunking" for each in usual)
+    for metric in usual:
+        other = metrics.get((*metric.key, "intents"))
+        if metric.kind == "late chunking":
             assert other is None
         else:
             assert other is not None
-            assert other.none == line.none
-            if TASKS[line.kind] == (read_as,):
-                assert other.adapter == line.adapter
-    assert subject.characters == characters_of(sets, ["intents", None])
+            assert other.none == metric.none
+            if TASKS[metric.kind] == (embeds_as,):
+                assert other.adapter == metric.adapter
+    assert model.characters == characters_of(datasets, ["intents", None])
 
 
-def test_it_is_told_in_the_table_and_left_out_of_the_pictures(sets: list[Set]) -> None:
-    lines = evaluate(Taught("separation"), sets, seed=0).lines
-    shown = list(table(lines))
+def test_it_is_shown_in_the_table_and_left_out_of_the_pictures(datasets: list[Dataset]) -> None:
+    metrics = evaluate(WithIntents("separation"), datasets, seed=0).metrics
+    shown = list(table(metrics))
     assert max(map(len, shown)) <= WIDTH
     titles = [line for line in shown if ", task " in line]
     both = "task retrieval.query and retrieval.passage"
@@ -93,7 +95,7 @@ def test_it_is_told_in_the_table_and_left_out_of_the_pictures(sets: list[Set]) -
         ("n", "8", "dim", "no", "task", "4", "dim"),
     }
     drawn = []
-    for some in (lines, [line for line in lines if not line.task]):
+    for some in (metrics, [each for each in metrics if not each.task]):
         figure = quality_by_dimensions([("a", some)])
         assert figure is not None
         curves = [curve for axes in figure.axes for curve in axes.get_lines()]
@@ -102,10 +104,10 @@ def test_it_is_told_in_the_table_and_left_out_of_the_pictures(sets: list[Set]) -
 
 
 @pytest.mark.parametrize(("rows", "warned"), [(99, True), (100, False)])
-def test_a_line_of_few_texts_is_marked(rows: int, warned: bool) -> None:
-    line = Line("sts", "pairs", "en", "Spearman", rows, {8: 0.5}, {})
-    other = Line("sts", "pairs", "de", "Spearman", 4000, {8: 0.5}, {})
-    shown = "\n".join(table([line, other]))
+def test_a_metric_of_few_texts_is_marked(rows: int, warned: bool) -> None:
+    metric = Metric("sts", "pairs", "en", "Spearman", rows, {8: 0.5}, {})
+    other = Metric("sts", "pairs", "de", "Spearman", 4000, {8: 0.5}, {})
+    shown = "\n".join(table([metric, other]))
     assert (f"{rows}*" in shown) is warned
     assert ("* n is under 100: " in shown) is warned
     assert "4000*" not in shown

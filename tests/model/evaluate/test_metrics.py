@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import ndcg_score
 
 from model.evaluate import metrics
-from model.evaluate.reader import unit
+from model.evaluate.embedding_cache import unit
 
 
 @pytest.mark.parametrize("passages", [1, 4, 25])

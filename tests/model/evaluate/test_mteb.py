@@ -13,17 +13,17 @@ from mteb.mocks import mock_tasks  # noqa: E402
 from mteb.models.models_protocols import EncoderProtocol  # noqa: E402
 
 from model.evaluate import metrics  # noqa: E402
+from model.evaluate.embedding_cache import EmbeddingCache  # noqa: E402
 from model.evaluate.inprocess import Checkpoint  # noqa: E402
 from model.evaluate.mteb_model import TASKS, Quintet  # noqa: E402
-from model.evaluate.reader import Reader  # noqa: E402
 from model.rows import Vectors  # noqa: E402
 from tests.model.evaluate.data import pairs  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-class _Noting(Checkpoint):
-    """A checkpoint that notes its tasks."""
+class _Recording(Checkpoint):
+    """A checkpoint that records the tasks it was asked for."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(str(folder), dtype="float32")
@@ -51,9 +51,9 @@ def _score(model: Quintet, task: object) -> float:
     return found.task_results[0].get_score()
 
 
-def test_the_table_has_mtebs_words(original: Path) -> None:
+def test_the_table_has_mtebs_task_types(original: Path) -> None:
     assert set(TASKS) <= set(get_args(TaskType))
-    assert isinstance(Quintet(_Noting(original)), EncoderProtocol)
+    assert isinstance(Quintet(_Recording(original)), EncoderProtocol)
 
 
 @pytest.mark.parametrize(
@@ -69,18 +69,18 @@ def test_the_table_has_mtebs_words(original: Path) -> None:
 def test_each_kind_of_task_is_read_with_its_adapter(
     original: Path, task: type, adapters: set[str]
 ) -> None:
-    subject = _Noting(original)
-    assert 0 <= abs(_score(Quintet(subject), task())) <= 1
-    assert subject.asked == adapters
+    model = _Recording(original)
+    assert 0 <= abs(_score(Quintet(model), task())) <= 1
+    assert model.asked == adapters
 
 
 def test_mtebs_spearman_is_ours_at_every_size(original: Path) -> None:
-    subject = _Noting(original)
+    model = _Recording(original)
     a, b = ([each[side] for each in pairs()] for side in "ab")
     scores = [each["score"] for each in pairs()]
-    for size in subject.sizes:
+    for size in model.sizes:
         ours = metrics.spearman(
-            *(Reader(subject).texts(side, "text-matching", size) for side in (a, b)), scores
+            *(EmbeddingCache(model).texts(side, "text-matching", size) for side in (a, b)), scores
         )
         # MTEB rounds to six digits.
-        assert _score(Quintet(subject, size), _Pairs()) == pytest.approx(ours, abs=1e-5)
+        assert _score(Quintet(model, size), _Pairs()) == pytest.approx(ours, abs=1e-5)

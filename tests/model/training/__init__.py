@@ -1,1 +1,1 @@
-"""Training: losses, the student, export, and the adapter command."""
+"""Training: losses, the encoder, export, and the adapter command."""

@@ -15,11 +15,10 @@ KILLS = 3
 Command = Callable[..., tuple[int | None, int]]
 
 
-def lives(out: Path, arguments: list[object], last: float, counted: Connection) -> None:
-    """Run the command until it touches its folder for the `last` time, then die like by kill -9.
+def run_until_killed(out: Path, arguments: list[object], last: float, counted: Connection) -> None:
+    """Run the command until it opens or renames the `last`-th file in its folder, then SIGKILL.
 
-    Opening and renaming files are what the interpreter tells an audit hook; between two of them
-    nothing on the disk changes.
+    An audit hook sees each of these; between two of them nothing on the disk changes.
     """
     touched = 0
 
@@ -46,7 +45,7 @@ def command() -> Command:
         out: Path, arguments: list[object], last: float = float("inf")
     ) -> tuple[int | None, int]:
         receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=lives, args=(out, arguments, last, sender))
+        process = context.Process(target=run_until_killed, args=(out, arguments, last, sender))
         process.start()
         sender.close()
         process.join()

@@ -1,4 +1,4 @@
-"""The command teaches what it is asked to, leaves all else as it is, and the service serves it."""
+"""The command trains one adapter, leaves all else as it is, and the service serves the result."""
 
 import json
 import shutil
@@ -19,8 +19,8 @@ SMALL = ("--batch-size", 24, "--learning-rate", 0.02, "--validate-every", 5, "--
 
 @pytest.fixture(scope="module")
 def mine(tmp_path_factory: pytest.TempPathFactory, original: Path) -> Path:
-    """A checkpoint with a new task, taught on labelled texts."""
-    folder = tmp_path_factory.mktemp("taught")
+    """A checkpoint with a new task, trained on labelled texts."""
+    folder = tmp_path_factory.mktemp("trained")
     data, out = write(folder / "data.jsonl", labelled()), folder / "out"
     new = ("--task", "mine", "--instruction", "Topic: ", "--seed", 3)
     assert teach("--base", original, "--data", data, "--out", out, *new, *SMALL) == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from model.training.batches import Schedule, apart, epoch_of, split
+from model.training.batches import BatchOrder, epoch_batches, split, split_by_file
 from model.training.data import LABELLED, PAIRS, SCORED, TRIPLES, read_examples
 from model.training.errors import DataError
 from tests.model.training.records import TOPICS, labelled, pairs, scored, write
@@ -24,7 +24,7 @@ from tests.model.training.records import TOPICS, labelled, pairs, scored, write
         ({"text": "x", "label": 3, "split": "train"}, LABELLED, ("x",), ("3",)),
     ],
 )
-def test_the_kinds_are_told_by_their_fields(
+def test_the_kinds_are_recognised_by_their_fields(
     tmp_path: Path, record: dict, kind: str, columns: tuple, values: tuple
 ) -> None:
     read = read_examples(write(tmp_path / "data.jsonl", [record]))
@@ -96,7 +96,7 @@ def test_no_text_is_both_learned_from_and_validated_with(tmp_path: Path, records
     shuffled = read_examples(write(tmp_path / "other.jsonl", [*extra, *records[:9], *records]))
     held = split(shuffled, 0.3, 1).validation
     assert sorted(held.columns[0]) == sorted(split(examples, 0.3, 1).validation.columns[0])
-    assert len(apart(examples, held).validation) == len(held)
+    assert len(split_by_file(examples, held).validation) == len(held)
 
 
 def test_a_negative_may_be_another_record_s_positive(tmp_path: Path) -> None:
@@ -107,24 +107,24 @@ def test_a_negative_may_be_another_record_s_positive(tmp_path: Path) -> None:
 
 def test_an_epoch_has_every_record_once_and_another_order_each_time(tmp_path: Path) -> None:
     examples = read_examples(write(tmp_path / "data.jsonl", pairs()))
-    batches = epoch_of(examples, 30, [0, 1])
+    batches = epoch_batches(examples, 30, [0, 1])
     assert sorted(chain(*batches)) == list(range(len(examples)))
-    assert batches != epoch_of(examples, 30, [0, 2])
-    assert {len(batch) for batch in epoch_of(examples, 50, [0, 1])} == {50}
-    assert len(epoch_of(examples, 500, [0, 1])) == 1
+    assert batches != epoch_batches(examples, 30, [0, 2])
+    assert {len(batch) for batch in epoch_batches(examples, 50, [0, 1])} == {50}
+    assert len(epoch_batches(examples, 500, [0, 1])) == 1
 
 
 def test_texts_of_a_label_come_together(tmp_path: Path) -> None:
     examples = read_examples(write(tmp_path / "data.jsonl", labelled()))
-    for batch in epoch_of(examples, 8, [0, 1]):
+    for batch in epoch_batches(examples, 8, [0, 1]):
         labels = [examples.values[index] for index in batch]
         assert all(labels.count(label) % 4 == 0 for label in set(labels))
-    assert len(set(chain(*epoch_of(examples, 8, [0, 1])))) == len(TOPICS) * 20
+    assert len(set(chain(*epoch_batches(examples, 8, [0, 1])))) == len(TOPICS) * 20
 
 
 def test_a_batch_depends_on_its_number_alone(tmp_path: Path) -> None:
     examples = read_examples(write(tmp_path / "data.jsonl", pairs()))
-    one, other = Schedule(examples, 25, 7), Schedule(examples, 25, 7)
+    one, other = BatchOrder(examples, 25, 7), BatchOrder(examples, 25, 7)
     expected = [one.batch(number) for number in range(12)]
     assert [other.batch(number) for number in reversed(range(12))] == expected[::-1]
-    assert expected != [Schedule(examples, 25, 8).batch(number) for number in range(12)]
+    assert expected != [BatchOrder(examples, 25, 8).batch(number) for number in range(12)]

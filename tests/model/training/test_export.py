@@ -14,7 +14,7 @@ from model.config import CheckpointError
 from model.training import weights
 from model.training.base import tensors_of
 from model.training.export import cast, write_hf, write_original
-from model.training.student import Student
+from model.training.trainable_encoder import TrainableEncoder
 from tests import checkpoints
 from tests.checkpoints import MINI, Shape
 from tests.conftest import random_row
@@ -73,21 +73,21 @@ def test_the_embedded_model_is_written_as_it_stands(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "config.json").read_text()) == said
 
 
-def test_a_student_s_base_and_adapters_are_written_whole(tmp_path: Path, original: Path) -> None:
+def test_an_encoder_s_base_and_adapters_are_written_whole(tmp_path: Path, original: Path) -> None:
     read = weights.read(original)
-    student = Student.of(read, read.config.tasks)
-    own = weights.Weights(
+    encoder = TrainableEncoder.from_weights(read, read.config.tasks)
+    whole = weights.Weights(
         read.fields,
-        tensors_of(student.base, read.config),
-        {task: student.adapter(task) for task in read.config.tasks},
+        tensors_of(encoder.base, read.config),
+        {task: encoder.adapter(task) for task in read.config.tasks},
     )
-    write_original(tmp_path, own, TOKENIZER)
+    write_original(tmp_path, whole, TOKENIZER)
     ours, theirs = tensors(tmp_path), tensors(original)
     assert ours.keys() == theirs.keys()
     for name, tensor in theirs.items():
         if "pooler" not in name:
             assert torch.equal(ours[name], tensor), name
-    write_original(tmp_path, cast(own, torch.float16), TOKENIZER)
+    write_original(tmp_path, cast(whole, torch.float16), TOKENIZER)
     assert {tensor.dtype for tensor in tensors(tmp_path).values()} == {torch.float16}
     assert embedder.load(tmp_path).parameters > 0
 
@@ -97,14 +97,14 @@ def test_a_task_more_is_written_and_read(
 ) -> None:
     read = weights.read(original)
     torch.manual_seed(1)
-    student = Student.of(read, ["separation"])
-    student.add("mine")
+    encoder = TrainableEncoder.from_weights(read, ["separation"])
+    encoder.add("mine")
     fields = {
         **read.fields,
         "lora_adaptations": [*read.config.tasks, "mine"],
         "task_instructions": {**read.config.instructions, "mine": "Look: "},
     }
-    adapters = {**read.adapters, "mine": student.adapter("mine")}
+    adapters = {**read.adapters, "mine": encoder.adapter("mine")}
     for write in (write_hf, write_original):
         folder = tmp_path / write.__name__
         write(folder, replace(read, fields=fields, adapters=adapters), TOKENIZER)
@@ -124,7 +124,7 @@ def test_the_original_layout_has_no_place_for_three_a(tmp_path: Path, shape: Sha
 
 
 def test_another_user_can_read_what_is_written(tmp_path: Path, original: Path) -> None:
-    """The service's user is often not the one who taught."""
+    """The service's user is often another than who trained."""
     write_hf(tmp_path, weights.read(original), TOKENIZER)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert all(path.stat().st_mode & 0o004 for path in files)

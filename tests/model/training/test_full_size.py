@@ -1,4 +1,4 @@
-"""A checkpoint of the real one's size, with random weights: an adapter of it is taught and fits."""
+"""A checkpoint of the real one's size, random weights: training an adapter fits."""
 
 import os
 import subprocess

@@ -12,8 +12,8 @@ from model.tokenizer import Tokenizer
 from model.training import weights
 from model.training.data import LABELLED, SCORED, Examples
 from model.training.losses import cosent, cosine_regression
-from model.training.objective import Objective, Sides, Wanted
-from model.training.student import Student
+from model.training.objective import LossConfig, Objective, SideTasks
+from model.training.trainable_encoder import TrainableEncoder
 
 TASK = "separation"
 PAIRS = Examples(SCORED, (("bread", "a river"), ("a loaf of bread", "the sea")), (0.9, 0.4))
@@ -22,25 +22,23 @@ TEXTS = Examples(
 )
 
 
-def objective(folder: Path, wanted: Wanted) -> Objective:
-    student = Student.of(weights.read(folder), [TASK])
-    config = read_config(folder)
-    return Objective(student, (Tokenizer(folder, config), Tasks(config)), Sides(TASK, TASK), wanted)
+def objective(folder: Path, config: LossConfig) -> Objective:
+    encoder = TrainableEncoder.from_weights(weights.read(folder), [TASK])
+    tokenizer = Tokenizer(folder, encoder.config), Tasks(encoder.config)
+    return Objective(encoder, tokenizer, SideTasks(TASK, TASK), config)
 
 
 def alone(objective: Objective, folder: Path, text: str, task: str | None) -> Tensor:
     config = read_config(folder)
     rows = Tokenizer(folder, config).rows([text], Tasks(config).named(TASK)).rows
-    return objective.student(rows, task).detach()
+    return objective.encoder(rows, task).detach()
 
 
-@pytest.mark.parametrize("exact", [False, True])
-def test_scored_pairs_are_learned_by_order_or_where_scores_are_exact_by_value(
-    original: Path, *, exact: bool
-) -> None:
-    asked = objective(original, Wanted(0.1, exact=exact))
+@pytest.mark.parametrize("regress", [False, True])
+def test_scored_pairs_are_learned_by_order_or_by_value(original: Path, *, regress: bool) -> None:
+    scored = objective(original, LossConfig(0.1, regress_scores=regress))
     sides = [
-        torch.cat([alone(asked, original, text, TASK) for text in column])
+        torch.cat([alone(scored, original, text, TASK) for text in column])
         for column in PAIRS.columns
     ]
     expected = 0.0
@@ -48,18 +46,18 @@ def test_scored_pairs_are_learned_by_order_or_where_scores_are_exact_by_value(
         cut, scores = [side[:, :size] for side in sides], torch.tensor(PAIRS.values)
         expected += (
             cosine_regression(*cut, scores=scores)
-            if exact
+            if regress
             else cosent(*cut, scores=scores, temperature=0.1)
         ).item()
-    assert asked(PAIRS).item() == pytest.approx(expected, rel=1e-3)
+    assert scored(PAIRS).item() == pytest.approx(expected, rel=1e-3)
 
 
-def test_what_drifts_from_the_base_costs_its_distance(original: Path) -> None:
-    free, held = (objective(original, Wanted(0.1, near=near)) for near in (0.0, 3.0))
+def test_the_distance_to_the_base_is_added_to_the_loss(original: Path) -> None:
+    free, held = (objective(original, LossConfig(0.1, base_weight=each)) for each in (0.0, 3.0))
     cosines = [
         torch.cosine_similarity(*(alone(free, original, text, task) for task in (TASK, None)))
         for text in TEXTS.columns[0]
     ]
-    drift = 1 - torch.cat(cosines).mean().item()
-    assert drift > 0.01
-    assert (held(TEXTS) - free(TEXTS)).item() == pytest.approx(3 * drift, rel=1e-3)
+    distance = 1 - torch.cat(cosines).mean().item()
+    assert distance > 0.01
+    assert (held(TEXTS) - free(TEXTS)).item() == pytest.approx(3 * distance, rel=1e-3)

@@ -1,4 +1,4 @@
-"""What is said when a training is done, and where it cannot be written."""
+"""The summary of a training, and the error where it cannot be written."""
 
 from pathlib import Path
 

@@ -29,7 +29,7 @@ from model.training.mini.material import Draw, Material, english_texts
 from model.training.mini.phrases import make_phrases
 from model.training.mini.table import OF_QUESTIONS, Table, principal
 from model.training.mini.vocabulary import learn_vocabulary
-from model.training.student import Student
+from model.training.trainable_encoder import TrainableEncoder
 from tests.model.training.mini.corpus import HELD_OUT, german, write_corpora
 
 VOCABULARY = 600
@@ -65,14 +65,14 @@ def test_a_table_in_the_encoder_is_the_mean_of_its_words(
 ) -> None:
     words = torch.randn(VOCABULARY, 256 - CONSTANTS) * 0.3
     fields = fields_of({**SHAPE, "vocab_size": VOCABULARY}, TASKS)
-    encoder = encoder_of(words, fields, seed=1)
-    student = Student(base_of(encoder), encoder.config)
+    base = encoder_of(words, fields, seed=1)
+    encoder = TrainableEncoder(base_of(base), base.config)
     torch.manual_seed(0)
     adapters = {}
-    for task in encoder.config.tasks:
-        student.add(task)
-        adapters[task] = student.adapter(task)
-    write_original(tmp_path, weights.Weights(fields, encoder.base, adapters), pieces)
+    for task in base.config.tasks:
+        encoder.add(task)
+        adapters[task] = encoder.adapter(task)
+    write_original(tmp_path, weights.Weights(fields, base.base, adapters), pieces)
     made = embedder.load(tmp_path, "cpu", dtype)
     texts = ["the river keeps a letter", "bread", "a violin number 7 breaks the winter"]
     ids = [[0, *made.tokenizer.ids([text])[0].tolist(), 2] for text in texts]

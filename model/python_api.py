@@ -1,0 +1,179 @@
+"""PythonApi: texts and documents -> vectors, as Python code asks for them.
+
+D hidden.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from model import documents
+from model.arguments import (
+    check_flags,
+    checked_chunking,
+    checked_overlap,
+    checked_spans,
+    rows_of,
+    texts_of,
+    whole_number,
+)
+from model.config import EncoderConfig
+from model.documents import DEFAULT_OVERLAP, DocumentOptions
+from model.rows import Row, Vectors, normalised
+from model.tasks import DEFAULT_TASK, PASSAGE_TASK, Tasks
+from model.tokenizer import RowOptions, Tokenizer
+
+# A document that is read in windows here may have any length.
+_ANY_LENGTH = 1 << 40
+
+Vector = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbeddedChunk:
+    """A chunk: `text` is the document's from `start` to `end` (code points), `tokens` counts those
+    that begin in it, `vector` has length 1."""
+
+    start: int
+    end: int
+    text: str
+    tokens: int
+    vector: Vector
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbeddedDocument:
+    """A document: its own tokens, the unit vector of all of it, and its chunks in order. A text
+    without a token has none."""
+
+    text: str
+    tokens: int
+    vector: Vector
+    chunks: tuple[EmbeddedChunk, ...]
+
+
+class PythonApi(ABC):
+    """What a loaded model does beside its forward pass."""
+
+    config: EncoderConfig
+    tokenizer: Tokenizer
+    tasks: Tasks
+
+    @property
+    @abstractmethod
+    def dtype(self) -> str:
+        """The name of the dtype of the weights."""
+
+    @abstractmethod
+    def embed(
+        self, rows: Sequence[Row], max_batch_tokens: int = ..., *, progress: bool | None = ...
+    ) -> Vectors:
+        """Rows -> vectors (S, D) float32, one for each span, in order, not normalised."""
+
+    def embed_texts(  # noqa: PLR0913  (all but the first two go by name)
+        self,
+        texts: str | Iterable[str],
+        task: str = DEFAULT_TASK,
+        *,
+        late_chunking: bool = False,
+        late_chunking_overlap: int | None = None,
+        dimensions: int | None = None,
+        truncate: bool = False,
+        progress: bool | None = None,
+    ) -> Vectors:
+        """Texts -> unit vectors (n, dimensions or D) float32, one for each of n texts, in order.
+
+        `texts` is a list, an array, a column of a table or any other iterable of str; a single str
+        is one text. `task` is one of `tasks.names`, or "none" for the base model without adapter
+        and instruction; left out it is the service's default. With `late_chunking` all texts are
+        one document, and each is pooled out of the shared context; with an overlap in tokens, from
+        0 to half of what the model reads, a longer document is read in windows. Vectors are cut to
+        `dimensions`, from 1 to D. `truncate` cuts texts at the model's limit. `progress` shows a
+        bar on standard error; None does where that is a terminal.
+
+        Raises:
+            TypeError, ValueError: an argument is of another type, or out of range.
+            UnknownTaskError: the model has no such task.
+            TooManyTokensError: a text, or the document, is over the model's limit.
+            FloatingPointError: a vector is not finite, as float16 may overflow.
+        """
+        if dimensions is not None:
+            dimensions = whole_number("dimensions", dimensions, 1, self.config.hidden_size)
+        check_flags(late_chunking=late_chunking, truncate=truncate)
+        overlap = checked_overlap(late_chunking_overlap, self.config, late_chunking=late_chunking)
+        reading = RowOptions(late_chunking, truncate, overlap, _ANY_LENGTH)
+        inputs = rows_of(texts_of(texts), self.tasks.chosen(task), reading, self.tokenizer)
+        vectors = inputs.vectors(self.embed(inputs.rows, progress=progress))
+        self._check_finite(vectors)
+        return normalised(vectors[:, :dimensions])  # cut first: cutting shortens a vector
+
+    def embed_documents(  # noqa: PLR0913  (all but the first two go by name)
+        self,
+        texts: str | Iterable[str],
+        task: str = PASSAGE_TASK,
+        *,
+        by: str = "sentences",
+        max_tokens: int = 256,
+        min_tokens: int = 0,
+        overlap: int = 0,
+        spans: Sequence[Sequence[tuple[int, int]]] | None = None,
+        late_chunking: bool = True,
+        late_chunking_overlap: int = DEFAULT_OVERLAP,
+        dimensions: int | None = None,
+        progress: bool | None = None,
+    ) -> list[EmbeddedDocument]:
+        """Texts -> their chunks and their own vectors, as POST /v1/documents gives them.
+
+        Each text is cut `by` "sentences", "markdown", "tokens" or "spans", into chunks of at most
+        `max_tokens`; 0 for `min_tokens` fills them, 1 makes a chunk of each sentence, and more
+        joins short ones up to so many. `overlap` tokens of a chunk stand in the next one, too.
+        `spans` has for each text its chunks as (start, end) in code points. A text is read once
+        and its chunks are pooled out of that, in windows that overlap by `late_chunking_overlap`
+        tokens where it is longer than the model reads; without `late_chunking` each chunk is read
+        alone. The other arguments are those of `embed_texts`.
+
+        Raises:
+            TypeError, ValueError: an argument is of another type, or out of range.
+            UnknownTaskError: the model has no such task.
+            SpanError: a span has no token.
+            ChunkTooLongError: a chunk that is read alone is over the model's limit.
+            FloatingPointError: a vector is not finite, as float16 may overflow.
+        """
+        check_flags(late_chunking=late_chunking)
+        if dimensions is not None:
+            dimensions = whole_number("dimensions", dimensions, 1, self.config.hidden_size)
+        windows = checked_overlap(late_chunking_overlap, self.config, late_chunking=True)
+        clean = texts_of(texts)
+        reading = DocumentOptions(
+            checked_chunking(by, (max_tokens, min_tokens, overlap), self.config),
+            late_chunking=late_chunking,
+            overlap=windows or 0,
+            spans=checked_spans(by, spans, clean),
+        )
+        read = documents.tokenize(clean, self.tasks.chosen(task), reading, self.tokenizer)
+        pooled = self.embed(read.rows, progress=progress)
+        found = []
+        for index, (document, both) in enumerate(
+            zip(read.documents, read.vectors(pooled), strict=True)
+        ):
+            vectors = np.concatenate(both)
+            self._check_finite(vectors, index)
+            cut = normalised(vectors[:, :dimensions])
+            places = zip(document.chunks.spans.tolist(), document.chunks.counts, strict=True)
+            embedded = tuple(
+                EmbeddedChunk(start, end, document.text[start:end], tokens, vector)
+                for ((start, end), tokens), vector in zip(places, cut[:-1], strict=True)
+            )
+            found.append(EmbeddedDocument(document.text, document.tokens, cut[-1], embedded))
+        return found
+
+    def _check_finite(self, vectors: Vectors, index: int | None = None) -> None:
+        """`index` is the text's where all vectors are of one."""
+        if len(bad := np.flatnonzero(~np.isfinite(vectors).all(axis=1))):
+            text = bad[0] if index is None else index
+            raise FloatingPointError(
+                f"the model's numbers for texts[{text}] are not finite in {self.dtype}."
+            )

@@ -1,0 +1,77 @@
+"""Unicode: lone surrogates replaced, and text positions in code points, UTF-16 units or bytes.
+
+Python counts code points; JavaScript, Java and C# count UTF-16 code units; Go and Rust count bytes
+of UTF-8.
+"""
+
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+Unit = Literal["codepoints", "utf16", "bytes"]
+UNITS = get_args(Unit)
+
+Ints = npt.NDArray[np.int64]
+
+
+def well_formed(text: str) -> str:
+    """The text with U+FFFD in place of each lone surrogate, as JavaScript's toWellFormed has it.
+
+    Half of a character outside the basic plane comes from software that counts in UTF-16 and cuts
+    there; no encoder of UTF-8 takes it. Two halves that follow each other are their character.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+class SplitCharacterError(ValueError):
+    """A position inside of a character, or none of the text's; `index` is that of the position."""
+
+    def __init__(self, sentence: str, index: int) -> None:
+        super().__init__(sentence)
+        self.index = index
+
+
+class Positions:
+    """The positions of one well-formed text in one unit."""
+
+    def __init__(self, text: str, unit: Unit) -> None:
+        self._table = _table(text, unit)
+        self._unit = unit
+        self.end = int(self._table[-1])
+
+    def of(self, codepoints: Ints) -> Ints:
+        """Positions in code points -> the same in this unit, of any shape."""
+        return self._table[codepoints]
+
+    def codepoints(self, positions: Ints) -> Ints:
+        """Positions in this unit -> the same in code points, of any shape.
+
+        Raises:
+            SplitCharacterError: one is outside of the text or inside of a character.
+        """
+        found = np.minimum(np.searchsorted(self._table, positions), len(self._table) - 1)
+        outside = (positions < 0) | (positions > self.end)
+        if len(bad := np.flatnonzero(outside | (self._table[found] != positions))):
+            index = int(bad[0])
+            place = "is outside of" if outside.flat[index] else "is inside of a character of"
+            size = f"a text of {self.end} {_WORDS[self._unit]}"
+            raise SplitCharacterError(f"{positions.flat[index]} {place} {size}", index)
+        return found.astype(np.int64)
+
+
+_WORDS = {"codepoints": "code points", "utf16": "units of UTF-16", "bytes": "bytes of UTF-8"}
+
+
+def _table(text: str, unit: Unit) -> Ints:
+    """The position of each character and of the end of the text: (characters + 1,)."""
+    if unit == "codepoints" or text.isascii():
+        return np.arange(len(text) + 1)
+    codes = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
+    wider = (0xFFFF,) if unit == "utf16" else (0x7F, 0x7FF, 0xFFFF)
+    widths = 1 + sum((codes > bound).astype(np.int64) for bound in wider)
+    return np.concatenate([[0], np.cumsum(widths)])

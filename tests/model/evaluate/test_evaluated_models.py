@@ -1,0 +1,32 @@
+"""A checkpoint in process as the evaluated model; tests/app/tools has the service."""
+
+import pytest
+
+from model.evaluate.embedding_cache import EmbeddingCache
+from model.evaluate.errors import EvaluationError
+from model.evaluate.inprocess import Checkpoint
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    return Checkpoint("quintet-mini", dtype="float32")
+
+
+def test_every_text_is_embedded_once_a_task(checkpoint: Checkpoint) -> None:
+    embedded: list[str] = []
+    embeddings = EmbeddingCache(checkpoint, embedded.extend)
+    for size in (256, 64, 256):
+        embeddings.texts(["a", "b", "a"], "separation", size)
+        embeddings.documents([["c", "d"]], None, size)
+    assert sorted(embedded) == ["a", "b", "c", "d"]
+    embeddings.texts(["a"], None, 32)
+    assert sorted(embedded) == ["a", "a", "b", "c", "d"]
+
+
+def test_sizes_are_the_models_or_the_wanted_ones_and_always_the_width() -> None:
+    assert Checkpoint("quintet-mini").sizes == (256, 128, 64, 32)
+    assert Checkpoint("quintet-mini", sizes=[100]).sizes == (256, 100)
+    with pytest.raises(
+        EvaluationError, match="--dimensions 300: this model's vectors have 1 to 256"
+    ):
+        Checkpoint("quintet-mini", sizes=[300])
