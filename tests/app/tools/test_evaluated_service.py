@@ -59,6 +59,7 @@ def test_vectors_in_process_are_the_services(
         assert np.abs(late - here[:9]).max() > 0.01, "late chunking changed nothing"
 
 
+@pytest.mark.training
 def test_metrics_in_process_are_the_services(
     checkpoint: Checkpoint, evaluated: EvaluatedService, folder: Path
 ) -> None:
