@@ -9,7 +9,7 @@ import pytest
 
 from model.training.batches import BatchOrder, epoch_batches, split, split_by_file
 from model.training.data import LABELLED, PAIRS, SCORED, TRIPLES, read_examples
-from model.training.errors import DataError
+from model.training.errors import TrainingError
 from tests.model.training.records import TOPICS, labelled, pairs, scored, write
 
 
@@ -54,20 +54,20 @@ def test_the_kinds_are_recognised_by_their_fields(
 def test_a_bad_line_is_named(tmp_path: Path, line: str, said: str) -> None:
     path = tmp_path / "data.jsonl"
     path.write_text(json.dumps({"text": "x", "label": "y"}) + "\n" + line + "\n")
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(TrainingError) as caught:
         read_examples(path)
     assert f"{path}, {said}" in str(caught.value)
 
 
 def test_files_without_anything_to_learn_are_refused(tmp_path: Path) -> None:
     tests = [{"text": "x", "label": "y", "split": "test"}]
-    with pytest.raises(DataError, match="has no records to learn from"):
+    with pytest.raises(TrainingError, match="has no records to learn from"):
         read_examples(write(tmp_path / "data.jsonl", tests))
     (tmp_path / "data.jsonl.xz").write_bytes(b"no archive")
-    with pytest.raises(DataError, match=r"cannot read .*data\.jsonl\.xz"):
+    with pytest.raises(TrainingError, match=r"cannot read .*data\.jsonl\.xz"):
         read_examples(tmp_path / "data.jsonl.xz")
     (tmp_path / "data.jsonl").write_bytes(b"\xff\xfe")
-    with pytest.raises(DataError, match="it is UTF-16; save it as UTF-8"):
+    with pytest.raises(TrainingError, match="it is UTF-16; save it as UTF-8"):
         read_examples(tmp_path / "data.jsonl")
 
 
