@@ -34,7 +34,7 @@ def test_the_kinds_are_recognised_by_their_fields(
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "sentence"),
     [
         ("{", "line 2: invalid JSON, at column"),
         ("[]", "line 2: must be an object, not a list."),
@@ -51,12 +51,12 @@ def test_the_kinds_are_recognised_by_their_fields(
         ('{"a": 3, "b": "y"}', "line 2: the field 'a' must be a text, not a number."),
     ],
 )
-def test_a_bad_line_is_named(tmp_path: Path, line: str, said: str) -> None:
+def test_a_bad_line_is_named(tmp_path: Path, line: str, sentence: str) -> None:
     path = tmp_path / "data.jsonl"
     path.write_text(json.dumps({"text": "x", "label": "y"}) + "\n" + line + "\n")
     with pytest.raises(TrainingError) as caught:
         read_examples(path)
-    assert f"{path}, {said}" in str(caught.value)
+    assert f"{path}, {sentence}" in str(caught.value)
 
 
 def test_files_without_anything_to_learn_are_refused(tmp_path: Path) -> None:
