@@ -1,1 +1,1 @@
-"""The model room: rows in, vectors out. It knows nothing of HTTP, asyncio or settings."""
+"""The model: texts -> rows of token ids -> vectors. See README.md in this folder."""

@@ -1,6 +1,6 @@
-"""Arguments: what Python code may pass for texts and for numbers, checked before anything is done.
+"""Arguments: checks of the arguments of `embed_texts` and `embed_documents`, before any work.
 
-A notebook has what HTTP does not: arrays, generators, missing values of a table.
+Python code passes what HTTP cannot: arrays, generators, a table's missing values.
 """
 
 import operator
@@ -9,23 +9,23 @@ from typing import Any, cast
 
 import numpy as np
 
-from model.chunking import BY_VALUES, By, Chunking, Ints, unused
+from model.chunking import BY_VALUES, By, Chunking, unused
 from model.config import EncoderConfig
 from model.quoting import quoted
 from model.tasks import Task
 from model.tokenizer import RowOptions, TokenizedInputs, Tokenizer, TooManyTokensError
+from model.unicode import Ints
 
 
 def texts_of(texts: str | Iterable[str]) -> list[str]:
-    """The texts of an iterable (a list, an array, a column of a table, a generator); a bare str is
-    one text.
+    """The texts of an iterable (a list, an array, a column of a table, a generator) or of one str.
 
     Raises:
-        TypeError: it is something else, or an item is no str; the sentence has the index.
+        TypeError: it is something else, or an item is no str; the message has the item's index.
     """
     if isinstance(texts, str):
         return [str(texts)]
-    # Iterating a mapping or a table would give the names of its columns.
+    # Iterating a mapping or a table gives the names of its columns.
     one_dimension = getattr(texts, "ndim", 1) == 1
     if isinstance(texts, bytes | Mapping) or not isinstance(texts, Iterable) or not one_dimension:
         raise TypeError(
@@ -35,14 +35,14 @@ def texts_of(texts: str | Iterable[str]) -> list[str]:
     for index, item in enumerate(items):
         if not isinstance(item, str):
             raise TypeError(f"texts[{index}] is {quoted(item)}, of type {_type(item)}, not str.")
-    return [str(item) for item in items]  # also of a subclass, as an array has it
+    return [str(item) for item in items]  # an array's items are of a subclass of str
 
 
 def whole_number(name: str, value: Any, least: int, most: int) -> int:
-    """A whole number within a range, its ends included.
+    """A whole number from `least` to `most`, both included.
 
     Raises:
-        TypeError: it is no whole number; True and 2.0 are none.
+        TypeError: it is no whole number, as True and 2.0 are none.
         ValueError: it is out of range.
     """
     try:
@@ -59,7 +59,7 @@ def whole_number(name: str, value: Any, least: int, most: int) -> int:
 def check_flags(**flags: Any) -> None:
     """
     Raises:
-        TypeError: one is neither True nor False; "no" would count as True.
+        TypeError: one is neither True nor False ("no" would count as True).
     """
     for name, value in flags.items():
         if not isinstance(value, bool):
@@ -69,10 +69,10 @@ def check_flags(**flags: Any) -> None:
 def checked_overlap(
     overlap: int | None, config: EncoderConfig, *, late_chunking: bool
 ) -> int | None:
-    """The tokens by which windows of a document overlap, from 0 to half of what the model reads.
+    """The tokens by which a document's windows overlap, from 0 to half of the model's limit.
 
     Raises:
-        TypeError, ValueError: it is out of that range, or there is no late chunking.
+        TypeError, ValueError: it is no such number, or `late_chunking` is false.
     """
     if overlap is None:
         return None
@@ -82,28 +82,28 @@ def checked_overlap(
 
 
 def checked_chunking(by: str, sizes: tuple[int, int, int], config: EncoderConfig) -> Chunking:
-    """How documents are cut, `sizes` being max_tokens, min_tokens and overlap.
+    """How documents are cut; `sizes` are max_tokens, min_tokens and overlap.
 
     Raises:
-        TypeError, ValueError: one of them is none, is out of range, or would not count.
+        TypeError, ValueError: one is no number, is out of range, or has no effect with this `by`.
     """
     if by not in BY_VALUES:
         raise ValueError(f"by is {quoted(by)}; it may be {', '.join(BY_VALUES)}.")
     most = whole_number("max_tokens", sizes[0], 1, config.max_tokens)
     least = whole_number("min_tokens", sizes[1], 0, most)
-    how = Chunking(cast(By, by), most, least, whole_number("overlap", sizes[2], 0, most // 2))
-    if name := unused(how):
+    chunking = Chunking(cast(By, by), most, least, whole_number("overlap", sizes[2], 0, most // 2))
+    if name := unused(chunking):
         raise ValueError(f"{name} does not count where by is {by!r}.")
-    return how
+    return chunking
 
 
 def checked_spans(
     by: str, spans: Sequence[Sequence[tuple[int, int]]] | None, texts: list[str]
 ) -> list[Ints] | None:
-    """A caller's spans of each text, (C, 2) each.
+    """The caller's spans of each text, (C, 2) each in code points, or None if `by` asks for none.
 
     Raises:
-        ValueError: there are none where they are asked for, or one is none of its text.
+        ValueError: they are missing or not asked for, or one is empty or outside of its text.
     """
     if (by == "spans") != (spans is not None):
         raise ValueError("spans and by='spans' need each other.")
@@ -112,8 +112,8 @@ def checked_spans(
     if len(spans) != len(texts):
         raise ValueError(f"spans are of {len(spans)} texts, and there are {len(texts)}.")
     found = []
-    for index, (text, own) in enumerate(zip(texts, spans, strict=True)):
-        each = np.array(own, np.int64).reshape(-1, 2)
+    for index, (text, text_spans) in enumerate(zip(texts, spans, strict=True)):
+        each = np.array(text_spans, np.int64).reshape(-1, 2)
         wrong = (each[:, 0] < 0) | (each[:, 0] >= each[:, 1]) | (each[:, 1] > len(text))
         if len(bad := np.flatnonzero(wrong)):
             sentence = f"spans[{index}][{bad[0]}] is {tuple(each[bad[0]].tolist())}"
@@ -123,19 +123,19 @@ def checked_spans(
 
 
 def rows_of(
-    texts: list[str], task: Task, reading: RowOptions, tokenizer: Tokenizer
+    texts: list[str], task: Task, options: RowOptions, tokenizer: Tokenizer
 ) -> TokenizedInputs:
-    """Texts -> rows, of which there are none without a text.
+    """Texts -> rows; no texts give no rows.
 
     Raises:
-        TooManyTokensError: a text or the document is over the limit.
+        TooManyTokensError: a text or the document is over the limit; the message says what to pass.
     """
     if not texts:
         return TokenizedInputs((), 0, ())
     try:
-        return tokenizer.rows(texts, task, reading)
+        return tokenizer.rows(texts, task, options)
     except TooManyTokensError as error:
-        by_windows = error.index is None and reading.overlap is None
+        by_windows = error.index is None and options.overlap is None
         windows = ", or late_chunking_overlap=256 for windows" if by_windows else ""
         error.args = (f"{error} Pass truncate=True to cut at the limit{windows}.",)
         raise

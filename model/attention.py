@@ -1,21 +1,22 @@
-"""Variable-length attention: every row attends to itself and to nothing else.
+"""Attention: within each row of a packed batch, by the fastest kernel of the device.
 
 T tokens, H heads, K = D / H.
 
-One contract, four kernels: `attend(q, k, v, batch)` with q, k, v (T, H, K) gives (T, H, K), full
-bidirectional softmax attention within each row, scaled by 1 / sqrt(K). q, k and v may be slices of
-a larger tensor: only their last dimension is contiguous. The kernel is chosen once, when a model is
-loaded, and its name is logged: there is no silent fall from fast to slow.
+Four kernels have the same signature: `attend(q, k, v, batch)` with q, k, v (T, H, K) gives
+(T, H, K), bidirectional softmax attention within each row, scaled by 1 / sqrt(K). q, k and v may be
+slices of a larger tensor: only their last dimension is contiguous. The kernel is chosen once, when
+a model is loaded, and its name is logged: there is no silent fallback to a slower one.
 
-On a GPU torch's own kernel, which is a FlashAttention too, needs nothing further. The package
-flash-attn is compiled where it is installed, against the torch that is there:
-`pip install flash-attn --no-build-isolation`, with nvcc and half an hour or more.
+On a GPU torch's own FlashAttention needs no further package. The package flash-attn is compiled
+when it is installed, against the installed torch: `pip install flash-attn --no-build-isolation`,
+with nvcc, in half an hour or more.
 """
 
 import importlib.util
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -30,20 +31,20 @@ Attend = Callable[[Tensor, Tensor, Tensor, PackedBatch], Tensor]
 
 # FlashAttention-2 and torch's own variable-length kernel need tensor cores of this generation.
 FLASH_CAPABILITY = (8, 0)
-# On a CPU so many scores are computed at a time: they stay in the cores' own caches.
+# On a CPU this many scores are computed at a time, so that they stay in the cores' caches.
 _SCORES_AT_A_TIME = 1 << 21
-# Tokens from which a row is long there, and of which a long row's length is made a multiple: each
-# new shape of a product costs milliseconds once, so there must be few.
-_LONG_ROW, _WHOLE_LENGTH = 64, 32
+# Rows of at least 64 tokens are long, and are padded to a multiple of 32: the first matrix product
+# of each new shape costs milliseconds, so there should be few shapes.
+_LONG_ROW, _LENGTH_MULTIPLE = 64, 32
 
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """A kernel and the name under which it is logged."""
+    """A kernel and its name in the log."""
 
     name: str
     attend: Attend
-    recordable: bool = False  # works on tensors only, so that a CUDA graph may have it
+    recordable: bool = False  # whether a CUDA graph can record it: it reads tensors only
 
 
 def choose_attention(device: torch.device, dtype: torch.dtype) -> Attention:
@@ -56,18 +57,21 @@ def choose_attention(device: torch.device, dtype: torch.dtype) -> Attention:
         return Attention("sdpa", attend_sdpa)
     if importlib.util.find_spec("flash_attn") is not None:
         try:
-            return Attention("flash-attn", _flash_attn(), recordable=True)
-        except (ImportError, OSError) as error:  # made for another torch, or flash-attn-4 alone
+            from flash_attn import flash_attn_varlen_func  # noqa: PLC0415  (an optional extra)
+
+            return Attention("flash-attn", _by_row_starts(flash_attn_varlen_func), recordable=True)
+        except (ImportError, OSError) as error:  # built for another torch, or only flash-attn-4
             log.error("flash_attn is installed and cannot be used: %s", error)  # noqa: TRY400
-    return Attention("torch varlen_attn", _varlen_attn(), recordable=True)
+    from torch.nn.attention.varlen import varlen_attn  # noqa: PLC0415  (CUDA builds only)
+
+    return Attention("torch varlen_attn", _by_row_starts(varlen_attn), recordable=True)
 
 
 def attend_on_cpu(q: Tensor, k: Tensor, v: Tensor, batch: PackedBatch) -> Tensor:
-    """Long rows one at a time by two matrix products with a softmax between them, short ones by
-    torch's own kernel.
+    """Each long row by two matrix products with a softmax between them, short rows by torch.
 
-    For long rows in bfloat16 that takes half the time or less of torch's kernel for CPUs, for
-    short ones more (tests/bench/README.md). Scores have the dtype of q.
+    For long rows in bfloat16 this takes at most half the time of torch's CPU kernel, for short
+    ones more (tests/bench/README.md). Scores have the dtype of q.
     """
     out = torch.empty_like(q)
     for run in batch.equal_rows:
@@ -82,41 +86,41 @@ def attend_on_cpu(q: Tensor, k: Tensor, v: Tensor, batch: PackedBatch) -> Tensor
 
 
 def _attend_row(q: Tensor, k: Tensor, v: Tensor, out: Tensor) -> None:
-    """Write softmax(q @ k.T) @ v of one row to `out`; all are (L, H, K)."""
+    """Write softmax(q @ k.T / sqrt(K)) @ v of one row to `out`; all are (L, H, K)."""
     length, heads, size = q.shape
-    rounded = round_up(length, _WHOLE_LENGTH)
-    filled = q.new_zeros(3, heads, rounded, size)
-    for into, each in zip(filled, (q * size**-0.5, k, v), strict=True):
+    padded = round_up(length, _LENGTH_MULTIPLE)
+    stacked = q.new_zeros(3, heads, padded, size)
+    for into, each in zip(stacked, (q * size**-0.5, k, v), strict=True):
         into[:, :length] = each.transpose(0, 1)
-    asking, keys, values = filled
-    together = min(heads, max(1, _SCORES_AT_A_TIME // rounded**2))
-    queries = min(rounded, max(1, _SCORES_AT_A_TIME // rounded))
-    answers = torch.empty_like(asking)
-    scores = q.new_empty(together, queries, rounded)
-    for first in range(0, heads, together):
-        some = slice(first, first + together)
-        for start in range(0, rounded, queries):
-            part = asking[some, start : start + queries]
+    queries, keys, values = stacked
+    heads_at_a_time = min(heads, max(1, _SCORES_AT_A_TIME // padded**2))
+    queries_at_a_time = min(padded, max(1, _SCORES_AT_A_TIME // padded))
+    attended = torch.empty_like(queries)
+    scores = q.new_empty(heads_at_a_time, queries_at_a_time, padded)
+    for first in range(0, heads, heads_at_a_time):
+        some = slice(first, first + heads_at_a_time)
+        for start in range(0, padded, queries_at_a_time):
+            part = queries[some, start : start + queries_at_a_time]
             block = scores[: part.shape[0], : part.shape[1]]
             torch.bmm(part, keys[some].transpose(1, 2), out=block)
             block[:, :, length:] = -torch.inf
             torch.softmax(block, -1, out=block)
-            torch.bmm(block, values[some], out=answers[some, start : start + queries])
-    out.copy_(answers[:, :length].transpose(0, 1))
+            torch.bmm(block, values[some], out=attended[some, start : start + queries_at_a_time])
+    out.copy_(attended[:, :length].transpose(0, 1))
 
 
 def _attend_rectangle(q: Tensor, k: Tensor, v: Tensor, out: Tensor, length: int) -> None:
-    """Write the attention of rows of that length, end to end in (T, H, K), to `out`."""
+    """Write the attention of rows of the same length, end to end in (T, H, K), to `out`."""
     shape = (-1, length, *q.shape[1:])
-    one, two, three = (each.view(shape).transpose(1, 2) for each in (q, k, v))
-    attended = F.scaled_dot_product_attention(one, two, three)
+    q, k, v = (each.view(shape).transpose(1, 2) for each in (q, k, v))
+    attended = F.scaled_dot_product_attention(q, k, v)
     out.view(shape).copy_(attended.transpose(1, 2))
 
 
 def attend_sdpa(q: Tensor, k: Tensor, v: Tensor, batch: PackedBatch) -> Tensor:
-    """One call of torch's scaled_dot_product_attention for each length in the batch.
+    """One call of torch's scaled_dot_product_attention for each row length in the batch.
 
-    Rows of one length are neighbours (see packing), so each call reads views and pads nothing.
+    Rows of the same length are neighbours (see `pack`): each call reads views, without padding.
     """
     out = torch.empty_like(q)
     for run in batch.equal_rows:
@@ -125,30 +129,15 @@ def attend_sdpa(q: Tensor, k: Tensor, v: Tensor, batch: PackedBatch) -> Tensor:
     return out
 
 
-def _varlen_attn() -> Attend:
-    from torch.nn.attention.varlen import varlen_attn  # noqa: PLC0415  (CUDA builds only)
+def _by_row_starts(kernel: Callable[..., Any]) -> Attend:
+    """A variable-length kernel of a GPU, with FlashAttention's first seven arguments."""
 
     def attend(q: Tensor, k: Tensor, v: Tensor, batch: PackedBatch) -> Tensor:
-        starts, longest = _checked_starts(batch), batch.longest
-        out = varlen_attn(q, k, v, starts, starts, longest, longest)
+        starts, longest = batch.row_starts, batch.longest
+        rows = len(starts) - 1
+        assert rows <= MAX_ROWS, f"{rows} rows are more than the {MAX_ROWS} of a kernel's grid"
+        out = kernel(q, k, v, starts, starts, longest, longest)
         assert isinstance(out, Tensor)
         return out
 
     return attend
-
-
-def _flash_attn() -> Attend:
-    from flash_attn import flash_attn_varlen_func  # noqa: PLC0415  (an optional extra)
-
-    def attend(q: Tensor, k: Tensor, v: Tensor, batch: PackedBatch) -> Tensor:
-        starts, longest = _checked_starts(batch), batch.longest
-        out: Tensor = flash_attn_varlen_func(q, k, v, starts, starts, longest, longest)
-        return out
-
-    return attend
-
-
-def _checked_starts(batch: PackedBatch) -> Tensor:
-    rows = len(batch.row_starts) - 1
-    assert rows <= MAX_ROWS, f"{rows} rows are more than the {MAX_ROWS} of a kernel's grid"
-    return batch.row_starts

@@ -1,4 +1,4 @@
-"""Checkpoint: a folder in either published layout -> an Encoder on a device.
+"""Checkpoint: the weights of a folder in either published layout -> an Encoder on a device.
 
 n adapters, r rank, V vocabulary, D hidden, I intermediate.
 """
@@ -17,44 +17,37 @@ from model.layouts import Layout, ModuleName, open_layout
 from model.linear_kernels import LinearKernel, choose_linear_kernel
 from model.lora import AdaptedEmbedding, AdaptedLinear
 
+Shape = tuple[int, int]
+
 WORD = ModuleName("embeddings.word_embeddings", ("embeddings.word_embeddings",))
 TOKEN_TYPE = ModuleName("embeddings.token_type_embeddings", ("embeddings.token_type_embeddings",))
 POOLER = ModuleName("pooler.dense", ("pooler.dense",))
-# The linear layers of a block: name here -> original name, PEFT's names.
-BLOCK_LINEARS = {
-    "qkv": ("mixer.Wqkv", ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")),
-    "out": ("mixer.out_proj", ("self_attn.o_proj",)),
-    "fc1": ("mlp.fc1", ("mlp.fc1",)),
-    "fc2": ("mlp.fc2", ("mlp.fc2",)),
-}
 
 
-def block_linears(
-    block: str, config: EncoderConfig
-) -> Iterator[tuple[str, ModuleName, tuple[int, int]]]:
-    """The linear layers of a block `layers.N`: own name, published names, the weight's shape."""
+def block_linears(block: str, config: EncoderConfig) -> Iterator[tuple[str, ModuleName, Shape]]:
+    """The linear layers of a block `layers.N`: name in Block, published names, weight's shape."""
     width, inner = config.hidden_size, config.intermediate_size
-    shapes = {
-        "qkv": (3 * width, width),
-        "out": (width, width),
-        "fc1": (inner, width),
-        "fc2": (width, inner),
-    }
-    for own, (original, peft) in BLOCK_LINEARS.items():
-        full = ModuleName(f"encoder.{block}.{original}", tuple(f"{block}.{part}" for part in peft))
-        yield own, full, shapes[own]
+    attention = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
+    for name, original, peft, shape in (
+        ("qkv", "mixer.Wqkv", attention, (3 * width, width)),
+        ("out", "mixer.out_proj", ("self_attn.o_proj",), (width, width)),
+        ("fc1", "mlp.fc1", ("mlp.fc1",), (inner, width)),
+        ("fc2", "mlp.fc2", ("mlp.fc2",), (width, inner)),
+    ):
+        parts = tuple(f"{block}.{part}" for part in peft)
+        yield name, ModuleName(f"encoder.{block}.{original}", parts), shape
 
 
 def load_encoder(
     folder: Path, config: EncoderConfig, device: torch.device, dtype: torch.dtype
 ) -> Encoder:
-    """Load base and adapters of `folder` to `device`, every tensor used exactly once.
+    """Load base and adapters of `folder` to `device`. Every tensor must be used exactly once.
 
     Raises:
         CheckpointError: a tensor is missing, left over, there twice or of another shape.
     """
     layout = open_layout(folder, config)
-    encoder = _Assembly(
+    encoder = _EncoderBuilder(
         layout, config, device, dtype, choose_linear_kernel(device, dtype)
     ).encoder()
     layout.refuse_leftovers()
@@ -62,17 +55,17 @@ def load_encoder(
 
 
 @dataclass(frozen=True, slots=True)
-class _Assembly:
-    """Takes tensors out of a layout and puts modules together."""
+class _EncoderBuilder:
+    """Builds the encoder's modules from a layout's tensors."""
 
     layout: Layout
     config: EncoderConfig
     device: torch.device
     dtype: torch.dtype
-    product: type[LinearKernel]
+    kernel: type[LinearKernel]
 
     def encoder(self) -> Encoder:
-        self._pass_over_pooler()
+        self._skip_pooler()
         return Encoder(
             self.config,
             self._embedding(),
@@ -81,7 +74,7 @@ class _Assembly:
             choose_attention(self.device, self.dtype),
         )
 
-    def _put(self, tensor: Tensor) -> Tensor:
+    def _to_device(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.device, self.dtype).contiguous()
 
     def _embedding(self) -> AdaptedEmbedding:
@@ -89,14 +82,14 @@ class _Assembly:
         word = self.layout.weight(WORD, (self.config.vocab_size, width))
         lora = self.layout.embedding_lora(WORD, (self.config.vocab_size, width))
         return AdaptedEmbedding(
-            word=self._put(word),
-            a=self._put(lora.a),
-            b=self._put(self._scaled(lora.b).flatten(0, 1)),
-            token_type=self._put(self._token_type()),
+            word=self._to_device(word),
+            a=self._to_device(lora.a),
+            b=self._to_device(self._scaled(lora.b).flatten(0, 1)),
+            token_type=self._to_device(self._token_type()),
         )
 
     def _token_type(self) -> Tensor:
-        """The only token type's row, corrected for each adapter, and last as it is: (n + 1, D)."""
+        """The token type's row with each adapter's correction, and last without: (n + 1, D)."""
         shape = (1, self.config.hidden_size)
         base = self.layout.weight(TOKEN_TYPE, shape).float()
         lora = self.layout.embedding_lora(TOKEN_TYPE, shape)
@@ -105,26 +98,26 @@ class _Assembly:
 
     def _block(self, name: str) -> Block:
         linears = {
-            own: self._linear(own, full, shape)
-            for own, full, shape in block_linears(name, self.config)
+            linear: self._linear(linear, full, shape)
+            for linear, full, shape in block_linears(name, self.config)
         }
-        norms = {own: self._norm(f"encoder.{name}.{own}") for own in ("norm1", "norm2")}
+        norms = {norm: self._norm(f"encoder.{name}.{norm}") for norm in ("norm1", "norm2")}
         return Block(linears, norms)
 
-    def _linear(self, own: str, name: ModuleName, shape: tuple[int, int]) -> AdaptedLinear:
+    def _linear(self, linear: str, name: ModuleName, shape: Shape) -> AdaptedLinear:
         lora = self.layout.lora(name, shape)
         weight = self.layout.weight(name, shape)
         bias = self.layout.plain(f"{name.base}.bias", shape[0])
         b = self._scaled(lora.b)
-        if own == "qkv":
+        if linear == "qkv":
             weight, bias = interleaved(weight, self.config), interleaved(bias, self.config)
             b = interleaved(b.transpose(0, 1), self.config).transpose(0, 1)
         return AdaptedLinear(
-            self.product,
-            self._put(weight),
-            self._put(bias),
-            (self._put(lora.a), self._put(b)),
-            gelu=own == "fc1",
+            self.kernel,
+            self._to_device(weight),
+            self._to_device(bias),
+            (self._to_device(lora.a), self._to_device(b)),
+            gelu=linear == "fc1",
         )
 
     def _scaled(self, b: Tensor) -> Tensor:
@@ -133,12 +126,12 @@ class _Assembly:
     def _norm(self, name: str) -> nn.LayerNorm:
         norm = nn.LayerNorm(self.config.hidden_size, self.config.layer_norm_eps, device="meta")
         for part in ("weight", "bias"):
-            tensor = self._put(self.layout.plain(f"{name}.{part}", self.config.hidden_size))
+            tensor = self._to_device(self.layout.plain(f"{name}.{part}", self.config.hidden_size))
             setattr(norm, part, nn.Parameter(tensor, requires_grad=False))
         return norm
 
-    def _pass_over_pooler(self) -> None:
-        """The tanh pooler is published and plays no part in embeddings: checked and left out."""
+    def _skip_pooler(self) -> None:
+        """The published tanh pooler plays no part in embeddings: its tensors are left out."""
         if self.layout.has(POOLER):
             shape = (self.config.hidden_size, self.config.hidden_size)
             self.layout.weight(POOLER, shape)

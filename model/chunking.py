@@ -1,21 +1,20 @@
-"""Chunking: a text and where its tokens begin -> chunks.
+"""Chunking: a text and the characters at which its tokens begin -> chunks.
 
-N tokens, C chunks; characters are Unicode code points. A token is in the chunk that has its first
-character, so that every token of the text is in one chunk, or with an overlap in two.
+N tokens, C chunks; characters are Unicode code points. A token belongs to the chunk that has its
+first character: every token of the text is in one chunk, or with an overlap in two.
 
 Promises:
-1. Chunks are in order, each has a token, and every character that is no white space is in one,
-   where the text has a token at all. White space at a chunk's ends is left out.
-2. No chunk has more than `max_tokens`, counted in the whole text, but one of a single character
-   that is more tokens by itself.
-3. A sentence of at most `max_tokens`, less the overlap, is not cut. A longer one is cut where there
-   is white space in the second half of what fits, or else between two tokens.
+1. Chunks are in order, and each has a token. If the text has a token, every character that is no
+   white space is in a chunk. White space at a chunk's ends is left out.
+2. No chunk has more than `max_tokens`, counted in the whole text, except for a single character
+   that has more tokens.
+3. A sentence of at most `max_tokens` minus `overlap` is not cut. A longer one is cut at white space
+   in the second half of what fits, or else between two tokens.
 
-Sentences end where Unicode's rules say so (UAX #29, by unicode-segmentation), in every script and
-without knowing the language; an end of line ends a sentence, and so may a dot behind an
-abbreviation. Markdown is cut by semantic-text-splitter at the strongest boundary that fits:
-headings, then blocks, then lines and sentences. Both take time in
-proportion to the length of a text.
+Sentences end by Unicode's rules (UAX #29, by unicode-segmentation), in every script and language;
+a line end ends a sentence, and so may the dot of an abbreviation. Markdown is cut by
+semantic-text-splitter at the strongest boundary that fits: headings, then blocks, then lines and
+sentences. Both take time linear in the length of the text.
 """
 
 from bisect import bisect_left, bisect_right
@@ -25,28 +24,26 @@ from functools import cached_property
 from typing import Any, Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 import semantic_text_splitter
 import unicode_segmentation_rs
 
+from model.unicode import Ints
+
 By = Literal["sentences", "tokens", "markdown", "spans"]
 BY_VALUES = get_args(By)
-# Chunks of Markdown of fewer tokens are cut out of larger parts.
+# Markdown chunks of fewer than 256 tokens are cut out of parts of 1,024 tokens: see _markdown_ends.
 _MANY_TOKENS, _PART_TOKENS = 256, 1024
-
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class Chunking:
-    """How texts are cut.
+    """How texts are cut, `by`:
 
-    `by` "sentences": as many whole sentences as fit into `max_tokens`; with `min_tokens` from 1 on
-    a chunk ends with the first sentence that brings it to so many, and a last chunk that has fewer
-    joins the one before it where both fit: 1 is a chunk a sentence. "markdown": the same with
-    headings, blocks and lines. "tokens": windows of `max_tokens`. A chunk begins with up to
-    `overlap` tokens of the one before it, from the beginning of a word on. "spans": as the caller
-    says.
+    "sentences": as many whole sentences as fit into `max_tokens`. If `min_tokens` is not 0, a chunk
+    ends with the first sentence that brings it to that many tokens, and a last chunk that has fewer
+    joins the one before it if both fit; with 1 each sentence is a chunk. "markdown": the same with
+    headings, blocks and lines. "tokens": `max_tokens` each. "spans": the caller's chunks. A chunk
+    begins with up to `overlap` tokens of the one before it, from the beginning of a word.
     """
 
     by: By = "sentences"
@@ -57,7 +54,7 @@ class Chunking:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chunks:
-    """`spans` (C, 2) in characters of the text and `tokens` (C, 2) in its tokens, half open."""
+    """Half-open ranges: `spans` (C, 2) in characters and `tokens` (C, 2) in tokens of the text."""
 
     spans: Ints
     tokens: Ints
@@ -67,68 +64,68 @@ class Chunks:
 
     @property
     def counts(self) -> list[int]:
-        """The tokens of each."""
-        counted: list[int] = np.diff(self.tokens)[:, 0].tolist()
-        return counted
+        """The number of tokens of each chunk."""
+        counts: list[int] = np.diff(self.tokens)[:, 0].tolist()
+        return counts
 
 
-# Fields that do not count where texts are cut so.
+# Fields without effect, for each value of `by`.
 _UNUSED = {"spans": ("max_tokens", "min_tokens", "overlap"), "tokens": ("min_tokens",)}
 
 
-def unused(how: Chunking) -> str | None:
-    """A field that would not count, and does not say what is so anyway."""
+def unused(chunking: Chunking) -> str | None:
+    """A field that has no effect and is not at its default, or None."""
     default = Chunking()
-    names = _UNUSED.get(how.by, ())
-    return next((name for name in names if getattr(how, name) != getattr(default, name)), None)
+    names = _UNUSED.get(chunking.by, ())
+    return next((name for name in names if getattr(chunking, name) != getattr(default, name)), None)
 
 
-def chunks_of(text: str, starts: Ints, how: Chunking) -> Chunks:
-    """The chunks of a text whose tokens begin at these characters (N,), which never go back."""
+def chunks_of(text: str, starts: Ints, chunking: Chunking) -> Chunks:
+    """The chunks of a text whose tokens begin at `starts` (N,), which never decrease."""
     if not len(starts):
         return Chunks(np.empty((0, 2), np.int64), np.empty((0, 2), np.int64))
-    cutter = _Cutter(text, starts.tolist(), how)
+    cutter = _Cutter(text, starts.tolist(), chunking)
     tokens = list(cutter.chunks())
     spans = [cutter.characters(start, stop) for start, stop in tokens]
     return Chunks(np.array(spans, np.int64), np.array(tokens, np.int64))
 
 
 def chunks_at(spans: Ints, starts: Ints) -> Chunks:
-    """The chunks that a caller's spans (C, 2) of characters are; one may have no token."""
+    """The caller's chunks, given as spans (C, 2) of characters; a chunk may have no token."""
     return Chunks(spans, np.searchsorted(starts, spans).astype(np.int64))
 
 
 class _Cutter:
-    """One text. `_ends` are the tokens at which a piece (a sentence, a block) ends, and `_at` has
-    the characters at which they are cut."""
+    """Cuts one text. A piece is a sentence or a Markdown block. `_ends` are the tokens at which
+    pieces end, and `_at` maps those to the characters of the cuts."""
 
-    def __init__(self, text: str, starts: list[int], how: Chunking) -> None:
+    def __init__(self, text: str, starts: list[int], chunking: Chunking) -> None:
         self._text = text
         self._starts = starts
-        self._how = how
-        self._room = how.max_tokens - how.overlap
+        self._chunking = chunking
+        self._room = chunking.max_tokens - chunking.overlap
         pieces = {bisect_left(starts, cut): cut for cut in self._pieces()}
         self._at = {**pieces, 0: 0, len(starts): len(text)}
         self._ends = sorted(self._at)
 
     @cached_property
     def _cuttable(self) -> list[int]:
-        """The tokens that begin at a character of their own."""
+        """The tokens that begin at another character than the token before."""
         pairs = enumerate(zip([-1, *self._starts[:-1]], self._starts, strict=True))
-        return [token for token, (last, own) in pairs if own > last]
+        return [token for token, (before, start) in pairs if start > before]
 
     @cached_property
     def _words(self) -> list[int]:
-        """Those of them that stand behind white space."""
+        """The cuttable tokens that follow white space."""
         text, starts = self._text, self._starts
         return [at for at in self._cuttable if text[starts[at] - 1 : starts[at]].isspace()]
 
     def _pieces(self) -> Iterator[int]:
         """The characters at which pieces end, in order."""
-        if self._how.by == "sentences":
+        if self._chunking.by == "sentences":
             yield from _sentence_ends(self._text)
-        elif self._how.by == "markdown":
-            full = min(self._how.min_tokens or self._room, self._room)
+        elif self._chunking.by == "markdown":
+            full = min(self._chunking.min_tokens or self._room, self._room)
             yield from _markdown_ends(self._text, self._starts, (full, self._room))
 
     def chunks(self) -> Iterator[tuple[int, int]]:
@@ -136,7 +133,7 @@ class _Cutter:
         begin, stop = 0, 0
         while stop < len(self._starts):
             begin = self._overlapping(begin, stop) if stop else 0
-            room = self._room if stop else self._how.max_tokens
+            room = self._room if stop else self._chunking.max_tokens
             stop = self._end(stop, room)
             yield begin, stop
 
@@ -145,61 +142,61 @@ class _Cutter:
         last = self._ends[bisect_right(self._ends, at + room) - 1]
         if last <= at:
             return self._inside(at, room)
-        how = self._how
-        if how.by == "markdown" or (how.min_tokens and how.by == "sentences"):
-            least = 1 if how.by == "markdown" else how.min_tokens
+        chunking = self._chunking
+        if chunking.by == "markdown" or (chunking.min_tokens and chunking.by == "sentences"):
+            least = 1 if chunking.by == "markdown" else chunking.min_tokens
             rest_fits = last == len(self._starts)
             last = min(last, self._ends[bisect_left(self._ends, min(at + least, last))])
-            if rest_fits and len(self._starts) - last < how.min_tokens:
+            if rest_fits and len(self._starts) - last < chunking.min_tokens:
                 return len(self._starts)
         return last
 
     def _inside(self, at: int, room: int) -> int:
-        """Where a piece that has no end in this room is cut."""
-        for places, least in ((self._words, at + room // 2), (self._cuttable, at)):
-            last = bisect_right(places, at + room) - 1
-            if last >= 0 and places[last] > least:
-                return places[last]
+        """Where a piece that is longer than `room` is cut."""
+        for tokens, least in ((self._words, at + room // 2), (self._cuttable, at)):
+            last = bisect_right(tokens, at + room) - 1
+            if last >= 0 and tokens[last] > least:
+                return tokens[last]
         further = bisect_right(self._cuttable, at)
         return self._cuttable[further] if further < len(self._cuttable) else len(self._starts)
 
     def _overlapping(self, before: int, at: int) -> int:
         """The beginning of a chunk whose new tokens begin at `at`; the last one began `before`."""
-        if not self._how.overlap:
+        if not self._chunking.overlap:
             return at
-        least = max(at - self._how.overlap, before + 1)
-        for places in (self._words, self._cuttable):
-            first = bisect_left(places, least)
-            if first < len(places) and places[first] < at:
-                return places[first]
+        least = max(at - self._chunking.overlap, before + 1)
+        for tokens in (self._words, self._cuttable):
+            first = bisect_left(tokens, least)
+            if first < len(tokens) and tokens[first] < at:
+                return tokens[first]
         return at
 
     def characters(self, start: int, stop: int) -> tuple[int, int]:
-        """The characters of a chunk of tokens, without white space at its ends."""
+        """The characters of the chunk of tokens [start, stop), without white space at its ends."""
         begin, end = (self._at.get(at, -1) for at in (start, stop))
         begin = self._starts[start] if begin < 0 else begin
         end = self._starts[stop] if end < 0 else end
         part = self._text[begin:end]
         first, last = begin + len(part) - len(part.lstrip()), begin + len(part.rstrip())
-        # What is white space to Python may be none to a tokenizer.
+        # White space to Python may be a token to the tokenizer.
         return min(first, self._starts[start]), max(last, self._starts[stop - 1] + 1)
 
 
 def _sentence_ends(text: str) -> Iterator[int]:
     at = 0
     for sentence in unicode_segmentation_rs.unicode_sentences(text):
-        # What has no letter or number is left out; it belongs to the sentence before it.
+        # The library leaves out what has no letter or digit; it belongs to the sentence before.
         at = text.index(sentence, at)
         yield at
         at += len(sentence)
 
 
 def _markdown_ends(text: str, starts: list[int], capacity: tuple[int, int]) -> Iterator[int]:
-    """The ends of the blocks of a text that make up `capacity`, the least and the most tokens."""
+    """The ends of a text's blocks; a block has capacity[0] to capacity[1] tokens if possible."""
     at = 0
 
     def tokens(part: str) -> int:
-        """The tokens of a part that the splitter tries; the parts' beginnings never go back."""
+        """The tokens of a part that the splitter tries; the parts' beginnings never decrease."""
         nonlocal at
         at = text.index(part, at)
         return bisect_left(starts, at + len(part)) - bisect_left(starts, at)
@@ -209,7 +206,7 @@ def _markdown_ends(text: str, starts: list[int], capacity: tuple[int, int]) -> I
         yield from splitter.from_callback(tokens, (least, most), trim=False).chunks(part)
 
     end = 0
-    # The splitter's time grows with the square of the number of chunks.
+    # Small chunks are cut out of larger parts: the splitter's time is quadratic in their number.
     wide = (max(_PART_TOKENS, capacity[1]),) * 2 if capacity[0] < _MANY_TOKENS else capacity
     for part in split(text, *wide):
         at = end

@@ -1,8 +1,8 @@
-"""EncoderConfig: what a checkpoint's config.json says, checked before a weight is read.
+"""Config: a checkpoint's config.json -> EncoderConfig, checked before a weight is read.
 
-The rule of this file: a field that changes the numbers is either understood or refused. Nothing
-falls back to a library's default, because defaults differ between the published implementations
-(the rotary base is 10,000 in one config class and 20,000 in the released file).
+A field that changes vectors is either supported or refused. No field has a default, because the
+defaults of the published implementations differ (the rotary base is 10,000 in one config class and
+20,000 in the released file).
 """
 
 import json
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# XLM-RoBERTa counts two positions below the first token, so 8,194 positions are 8,192 tokens.
+# XLM-RoBERTa reserves two positions before the first token: 8,194 positions are 8,192 tokens.
 POSITIONS_BEFORE_FIRST_TOKEN = 2
 
-# field: (values that this encoder computes, what another value would mean)
-_UNDERSTOOD: dict[str, tuple[tuple[Any, ...], str]] = {
+# field: (values that this encoder computes, the meaning of any other value)
+_SUPPORTED: dict[str, tuple[tuple[Any, ...], str]] = {
     "position_embedding_type": (("rotary",), "position embeddings of another kind"),
     "hidden_act": (("gelu",), "another activation than exact GELU"),
     "emb_pooler": ((None, "mean"), "another pooling than the mean over tokens"),
@@ -30,16 +30,16 @@ _UNDERSTOOD: dict[str, tuple[tuple[Any, ...], str]] = {
 
 
 class CheckpointError(Exception):
-    """A checkpoint that is missing or would give wrong numbers; the sentence says why."""
+    """A checkpoint is missing or would give wrong vectors; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderConfig:
     """The shape of an encoder and of its adapters.
 
-    `max_tokens` is the longest text in tokens, without the two special tokens and without the
-    task's instruction, which come on top of it. `lora_rank` and `lora_alpha` are None where only
-    the adapter files say them (the -hf layout may do so). A correction is scaled by alpha / rank.
+    `max_tokens` is the longest text in tokens (8,192), to which the two special tokens and the
+    task's instruction are added. `lora_rank` and `lora_alpha` are None if only the adapter files
+    have them, as the -hf layout allows. LoRA is scaled by alpha / rank.
     """
 
     vocab_size: int
@@ -83,7 +83,7 @@ def read_config(folder: Path) -> EncoderConfig:
 
 
 def checked_config(fields: dict[str, Any]) -> EncoderConfig:
-    """What the fields of a config.json say.
+    """The fields of a config.json -> EncoderConfig.
 
     Raises:
         CheckpointError: a field is missing, or asks for something that is not computed.
@@ -114,7 +114,7 @@ def _refuse_what_is_not_computed(fields: dict[str, Any]) -> None:
     # The native class of transformers has rotary positions and never writes that field.
     if fields.get("model_type") == "jina_embeddings_v3":
         fields = {"position_embedding_type": "rotary", **fields}
-    for name, (values, meaning) in _UNDERSTOOD.items():
+    for name, (values, meaning) in _SUPPORTED.items():
         if fields.get(name) not in values:
             raise CheckpointError(
                 f"config.json: {name} is {fields.get(name)!r}; that is {meaning}, and this "
@@ -138,17 +138,19 @@ def _positive(fields: dict[str, Any], name: str) -> int:
 
 
 def _rotary_base(fields: dict[str, Any]) -> float:
-    """The base of the rotary angles, which two generations of config.json spell differently."""
+    """The base of the rotary angles, which has two names in published config.json files."""
     rope = fields.get("rope_parameters") or {}
     if rope.get("rope_type", "default") != "default":
         raise CheckpointError(f"config.json: rope_type {rope['rope_type']!r} is not computed here.")
-    said = {float(base) for base in (rope.get("rope_theta"), fields.get("rotary_emb_base")) if base}
-    if len(said) != 1:
+    bases = {
+        float(base) for base in (rope.get("rope_theta"), fields.get("rotary_emb_base")) if base
+    }
+    if len(bases) != 1:
         raise CheckpointError(
             "config.json must say one rotary base, as rotary_emb_base or as "
-            f"rope_parameters.rope_theta; it says {sorted(said) or 'none'}."
+            f"rope_parameters.rope_theta; it says {sorted(bases) or 'none'}."
         )
-    return said.pop()
+    return bases.pop()
 
 
 def _tasks(fields: dict[str, Any]) -> tuple[str, ...]:

@@ -1,9 +1,8 @@
-"""CPUs: how many cores this process may keep busy.
+"""CPUs: how many cores this process may use, by its affinity mask and its container's quota.
 
-That is not the machine's number of cores. The system may pin a process to some of them (its
-affinity mask), and a container is usually held to a quota: so many microseconds of all cores
-together in each period. Threads over the quota are stopped together for the rest of each period,
-and are slower than fewer threads.
+A container's quota is a number of microseconds of all cores together in each period. If threads
+exceed it, all of them are stopped for the rest of the period, so that more threads than the quota
+allows are slower than fewer.
 """
 
 import os
@@ -14,8 +13,8 @@ ROOT = Path("/")
 
 
 def usable_cpus(root: Path = ROOT) -> int:
-    """The cores of the affinity mask, or fewer where a control group has a quota of fewer: whole
-    ones, and at least one. `root` is where /proc and the mounted control groups are looked for."""
+    """The number of cores in the affinity mask, or the quota of a control group, rounded down, if
+    that is less; at least 1. /proc and the control groups are looked for under `root`."""
     try:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # not Linux
@@ -24,48 +23,48 @@ def usable_cpus(root: Path = ROOT) -> int:
 
 
 def quotas(root: Path = ROOT) -> Iterator[float]:
-    """The quota of each control group that this process is in, in cores: its own group's and those
-    of all groups above it, of version 2 (cpu.max) and version 1 (cpu.cfs_quota_us).
+    """The quotas, in cores, of this process's control group and of all groups above it, in
+    version 2 (cpu.max) and version 1 (cpu.cfs_quota_us).
 
     See cgroups(7), and in the kernel's documentation cgroup-v2.rst and sched-bwc.rst.
     """
-    own = _own_groups(root)
+    groups = _process_groups(root)
     for kind, controllers, top, mounted in _mounts(root):
-        group = own.get("" if kind == "cgroup2" else "cpu")
+        group = groups.get("" if kind == "cgroup2" else "cpu")
         if group is None or (kind == "cgroup" and "cpu" not in controllers):
             continue
-        at = root / mounted.lstrip("/")
-        # In a container the group may be named as the host sees it, and be mounted as the top.
+        mount = root / mounted.lstrip("/")
+        # In a container the group's name may be the host's, while its folder is the mounted one.
         inside = PurePosixPath(group)
         inside = inside.relative_to(top) if inside.is_relative_to(top) else PurePosixPath()
         for folder in (inside, *inside.parents):
-            quota = _quota(at / folder)
+            quota = _quota(mount / folder)
             if quota is not None:
                 yield quota
 
 
-def _own_groups(root: Path) -> dict[str, str]:
-    """This process' group for each controller of version 1; under "" that of version 2."""
+def _process_groups(root: Path) -> dict[str, str]:
+    """This process's group for each controller of version 1, and under "" that of version 2."""
     groups = {}
     for line in _read(root / "proc/self/cgroup").splitlines():
-        _, _, own = line.partition(":")  # behind the hierarchy's number
-        controllers, _, group = own.partition(":")
+        _, _, rest = line.partition(":")  # after the hierarchy's number
+        controllers, _, group = rest.partition(":")
         groups.update(dict.fromkeys(controllers.split(","), group))
     return groups
 
 
 def _mounts(root: Path) -> Iterator[tuple[str, list[str], str, str]]:
-    """Mounted control groups: cgroup or cgroup2, controllers, which group is mounted, and where."""
+    """For each mount: cgroup or cgroup2, its controllers, the mounted group, the mount point."""
     for line in _read(root / "proc/self/mountinfo").splitlines():
-        here, _, there = line.partition(" - ")
-        if there.startswith(("cgroup ", "cgroup2 ")):
-            _, _, _, top, mounted, *_ = here.split(" ")
-            kind, _, options = there.split(" ", 2)
+        mount, _, filesystem = line.partition(" - ")
+        if filesystem.startswith(("cgroup ", "cgroup2 ")):
+            _, _, _, top, mounted, *_ = mount.split(" ")
+            kind, _, options = filesystem.split(" ", 2)
             yield kind, options.split(","), top, mounted
 
 
 def _quota(group: Path) -> float | None:
-    """Cores, or None for no quota."""
+    """The quota of a group in cores, or None."""
     if limits := _read(group / "cpu.max").split():
         quota, period = limits[0], limits[1]
     else:

@@ -1,12 +1,11 @@
-"""CudaGraphs: small batches on a GPU as recorded CUDA graphs.
+"""CUDA graphs: small batches on a GPU as one launch instead of hundreds.
 
-A short query is some hundred kernel launches, which take longer than what they launch. A graph
-replays them with one launch, but for fixed shapes: so there is one for each of a few numbers of
-tokens, and a batch is padded up to the next of them with a row that nobody pools.
+The forward pass of a short query is some hundred kernel launches, which take longer than the
+kernels. A graph replays them with one launch, for fixed shapes only: there is one graph for each of
+a few numbers of tokens, and a batch is padded to the next of them by a row without spans.
 
-T tokens, R rows, D hidden. Written without a GPU at hand: filling up, and what is done when a
-recording fails, are tested on a CPU; recording and replaying only where there is a GPU (marker
-`gpu`).
+T tokens, R rows, D hidden. Padding and failed recordings are tested on a CPU with emulated CUDA;
+recording and replaying themselves need a GPU (test marker `gpu`).
 https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 """
 
@@ -25,25 +24,25 @@ from model.packing import NO_ADAPTER, EqualRows, PackedBatch
 
 log = logging.getLogger("quintet.model")
 
-# Past these a forward pass takes longer than its launches.
+# In tokens. A larger forward pass takes longer than its launches.
 SIZES = (32, 64, 128, 256, 512, 1024, 2048)
-# The shortest row has two tokens, the special ones; one more row is for what fills up.
+# The shortest row has the two special tokens; one more row is the padding.
 _SHORTEST_ROW = 2
-# Between what is replayed and what is computed, in bfloat16.
+# The least cosine between replayed and computed hidden states, in bfloat16.
 _LEAST_COSINE = 0.99
 
 
 def padded(batch: PackedBatch, tokens: int) -> PackedBatch:
     """The same rows and spans in a batch of `tokens` tokens and tokens / 2 + 1 rows.
 
-    What is missing is one row without an adapter, and then rows without a token.
+    One row without an adapter has the padding tokens, and the rows after it have no token.
     """
-    has = len(batch.token_ids)
-    missing, rows = tokens - has, tokens // _SHORTEST_ROW + 1
-    assert missing >= 0, f"a batch of {has} tokens does not fit into {tokens}"
+    used = len(batch.token_ids)
+    missing, rows = tokens - used, tokens // _SHORTEST_ROW + 1
+    assert missing >= 0, f"a batch of {used} tokens does not fit into {tokens}"
     assert len(batch.row_starts) <= rows + 1, "a row has at least its two special tokens"
     starts = F.pad(batch.row_starts, (0, rows + 1 - len(batch.row_starts)), value=tokens)
-    more = (EqualRows(has, 1, missing),) if missing else ()
+    more = (EqualRows(used, 1, missing),) if missing else ()
     return replace(
         batch,
         token_ids=F.pad(batch.token_ids, (0, missing)),
@@ -58,19 +57,19 @@ def padded(batch: PackedBatch, tokens: int) -> PackedBatch:
 
 
 def check_same(found: Tensor, expected: Tensor, when: str) -> None:
-    """Compare what two passes gave, (n, D) each.
+    """Compare the results of two forward passes, (n, D) each.
 
     Raises:
         RuntimeError: they differ by more than rounding, or are not finite.
     """
     cosine = F.cosine_similarity(found.float(), expected.float()).min().item()
-    if not cosine >= _LEAST_COSINE:  # a cosine may be no number
+    if not cosine >= _LEAST_COSINE:  # also if it is NaN
         raise RuntimeError(f"a pass gives other values {when}: a cosine of {cosine:.4f}")
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedGraph:
-    """A graph with the tensors that it reads and the hidden states that it writes."""
+    """A graph, the tensors that it reads, and the hidden states (T, D) that it writes."""
 
     graph: "torch.cuda.CUDAGraph"
     batch: PackedBatch
@@ -79,12 +78,12 @@ class RecordedGraph:
 
 @contextlib.contextmanager
 def _stream_beside(device: torch.device) -> Iterator["torch.cuda.Stream"]:
-    """A stream to record on. Whatever fails on it, the stream from before is current afterwards,
-    and nothing runs any more that reads a tensor which is now given back.
+    """A stream to record on. Afterwards, also after an error, the previous stream is current again
+    and all work on the device is done, so that no kernel reads a tensor that is freed.
 
-    torch.cuda.graph does not see to that: where the begin or the end of a capture raises, its own
-    stream stays current. Later passes would run there, and not wait for the copies of their
-    batches, which another thread makes on the default stream.
+    torch.cuda.graph does not ensure that: if beginning or ending a capture raises, its own stream
+    stays current. Later passes would run there without waiting for the copies of their batches,
+    which another thread makes on the default stream.
     """
     before = torch.cuda.current_stream(device)
     try:
@@ -97,9 +96,9 @@ def _stream_beside(device: torch.device) -> Iterator["torch.cuda.Stream"]:
 def _record(
     encoder: Encoder, batch: PackedBatch, pool: Any, stream: "torch.cuda.Stream"
 ) -> RecordedGraph:
-    """A graph of the pass over `batch`, which gives what the pass itself gives."""
+    """Record the forward pass over `batch`, and check that the graph gives the same values."""
     stream.wait_stream(torch.cuda.current_stream(batch.token_ids.device))
-    with torch.cuda.stream(stream):  # kernels are chosen and loaded before the recording
+    with torch.cuda.stream(stream):  # so that kernels are chosen and loaded before the recording
         for _ in range(2):
             expected = encoder(batch)
     graph = torch.cuda.CUDAGraph()
@@ -111,7 +110,7 @@ def _record(
 
 
 class CudaGraphs:
-    """An encoder's graphs. Record and replay on one thread: that of the device."""
+    """The graphs of an encoder. Record and replay them on the same thread."""
 
     def __init__(self, encoder: Encoder, example: PackedBatch) -> None:
         """`example` is any batch of at most 32 tokens. Its device must be the current one.
@@ -122,18 +121,18 @@ class CudaGraphs:
         pool = torch.cuda.graph_pool_handle()
         self._recorded: dict[int, RecordedGraph] = {}
         with _stream_beside(example.token_ids.device) as stream:
-            for size in reversed(SIZES):  # the largest first: the others fit into its memory
+            for size in reversed(SIZES):  # the largest first: the others reuse its memory
                 batch = padded(example, size)
                 self._recorded[size] = _record(encoder, batch, pool, stream)
 
     def hidden(self, batch: PackedBatch) -> Tensor | None:
-        """Hidden states (T, D), to be used before the next call; None for a batch too large."""
+        """Hidden states (T, D), valid until the next call; None if the batch is too large."""
         tokens = len(batch.token_ids)
         size = next((size for size in SIZES if size >= tokens), None)
         if size is None:
             return None
-        recorded, given = self._recorded[size], padded(batch, size)
+        recorded, source = self._recorded[size], padded(batch, size)
         for name in ("token_ids", "positions", "adapters", "row_starts"):
-            getattr(recorded.batch, name).copy_(getattr(given, name), non_blocking=True)
+            getattr(recorded.batch, name).copy_(getattr(source, name), non_blocking=True)
         recorded.graph.replay()
         return recorded.hidden[:tokens]

@@ -1,7 +1,4 @@
-"""Devices: from a device's name to torch's device, or a sentence that says what is here instead.
-
-Written without a GPU at hand: what is said of drivers is tested with stand-ins for torch's answers.
-"""
+"""Devices: a device's or dtype's name -> torch's, or an error that says what the machine has."""
 
 import contextlib
 import logging
@@ -31,11 +28,11 @@ _OLDEST_DRIVER = {"12": "525", "13": "580"}
 def device_named(name: str) -> torch.device:
     """The device of that name: cpu, cuda (the current GPU), cuda:N, or auto.
 
-    `auto` is the first GPU, or the CPU where torch can use none. Where there is a driver for a GPU
-    all the same, the log says why it is not used.
+    `auto` is the first GPU, or the CPU if torch can use none; if the machine has a GPU driver, the
+    log says why the GPU is not used.
 
     Raises:
-        CheckpointError: there is no such device, or it cannot be used; the sentence says why and
+        CheckpointError: there is no such device, or it cannot be used; the message says why and
             what to choose.
     """
     if name == "auto":
@@ -58,8 +55,8 @@ def device_named(name: str) -> torch.device:
 
 
 def as_current_device(device: torch.device) -> AbstractContextManager[object]:
-    """Within it, a GPU is the current one of the calling thread: what torch makes without being
-    told where (streams, graphs, pinned memory) belongs to it."""
+    """A context in which a GPU is the calling thread's current one: streams, graphs and pinned
+    memory, for which torch takes no device, belong to it."""
     if device.type == "cuda":
         return torch.cuda.device(device)
     return contextlib.nullcontext()
@@ -68,9 +65,9 @@ def as_current_device(device: torch.device) -> AbstractContextManager[object]:
 def survived(device: torch.device, error: Exception) -> bool:
     """Whether the device still works after an error of work on it.
 
-    Only an error of CUDA itself leaves a process without a device; running out of memory does not,
-    and neither does an error of Python or of a library such as cuBLAS. If such an error hides one
-    of CUDA, the next work on the device raises that.
+    Only errors of CUDA itself make a device unusable for the process. Running out of memory does
+    not, nor does an error of Python or of a library such as cuBLAS; if that hides an error of CUDA,
+    the next operation on the device raises it.
     """
     if device.type != "cuda" or not isinstance(error, torch.AcceleratorError):
         return True
@@ -78,7 +75,7 @@ def survived(device: torch.device, error: Exception) -> bool:
 
 
 def dtype_named(name: str, device: torch.device) -> torch.dtype:
-    """The dtype of that name, or for auto the best one for the device.
+    """The dtype of that name; `auto` is the best one for the device.
 
     Raises:
         CheckpointError: there is no such dtype.
@@ -98,7 +95,7 @@ def best_dtype(device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         native = torch.cuda.get_device_capability(device) >= (8, 0)
     else:
-        # The latter two say what torch and oneDNN may use, which variables of theirs can lower.
+        # The last two are what torch and oneDNN may use; environment variables can lower that.
         native = (
             (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
             and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
@@ -120,7 +117,7 @@ def _best() -> torch.device:
 
 
 def _gpu_available() -> bool:
-    with warnings.catch_warnings():  # torch's warning says what `_why_no_gpu` says
+    with warnings.catch_warnings():  # `_why_no_gpu` has the content of torch's warning
         warnings.simplefilter("ignore")
         return torch.cuda.is_available()
 
@@ -135,7 +132,7 @@ def _built_for_gpus() -> bool:
 
 
 def _why_no_gpu() -> str:
-    """Why torch can use no GPU, without a full stop."""
+    """Why torch can use no GPU, as a sentence without its full stop."""
     version = f"torch {torch.__version__}"
     if not _built_for_gpus():
         return f"the installed {version} is built without CUDA"
@@ -155,9 +152,9 @@ def _why_no_gpu() -> str:
 
 
 def _driver() -> str | None:
-    """The version of NVIDIA's driver, "of an unknown version", or None where there is none.
+    """The version of NVIDIA's driver, "of an unknown version", or None if there is no driver.
 
-    A container sees the host's kernel module though no GPU was given to it.
+    A container sees the host's kernel module even if it has no GPU.
     """
     with contextlib.suppress(OSError):
         found = re.search(r"\b\d+\.\d+(\.\d+)?\b", _DRIVER.read_text(encoding="utf-8"))

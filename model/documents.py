@@ -1,10 +1,10 @@
-"""Documents: texts -> rows with a span for each chunk, and one for the whole text.
+"""Documents: texts -> rows with a span for each chunk and one for the whole document.
 
-Each text is tokenised once and whole, and a chunk's vector is pooled out of that reading (late
-chunking). The span that begins with the text's first token includes <s> and the instruction, the
-one that ends with its last token </s>, as for late-chunked inputs (tokenizer.py); a document's own
-vector is the mean over its whole row. With `late_chunking` false each chunk is a row, and so is the
-whole text.
+With late chunking, a document is tokenised once and is one row (or several windows), and the
+vectors of its chunks are pooled out of that. The span that begins with the document's first token
+includes <s> and the instruction, the one that ends with its last token includes </s>, as for
+late-chunked inputs (tokenizer.py). The document's vector is the mean over the whole row. Without
+late chunking, each chunk is a row, and the whole document is another one.
 
 C chunks, S spans, D hidden.
 """
@@ -14,21 +14,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.chunking import Chunking, Chunks, Ints, chunks_at, chunks_of
+from model.chunking import Chunking, Chunks, chunks_at, chunks_of
 from model.offsets import TokenizedText, tokenize_with_offsets
 from model.quoting import quoted
 from model.rows import Row, TokenIds, Vectors
 from model.tasks import Task
 from model.tokenizer import SPECIAL_TOKENS, Tokenizer, TooManyTokensError
+from model.unicode import Ints
 from model.windows import SpanParts, windows
 
-_NONE = np.empty((0, 2), np.int64)
-# By how many tokens windows of a document overlap that is longer than the model reads.
+_NO_CHUNKS = np.empty((0, 2), np.int64)
+# Tokens by which the windows of a document longer than the model's limit overlap.
 DEFAULT_OVERLAP = 256
 
 
 class SpanError(ValueError):
-    """A caller's span that is no chunk: `span` of the text `index`, both counted from 0."""
+    """A caller's span without a token: number `span` of text number `index`, counted from 0."""
 
     def __init__(self, sentence: str, index: int, span: int) -> None:
         super().__init__(sentence)
@@ -37,7 +38,7 @@ class SpanError(ValueError):
 
 
 class ChunkTooLongError(TooManyTokensError):
-    """The `chunk` of the text `index` has more tokens than the model reads, and is read alone."""
+    """Chunk number `chunk` of text number `index` is read alone and is over the model's limit."""
 
     def __init__(self, tokens: int, limit: int, index: int, chunk: int) -> None:
         sentence = f"a chunk has {tokens} tokens; read alone it may have at most {limit}."
@@ -46,7 +47,7 @@ class ChunkTooLongError(TooManyTokensError):
 
 
 class TooManyChunksError(ValueError):
-    """The texts up to `index` have so many `chunks`, and a caller takes at most `limit`."""
+    """The texts up to number `index` have `chunks` chunks, more than `limit`."""
 
     def __init__(self, chunks: int, limit: int, index: int) -> None:
         super().__init__(f"texts have {chunks} chunks and more; at most {limit} are taken.")
@@ -57,8 +58,12 @@ class TooManyChunksError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class DocumentOptions:
-    """How documents become rows. `overlap` (tokens) is that of windows; `spans` has for each text
-    the caller's own, (C, 2) in code points, in place of those that `chunking` would give."""
+    """How documents become rows.
+
+    chunking: how each text is cut. late_chunking: false reads each chunk alone.
+    document_vector: whether each document gets a vector, too. overlap: of windows, in tokens.
+    spans: the caller's chunks of each text, (C, 2) in code points, in place of those of `chunking`.
+    """
 
     chunking: Chunking
     late_chunking: bool = True
@@ -71,7 +76,7 @@ class DocumentOptions:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Document:
-    """One text, how many tokens it has, and its chunks."""
+    """One text, its number of tokens, and its chunks."""
 
     text: str
     tokens: int
@@ -80,69 +85,72 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class TokenizedDocuments:
-    """The rows of documents. `tokens` is what is charged: those of all texts that are read, and two
-    special tokens a row that was asked for. `parts` is there where a document took several windows;
-    `whole` says that the documents have vectors of their own."""
+    """The rows of documents.
+
+    tokens: the usage: the tokens of all texts that are read, and two special tokens a row.
+    parts: how windows are joined, if a document takes several.
+    document_vectors: whether there is a span for each whole document.
+    """
 
     documents: tuple[Document, ...]
     rows: tuple[Row, ...]
     tokens: int
     parts: SpanParts | None
-    whole: bool
+    document_vectors: bool
 
     def vectors(self, embedded: Vectors) -> Iterator[tuple[Vectors, Vectors]]:
-        """The vectors of the rows' spans -> for each document those of its chunks (C, D) and its
-        own: (1, D), or (0, D) where none was asked for."""
+        """Vectors of the rows' spans (S, D) -> for each document the vectors of its chunks (C, D),
+        and the document's: (1, D), or (0, D) if there is none."""
         joined = embedded if self.parts is None else self.parts.joined(embedded)
-        at, own = 0, int(self.whole)
+        start = 0
         for document in self.documents:
-            end = at + len(document.chunks)
-            yield joined[at:end], joined[end : end + own]
-            at = end + own
+            end = start + len(document.chunks)
+            yield joined[start:end], joined[end : end + self.document_vectors]
+            start = end + self.document_vectors
 
 
 def tokenize(
-    texts: Sequence[str], task: Task, reading: DocumentOptions, tokenizer: Tokenizer
+    texts: Sequence[str], task: Task, options: DocumentOptions, tokenizer: Tokenizer
 ) -> TokenizedDocuments:
     """Texts -> rows for `task`.
 
     Raises:
         TooManyTokensError: a document is too long.
-        ChunkTooLongError: a chunk is, where `late_chunking` is false.
-        TooManyChunksError: the documents have more chunks than are taken.
+        ChunkTooLongError: a chunk that is read alone is too long.
+        TooManyChunksError: the documents together have more chunks than `max_chunks`.
         SpanError: a caller's span has no token.
     """
     documents, chunks = [], 0
-    rows = _Rows(task, reading, tokenizer)
-    limit = reading.max_document_tokens
+    rows = _RowBuilder(task, options, tokenizer)
+    limit = options.max_document_tokens
     for index, each in enumerate(tokenize_with_offsets(texts, tokenizer, limit)):
-        own = _chunks(index, each, reading)
-        chunks += len(own)
-        if chunks > reading.max_chunks:
-            raise TooManyChunksError(chunks, reading.max_chunks, index)
-        documents.append(Document(each.text, len(each.token_ids), own))
+        found = _chunks(index, each, options)
+        chunks += len(found)
+        if chunks > options.max_chunks:
+            raise TooManyChunksError(chunks, options.max_chunks, index)
+        documents.append(Document(each.text, len(each.token_ids), found))
         rows.add(index, documents[-1], each.token_ids)
-    return rows.together(tuple(documents))
+    return rows.build(tuple(documents))
 
 
-def _chunks(index: int, encoded: TokenizedText, reading: DocumentOptions) -> Chunks:
-    # A token never begins before the last one; chunks are found by bisection.
-    starts = np.maximum.accumulate(encoded.offsets[:, 0])
-    if reading.spans is None:
-        return chunks_of(encoded.text, starts, reading.chunking)
-    chunks = chunks_at(reading.spans[index], starts)
-    if len(bare := np.flatnonzero(chunks.tokens[:, 0] >= chunks.tokens[:, 1])):
-        text = encoded.text[slice(*chunks.spans[bare[0]])]
-        raise SpanError(f"{quoted(text)} has no token of its own", index, int(bare[0]))
+def _chunks(index: int, text: TokenizedText, options: DocumentOptions) -> Chunks:
+    # Chunks are found by bisection, which needs starts that never decrease.
+    starts = np.maximum.accumulate(text.offsets[:, 0])
+    if options.spans is None:
+        return chunks_of(text.text, starts, options.chunking)
+    chunks = chunks_at(options.spans[index], starts)
+    if len(empty := np.flatnonzero(chunks.tokens[:, 0] >= chunks.tokens[:, 1])):
+        characters = text.text[slice(*chunks.spans[empty[0]])]
+        raise SpanError(f"{quoted(characters)} has no token of its own", index, int(empty[0]))
     return chunks
 
 
-class _Rows:
-    """The rows of documents, as they come."""
+class _RowBuilder:
+    """Collects the rows of documents, one document after the other."""
 
-    def __init__(self, task: Task, reading: DocumentOptions, tokenizer: Tokenizer) -> None:
+    def __init__(self, task: Task, options: DocumentOptions, tokenizer: Tokenizer) -> None:
         self._adapter = task.adapter
-        self._reading = reading
+        self._options = options
         self._tokenizer = tokenizer
         self._instruction = tokenizer.ids([task.instruction])[0]
         self._front = 1 + len(self._instruction)
@@ -151,12 +159,12 @@ class _Rows:
         self._parts: list[SpanParts] = []
         self._spans = 0
         self._tokens = 0
-        # A late-chunked document's own vector costs nothing, and its row is never without a span.
-        self._whole = reading.document_vector or reading.late_chunking
+        # With late chunking the document's vector costs nothing, and each row needs a span.
+        self._document_vectors = options.document_vector or options.late_chunking
 
     def add(self, index: int, document: Document, token_ids: TokenIds) -> None:
-        """The document of that index."""
-        if self._reading.late_chunking:
+        """Add the rows of document number `index`."""
+        if self._options.late_chunking:
             self._add(token_ids, document.chunks.tokens)
             return
         texts = [document.text[start:end] for start, end in document.chunks.spans]
@@ -164,12 +172,12 @@ class _Rows:
         for chunk, ids in enumerate(self._tokenizer.ids(texts)):
             if len(ids) > limit:
                 raise ChunkTooLongError(len(ids), limit, index, chunk)
-            self._add(ids, _NONE)
-        if self._whole:
-            self._add(token_ids, _NONE)
+            self._add(ids, _NO_CHUNKS)
+        if self._document_vectors:
+            self._add(token_ids, _NO_CHUNKS)
 
     def _add(self, token_ids: TokenIds, chunks: Ints) -> None:
-        """A row with spans for chunks of its tokens (C, 2), and one over all of it if asked for."""
+        """Add a row with spans for `chunks` (C, 2), in its tokens, and one over all of it."""
         row_ids = self._tokenizer.with_special_tokens([self._instruction, token_ids])
         spans = chunks + self._front
         spans[chunks[:, 0] == 0, 0] = 0
@@ -177,18 +185,18 @@ class _Rows:
         whole = [[0, len(row_ids)]]
         row = Row(row_ids, self._adapter, np.concatenate([spans, whole]).astype(np.int32))
         self._tokens += len(token_ids) + SPECIAL_TOKENS
-        rows, parts = windows(row, self._longest, self._reading.overlap)
+        rows, parts = windows(row, self._longest, self._options.overlap)
         self._rows += rows
         self._parts.append(SpanParts(parts.span + self._spans, parts.tokens))
         self._spans += len(row.spans)
 
-    def together(self, documents: tuple[Document, ...]) -> TokenizedDocuments:
-        """All that were added."""
+    def build(self, documents: tuple[Document, ...]) -> TokenizedDocuments:
+        """The rows of all documents that were added."""
         parts = None
-        if len(self._rows) > len(self._parts):  # some took several windows
+        if len(self._rows) > len(self._parts):  # a document took several windows
             parts = SpanParts(
                 np.concatenate([part.span for part in self._parts]),
                 np.concatenate([part.tokens for part in self._parts]),
             )
         rows = tuple(self._rows)
-        return TokenizedDocuments(documents, rows, self._tokens, parts, self._whole)
+        return TokenizedDocuments(documents, rows, self._tokens, parts, self._document_vectors)

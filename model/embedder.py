@@ -46,6 +46,7 @@ class Embedder(PythonApi):
         self.name = name
         self.encoder = encoder
         self.config = encoder.config
+        self.dtype = str(encoder.embedding.word.dtype).removeprefix("torch.")
         self.device = device
         self.tasks = Tasks(encoder.config)
         self.tokenizer = tokenizer
@@ -58,11 +59,6 @@ class Embedder(PythonApi):
             f"{self.config.hidden_size} dimensions, {self.config.max_tokens} tokens a text, "
             f"tasks {', '.join(self.tasks.names)}; {self.dtype} on {self.device_name}>"
         )
-
-    @property
-    def dtype(self) -> str:
-        """The name of the dtype of the weights: float32, bfloat16 or float16."""
-        return str(self.encoder.embedding.word.dtype).removeprefix("torch.")
 
     @property
     def attention(self) -> str:

@@ -129,16 +129,9 @@ class Encoder(nn.Module):
     @property
     def num_parameters(self) -> int:
         """The number of parameters of base and adapters together."""
-        norms = sum(
-            vector.numel()
-            for module in self.modules()
-            if isinstance(module, nn.LayerNorm)
-            for vector in module.parameters()
-        )
-        adapted = (AdaptedEmbedding, AdaptedLinear)
-        return norms + sum(
-            each.num_parameters for each in self.modules() if isinstance(each, adapted)
-        )
+        norms = sum(parameter.numel() for parameter in self.parameters())
+        linears = sum(linear.num_parameters for linear in self._linears())
+        return norms + self.embedding.num_parameters + linears
 
     def forward(self, batch: PackedBatch, *, merged: bool = False) -> Tensor:
         """A packed batch of T tokens -> hidden states (T, D) in the dtype of the weights.

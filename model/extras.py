@@ -1,9 +1,8 @@
-"""Extras: optional packages, and how they come into the environment that is running.
+"""Extras: which optional packages are missing, and the command that installs them.
 
-The distribution's extras are named in pyproject.toml. A hint has to work where it is read: in a
-checkout `make` keeps the editable install and the pins; anywhere else the requirements themselves
-are named, since the distribution may not be on any index, and the running interpreter is, since a
-system's own pip may refuse to install.
+The extras are those of pyproject.toml. In a checkout the command is `make`, which keeps the
+editable install and the pinned versions. Elsewhere it names the requirements, since the
+distribution may not be on an index, and the running interpreter, since a system's pip may refuse.
 """
 
 import importlib.util
@@ -15,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 DISTRIBUTION = "quintet-embeddings"
-# What Python imports of each extra that a command of its own needs.
+# The modules of the extras that a whole command needs.
 MODULES = {
     "evaluate": ("matplotlib", "scipy", "sklearn"),
     "training": ("accelerate", "peft", "sentencepiece", "transformers"),
@@ -24,19 +23,19 @@ _CHECKOUT = Path(__file__).parent.parent
 
 
 def missing(extra: str) -> list[str]:
-    """The modules of an extra in MODULES that are not installed. Nothing is imported."""
+    """The modules of an extra that are not installed; none is imported."""
     return [name for name in MODULES[extra] if importlib.util.find_spec(name) is None]
 
 
 def how_to_install(extra: str) -> str:
-    """What installs an extra of this distribution, such as `redis`, where this runs."""
+    """The command that installs an extra, such as `redis`, into the running environment."""
     if _is_checkout() and sys.prefix != sys.base_prefix:
-        own = _CHECKOUT / ".venv"
-        venv = "" if Path(sys.prefix) == own else f" VENV={shlex.quote(sys.prefix)}"
+        default = Path(sys.prefix) == _CHECKOUT / ".venv"
+        venv = "" if default else f" VENV={shlex.quote(sys.prefix)}"
         return f"make extras={extra}{venv} (in {_CHECKOUT})"
     try:
         requirements = _requirements(extra)
-    except metadata.PackageNotFoundError:  # the two packages alone, copied somewhere
+    except metadata.PackageNotFoundError:  # the folders app and model alone were copied
         return f"install what {DISTRIBUTION} names as its extra {extra} into {sys.prefix}"
     if importlib.util.find_spec("pip") is None:
         return f"install {', '.join(requirements)} into {sys.prefix}, which has no pip of its own"
@@ -51,7 +50,7 @@ def _requirements(extra: str) -> list[str]:
     """The requirements of an extra, such as `redis>=5.2`.
 
     Raises:
-        PackageNotFoundError: this is no checkout, and not installed either.
+        PackageNotFoundError: this is neither a checkout nor installed.
     """
     if _is_checkout():
         text = (_CHECKOUT / "pyproject.toml").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Sources: where a checkpoint comes from: the embedded one, a folder, or the hub."""
+"""Hub: a model's name -> its folder: the embedded model, a folder, or a download from the hub."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from model.proxies import proxy_refusal
 
 EMBEDDED_MODEL = "quintet-mini"
 EMBEDDED_FOLDER = Path(__file__).parent / "mini"
-# Safetensors and JSON only: no pickles, no code, no ONNX twins.
+# Safetensors and JSON only: no pickles, no code, no ONNX files.
 HUB_FILES = [
     "config.json",
     "tokenizer.json",
@@ -19,10 +19,10 @@ HUB_FILES = [
 
 def locate(model: str, revision: str | None = None) -> Path:
     """The folder of a checkpoint: the embedded one by its name, `model` itself if it is a folder,
-    else fetched from the hub.
+    or the local copy of a hub id.
 
-    A hub id is downloaded once, with a progress bar; after that, and with HF_HUB_OFFLINE=1, it is
-    found in the local cache (HF_HOME).
+    A hub id is downloaded once, with a progress bar, into the local cache (HF_HOME); afterwards,
+    and always with HF_HUB_OFFLINE=1, it is looked up there.
 
     Raises:
         CheckpointError: there is no such folder or hub id, or it cannot be fetched.

@@ -1,19 +1,20 @@
-"""The two published layouts of a checkpoint: how each of them names its tensors.
+"""Layouts: how the two published layouts of a checkpoint name their tensors.
 
 - The original layout (jinaai/jina-embeddings-v3): one file; a base weight is
   `NAME.parametrizations.weight.original` and its adapters, all tasks stacked, are
   `NAME.parametrizations.weight.0.lora_A` and `lora_B`.
-- The -hf layout (jinaai/jina-embeddings-v3-hf): the base alone, and one PEFT folder a task, where
-  Wqkv is split into q_proj, k_proj and v_proj.
+- The -hf layout (jinaai/jina-embeddings-v3-hf): the base without adapters, and one PEFT folder for
+  each task, in which Wqkv is split into q_proj, k_proj and v_proj.
 
 n adapters, r rank, V vocabulary, D hidden. A linear layer's LoRA is A (n, r, in), B (n, out, r);
 an embedding's is the other way round, A (n, V, r), B (n, r, D).
 """
 
 import json
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ from torch import Tensor
 from model.config import CheckpointError, EncoderConfig
 from model.tensors import TensorFiles
 
-# What a PEFT adapter_config.json may say without changing the formula of LoRA.
+# Values in PEFT's adapter_config.json that leave LoRA's formula as it is.
 _PLAIN_LORA: dict[str, tuple[Any, ...]] = {
     "peft_type": ("LORA",),
     "use_dora": (False, None),
@@ -40,7 +41,7 @@ _PLAIN_LORA: dict[str, tuple[Any, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class ModuleName:
-    """A module's name in the base files of either layout, and its parts' names in PEFT's files."""
+    """A module's name in the base files of either layout, and the names of its parts in PEFT's."""
 
     base: str
     peft: tuple[str, ...]
@@ -48,35 +49,119 @@ class ModuleName:
 
 @dataclass(frozen=True, slots=True)
 class Lora:
-    """The adapters of one module, stacked over tasks; see the letters above."""
+    """The adapters of one module, stacked over tasks; the shapes are those above."""
 
     a: Tensor
     b: Tensor
 
 
-class Layout(Protocol):
-    """The tensors of a checkpoint by module; `scale` is alpha / rank."""
+class Layout(ABC):
+    """The tensors of a checkpoint by module; `scale` is alpha / rank.
+
+    Methods that return a tensor raise CheckpointError if it is missing, was taken before or has
+    another shape.
+    """
 
     rank: int
     scale: float
 
+    def __init__(self, base: TensorFiles, weight: str) -> None:
+        self._base = base
+        self._weight = weight  # what follows a module's name in the name of its weight
+
     def has(self, name: ModuleName) -> bool:
         """Whether the base has that module."""
+        return f"{name.base}.{self._weight}" in self._base
 
     def weight(self, name: ModuleName, shape: tuple[int, int]) -> Tensor:
         """The base weight of an adapted module."""
+        return self._base.take(f"{name.base}.{self._weight}", shape)
 
     def plain(self, key: str, size: int) -> Tensor:
         """A bias or a norm's vector, which has no adapters."""
-
-    def lora(self, name: ModuleName, shape: tuple[int, int]) -> Lora:
-        """The adapters of a linear module whose weight has that shape."""
-
-    def embedding_lora(self, name: ModuleName, shape: tuple[int, int]) -> Lora:
-        """The adapters of an embedding whose table has that shape."""
+        return self._base.take(key, (size,))
 
     def refuse_leftovers(self) -> None:
         """Raise CheckpointError if a tensor was not taken."""
+        self._base.refuse_leftovers()
+
+    @abstractmethod
+    def lora(self, name: ModuleName, shape: tuple[int, int]) -> Lora:
+        """The adapters of a linear module whose weight has that shape."""
+
+    @abstractmethod
+    def embedding_lora(self, name: ModuleName, shape: tuple[int, int]) -> Lora:
+        """The adapters of an embedding whose table has that shape."""
+
+
+class OriginalLayout(Layout):
+    """One file with the base and all adapters."""
+
+    def __init__(self, base: TensorFiles, config: EncoderConfig) -> None:
+        if config.lora_rank is None or config.lora_alpha is None:
+            raise CheckpointError("config.json does not say lora_rank and lora_alpha.")
+        super().__init__(base, "parametrizations.weight.original")
+        self.scale = config.lora_alpha / config.lora_rank
+        self.rank, self._adapters = config.lora_rank, len(config.tasks)
+
+    def lora(self, name: ModuleName, shape: tuple[int, int]) -> Lora:
+        return self._stacked(name, (self.rank, shape[1]), (shape[0], self.rank))
+
+    def embedding_lora(self, name: ModuleName, shape: tuple[int, int]) -> Lora:
+        return self._stacked(name, (shape[0], self.rank), (self.rank, shape[1]))
+
+    def _stacked(self, name: ModuleName, a: tuple[int, int], b: tuple[int, int]) -> Lora:
+        key = f"{name.base}.parametrizations.weight.0.lora_"
+        return Lora(
+            self._base.take(key + "A", (self._adapters, *a)),
+            self._base.take(key + "B", (self._adapters, *b)),
+        )
+
+
+class HfLayout(Layout):
+    """A base without adapters, and one PEFT folder for each task."""
+
+    def __init__(self, base: TensorFiles, folder: Path, config: EncoderConfig) -> None:
+        folders = [folder / adapter_folder(task) for task in config.tasks]
+        missing = [path.name for path in folders if not (path / "adapter_config.json").is_file()]
+        if missing:
+            raise CheckpointError(
+                f"{folder} has neither adapters among its weights (the original layout) nor the "
+                f"adapter folders {', '.join(missing)} (the -hf layout)."
+            )
+        super().__init__(base, "weight")
+        self.rank, self.scale = _rank_and_scale(folders, config)
+        self._adapters = [
+            TensorFiles([path / "adapter_model.safetensors"], ("base_model.model.", "roberta."))
+            for path in folders
+        ]
+
+    def lora(self, name: ModuleName, shape: tuple[int, int]) -> Lora:
+        part_shape = shape[0] // len(name.peft), shape[1]
+        return _joined([self._part(part, part_shape) for part in name.peft])
+
+    def _part(self, part: str, shape: tuple[int, int]) -> Lora:
+        key = f"{part}.lora_"
+        return Lora(
+            self._stacked(key + "A.weight", (self.rank, shape[1])),
+            self._stacked(key + "B.weight", (shape[0], self.rank)),
+        )
+
+    def embedding_lora(self, name: ModuleName, shape: tuple[int, int]) -> Lora:
+        # PEFT stores both matrices of an embedding transposed.
+        key = f"{name.peft[0]}.lora_embedding_"
+        return Lora(
+            self._stacked(key + "A", (self.rank, shape[0])).mT,
+            self._stacked(key + "B", (shape[1], self.rank)).mT,
+        )
+
+    def _stacked(self, key: str, shape: tuple[int, int]) -> Tensor:
+        return torch.stack([files.take(key, shape) for files in self._adapters])
+
+    def refuse_leftovers(self) -> None:
+        super().refuse_leftovers()
+        for files in self._adapters:
+            files.refuse_leftovers()
 
 
 def open_layout(folder: Path, config: EncoderConfig) -> Layout:
@@ -95,106 +180,16 @@ def open_layout(folder: Path, config: EncoderConfig) -> Layout:
     return HfLayout(tensors, folder, config)
 
 
-class OriginalLayout:
-    """One file with base and adapters."""
-
-    def __init__(self, tensors: TensorFiles, config: EncoderConfig) -> None:
-        if config.lora_rank is None or config.lora_alpha is None:
-            raise CheckpointError("config.json does not say lora_rank and lora_alpha.")
-        self.scale = config.lora_alpha / config.lora_rank
-        self.rank, self._adapters = config.lora_rank, len(config.tasks)
-        self._tensors = tensors
-
-    def has(self, name: ModuleName) -> bool:
-        return f"{name.base}.parametrizations.weight.original" in self._tensors
-
-    def weight(self, name: ModuleName, shape: tuple[int, int]) -> Tensor:
-        return self._tensors.take(f"{name.base}.parametrizations.weight.original", shape)
-
-    def plain(self, key: str, size: int) -> Tensor:
-        return self._tensors.take(key, (size,))
-
-    def lora(self, name: ModuleName, shape: tuple[int, int]) -> Lora:
-        return self._stacked(name, (self.rank, shape[1]), (shape[0], self.rank))
-
-    def embedding_lora(self, name: ModuleName, shape: tuple[int, int]) -> Lora:
-        return self._stacked(name, (shape[0], self.rank), (self.rank, shape[1]))
-
-    def _stacked(self, name: ModuleName, a: tuple[int, int], b: tuple[int, int]) -> Lora:
-        key = f"{name.base}.parametrizations.weight.0.lora_"
-        return Lora(
-            self._tensors.take(key + "A", (self._adapters, *a)),
-            self._tensors.take(key + "B", (self._adapters, *b)),
-        )
-
-    def refuse_leftovers(self) -> None:
-        self._tensors.refuse_leftovers()
-
-
-class HfLayout:
-    """A native base and one PEFT folder for each task."""
-
-    def __init__(self, base: TensorFiles, folder: Path, config: EncoderConfig) -> None:
-        folders = [folder / adapter_folder(task) for task in config.tasks]
-        missing = [path.name for path in folders if not (path / "adapter_config.json").is_file()]
-        if missing:
-            raise CheckpointError(
-                f"{folder} has neither adapters among its weights (the original layout) nor the "
-                f"adapter folders {', '.join(missing)} (the -hf layout)."
-            )
-        self.rank, self.scale = _rank_and_scale(folders, config)
-        self._base = base
-        self._adapters = [
-            TensorFiles([path / "adapter_model.safetensors"], ("base_model.model.", "roberta."))
-            for path in folders
-        ]
-
-    def has(self, name: ModuleName) -> bool:
-        return f"{name.base}.weight" in self._base
-
-    def weight(self, name: ModuleName, shape: tuple[int, int]) -> Tensor:
-        return self._base.take(f"{name.base}.weight", shape)
-
-    def plain(self, key: str, size: int) -> Tensor:
-        return self._base.take(key, (size,))
-
-    def lora(self, name: ModuleName, shape: tuple[int, int]) -> Lora:
-        part_shape = shape[0] // len(name.peft), shape[1]
-        return _joined([self._part(part, part_shape) for part in name.peft])
-
-    def _part(self, part: str, shape: tuple[int, int]) -> Lora:
-        key = f"{part}.lora_"
-        return Lora(
-            self._stacked(key + "A.weight", (self.rank, shape[1])),
-            self._stacked(key + "B.weight", (shape[0], self.rank)),
-        )
-
-    def embedding_lora(self, name: ModuleName, shape: tuple[int, int]) -> Lora:
-        """PEFT keeps both matrices of an embedding transposed."""
-        key = f"{name.peft[0]}.lora_embedding_"
-        return Lora(
-            self._stacked(key + "A", (self.rank, shape[0])).mT,
-            self._stacked(key + "B", (shape[1], self.rank)).mT,
-        )
-
-    def _stacked(self, key: str, shape: tuple[int, int]) -> Tensor:
-        return torch.stack([files.take(key, shape) for files in self._adapters])
-
-    def refuse_leftovers(self) -> None:
-        for files in (self._base, *self._adapters):
-            files.refuse_leftovers()
-
-
 def adapter_folder(task: str) -> str:
     """The folder of a task's adapter in the -hf layout: retrieval.query -> retrieval_query."""
     return task.replace(".", "_").replace("-", "_")
 
 
 def _joined(parts: list[Lora]) -> Lora:
-    """LoRAs of parts that are stacked into one weight (q, k, v) -> one LoRA.
+    """The LoRAs of q, k and v -> one LoRA of the weight that they are stacked into.
 
-    Parts that share A, as the published adapters do, are one LoRA of the same rank. Others become
-    one whose rank is the sum: A is stacked, B is block-diagonal.
+    Parts with the same A, as in the published adapters, become one LoRA of the same rank. Others
+    become one whose rank is the sum: A is stacked, B is block-diagonal.
     """
     if all(torch.equal(part.a, parts[0].a) for part in parts):
         return Lora(parts[0].a, torch.cat([part.b for part in parts], dim=1))
@@ -211,7 +206,7 @@ def _rank_and_scale(folders: list[Path], config: EncoderConfig) -> tuple[int, fl
         CheckpointError: adapters differ from each other or from config.json, or use a variant of
             LoRA with another formula.
     """
-    said = set()
+    found = set()
     for folder in folders:
         fields = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
         for name, values in _PLAIN_LORA.items():
@@ -220,12 +215,12 @@ def _rank_and_scale(folders: list[Path], config: EncoderConfig) -> tuple[int, fl
                     f"{folder.name}/adapter_config.json: {name} is {fields[name]!r}; this encoder "
                     f"computes plain LoRA, {name} = {values[0]!r}."
                 )
-        said.add((fields.get("r"), fields.get("lora_alpha")))
+        found.add((fields.get("r"), fields.get("lora_alpha")))
     if config.lora_rank is not None:
-        said.add((config.lora_rank, config.lora_alpha))
-    if len(said) != 1:
-        raise CheckpointError(f"adapters differ in (rank, alpha): {sorted(said, key=str)}.")
-    rank, alpha = said.pop()
+        found.add((config.lora_rank, config.lora_alpha))
+    if len(found) != 1:
+        raise CheckpointError(f"adapters differ in (rank, alpha): {sorted(found, key=str)}.")
+    rank, alpha = found.pop()
     if not isinstance(rank, int) or rank < 1 or not isinstance(alpha, int | float):
         raise CheckpointError(f"adapter_config.json: rank {rank!r} with alpha {alpha!r}.")
     return rank, alpha / rank

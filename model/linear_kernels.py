@@ -1,15 +1,14 @@
-"""Products: the matrix product of a linear layer with what follows it.
+"""Linear kernels: a linear layer's matrix product fused with GELU or a residual sum.
 
-    y = x @ weight.T + bias, then GELU (exact), or then + residual
+    y = x @ weight.T + bias, then GELU (exact) or + residual
 
-T tokens. One contract, two kernels, one of which is picked when a model is loaded. oneDNN's has
-the weights laid out for it beforehand and does what follows inside, without another pass over y:
-1.1 times as fast at 2,048 tokens as the plain product, and 1.8 times at 16
-(tests/bench/README.md). It is private to torch, hence the probe and the plain way.
+T tokens. `choose_linear_kernel` picks one of two kernels when a model is loaded. oneDNN's reorders
+the weights beforehand and fuses GELU and the sum, without another pass over y: 1.1 times as fast as
+torch's at 2,048 tokens, and 1.8 times at 16 (tests/bench/README.md). Its operations are private to
+torch, so it is tried on small inputs first, and torch's own operations are the alternative.
 """
 
 import logging
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -17,24 +16,15 @@ from torch import Tensor, nn
 
 log = logging.getLogger("quintet.model")
 
-# oneDNN lays weights out for about so many tokens; others run as fast (measured from 16 to 2,048).
+# oneDNN reorders weights for one number of tokens; 16 to 2,048 run as fast with it (measured).
 _PREPACKED_FOR_TOKENS = 256
 
 
-class LinearKernel(Protocol):
-    """What a layer's product can do. Residuals are (T, out), and never together with GELU."""
-
-    def __init__(self, weight: Tensor, bias: Tensor | None, *, gelu: bool = False) -> None: ...
-
-    def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        """x (T, in) -> (T, out)."""
-
-    def dense_weight(self) -> Tensor:
-        """The weight (out, in) as it was given."""
-
-
 class TorchLinear(nn.Module):
-    """torch's own operations, on any device. weight (out, in), bias (out,) or None."""
+    """torch's public operations, on any device. weight (out, in), bias (out,) or None.
+
+    Both kernels have the same methods. A residual is never combined with GELU.
+    """
 
     weight: Tensor
     bias: Tensor | None
@@ -46,7 +36,7 @@ class TorchLinear(nn.Module):
         self._gelu = gelu
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        """x (T, in) -> (T, out)."""
+        """x (T, in), residual (T, out) -> (T, out)."""
         if residual is not None and self.bias is None:  # one kernel in place of two
             return torch.addmm(residual, x, self.weight.t())
         y = F.linear(x, self.weight, self.bias)
@@ -60,19 +50,19 @@ class TorchLinear(nn.Module):
 
 
 class OneDnnLinear:
-    """oneDNN's product, on a CPU."""
+    """oneDNN's fused product with reordered weights, on a CPU."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, *, gelu: bool = False) -> None:
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, _PREPACKED_FOR_TOKENS)
         self._bias = bias
-        self._then = "gelu" if gelu else "none"
+        self._activation = "gelu" if gelu else "none"
 
     def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        """x (T, in) -> (T, out)."""
+        """x (T, in), residual (T, out) -> (T, out)."""
         run = torch.ops.mkldnn._linear_pointwise
         y: Tensor
         if residual is None:
-            y = run(x, self._weight, self._bias, self._then, [], "none")
+            y = run(x, self._weight, self._bias, self._activation, [], "none")
         else:
             y = run.binary(x, residual, self._weight, self._bias, "add")
         return y
@@ -83,8 +73,11 @@ class OneDnnLinear:
         return dense
 
 
+LinearKernel = TorchLinear | OneDnnLinear
+
+
 def choose_linear_kernel(device: torch.device, dtype: torch.dtype) -> type[LinearKernel]:
-    """The fastest product that this device and this build of torch have."""
+    """The fastest kernel that this device and this build of torch have."""
     if device.type == "cpu" and dtype in (torch.float32, torch.bfloat16):
         try:
             if matches_torch(OneDnnLinear, dtype):
@@ -96,8 +89,8 @@ def choose_linear_kernel(device: torch.device, dtype: torch.dtype) -> type[Linea
     return TorchLinear
 
 
-def matches_torch(product: type[LinearKernel], dtype: torch.dtype) -> bool:
-    """Whether a kernel computes what TorchLinear does, tried on a small product of each kind."""
+def matches_torch(kernel: type[LinearKernel], dtype: torch.dtype) -> bool:
+    """Whether a kernel computes what TorchLinear does, on small random inputs of each kind."""
     random = torch.Generator().manual_seed(0)
     x, weight, bias, residual = (
         torch.randn(shape, generator=random).to(dtype)
@@ -107,7 +100,7 @@ def matches_torch(product: type[LinearKernel], dtype: torch.dtype) -> bool:
     with torch.inference_mode():
         return all(
             torch.allclose(
-                product(weight, bias, gelu=gelu)(x, more),
+                kernel(weight, bias, gelu=gelu)(x, more),
                 TorchLinear(weight, bias, gelu=gelu)(x, more),
                 atol=tolerance,
             )

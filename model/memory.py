@@ -1,4 +1,4 @@
-"""Memory: what glibc does with a large tensor that is done with."""
+"""Memory: has glibc keep the memory of freed tensors for the next ones."""
 
 import ctypes
 
@@ -9,11 +9,11 @@ _KEPT_BYTES = 1 << 30
 
 
 def keep_freed_memory() -> None:
-    """Have this process keep what it frees, for the next tensor of that size.
+    """Have this process keep the memory that it frees.
 
-    By itself glibc gives tensors of over 32 MB back to the system, and takes them anew page by
-    page: half a million page faults in a batch of 4,096 tokens, a fifth of its time
-    (tests/bench/README.md). Does nothing where the C library has no such setting.
+    By default glibc returns blocks over 32 MB to the system and maps the next one page by page:
+    half a million page faults in a batch of 4,096 tokens, a fifth of its time
+    (tests/bench/README.md). Does nothing if the C library has no such setting.
     https://man7.org/linux/man-pages/man3/mallopt.3.html
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

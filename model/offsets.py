@@ -1,4 +1,4 @@
-"""TokenizedText: texts with their tokens, and where these stand in them."""
+"""Offsets: texts -> token ids with the characters that each token covers."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,14 +11,16 @@ from model.rows import TokenIds
 from model.tokenizer import Tokenizer, TooManyTokensError
 from model.unicode import well_formed
 
-# Characters that are tokenised together: offsets take a hundred times their memory.
+# Characters that are tokenised at a time: their offsets take a hundred times the memory.
 _CHARACTERS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenizedText:
-    """A well-formed text, the ids of its T own tokens, (T,), and which characters (code points)
-    each is of: `offsets` (T, 2), half open. Several tokens may be of one character."""
+    """A well-formed text with its T token ids (T,) and the code points that each token covers.
+
+    `offsets` (T, 2) are half open. Several tokens may cover the same character.
+    """
 
     text: str
     token_ids: TokenIds
@@ -28,12 +30,12 @@ class TokenizedText:
 def tokenize_with_offsets(
     texts: Sequence[str], tokenizer: Tokenizer, limit: int | None
 ) -> Iterator[TokenizedText]:
-    """Each text with its tokens, without special tokens.
+    """Tokenise each text, without special tokens.
 
     Raises:
         TooManyTokensError: a text has more tokens than `limit`.
     """
-    for start, stop in _together(texts):
+    for start, stop in _slices(texts):
         clean = [well_formed(text) for text in texts[start:stop]]
         for index, encoding in enumerate(tokenizer.encodings(clean), start):
             tokens = len(encoding)
@@ -45,8 +47,8 @@ def tokenize_with_offsets(
             yield TokenizedText(clean[index - start], ids, offsets.reshape(-1, 2))
 
 
-def _together(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Ranges of texts of about so many characters."""
+def _slices(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Ranges [start, stop) of texts with at most _CHARACTERS together, or of one longer text."""
     start, characters = 0, 0
     for index, text in enumerate(texts):
         if characters and characters + len(text) > _CHARACTERS:

@@ -1,4 +1,4 @@
-"""Packing: rows -> one PackedBatch, end to end and without padding.
+"""Packing: rows of any lengths -> one PackedBatch, end to end, with an adapter for each token.
 
 T tokens, R rows, S spans, N pooled tokens (the lengths of all spans added up).
 """
@@ -20,7 +20,7 @@ NO_ADAPTER = -1
 
 @dataclass(frozen=True, slots=True)
 class EqualRows:
-    """A run of packed rows of one length, which attention may take as a rectangle."""
+    """Neighbouring rows of the same length, which attention can take as one rectangular tensor."""
 
     start: int  # first token
     rows: int
@@ -31,11 +31,11 @@ class EqualRows:
 class PackedBatch:
     """The tensors of one forward pass, on the device that runs it.
 
-    token_ids, positions, adapters (T,) int64, adapters being -1 where a token has none;
-    row_starts (R + 1,) int32; longest is the longest row in tokens; equal_rows cover all rows in
-    packed order. pooled_tokens (N,) int64 and span_starts (S,) int64 say which tokens each vector
-    is the mean of, in the order in which the rows were given. only_adapter is
-    the adapter that all tokens have, or -1.
+    token_ids, positions, adapters (T,) int64, where adapter -1 is none; row_starts (R + 1,) int32;
+    longest is the longest row in tokens; equal_rows cover all rows in packed order. pooled_tokens
+    (N,) int64 are the tokens of all spans, span by span in the order of the given rows, and
+    span_starts (S,) int64 are where each span begins in them. only_adapter is the adapter that all
+    tokens have, or -1.
     """
 
     token_ids: Tensor
@@ -51,12 +51,12 @@ class PackedBatch:
 
 
 def round_up(count: int, group: int) -> int:
-    """The count rounded up to whole groups of so many, as kernels like their shapes."""
+    """The smallest multiple of `group` that is at least `count`."""
     return -(-count // group) * group
 
 
 def batches(rows: Sequence[Row], max_tokens: int) -> Iterator[Sequence[Row]]:
-    """Neighbouring rows of at most `max_tokens` together; a longer row goes alone."""
+    """Groups of consecutive rows with at most `max_tokens` together; a longer row is alone."""
     start, tokens = 0, 0
     for index, row in enumerate(rows):
         full = tokens + len(row) > max_tokens or index - start == MAX_ROWS
@@ -69,10 +69,10 @@ def batches(rows: Sequence[Row], max_tokens: int) -> Iterator[Sequence[Row]]:
 
 
 def with_padding_row(rows: Sequence[Row]) -> Sequence[Row]:
-    """Rows for a CPU: filled up to a round number of tokens by one more row, which nobody pools.
+    """Rows for a CPU: one more row, without spans, brings their tokens to a round number.
 
-    Kernels for a number of tokens that is new take oneDNN 3 to 10 ms to prepare, and few numbers
-    can be kept (tests/bench/README.md); so there are about a hundred of them, a few tokens apart.
+    oneDNN takes 3 to 10 ms to prepare its kernels for each new number of tokens, and caches few of
+    them (tests/bench/README.md). Padding leaves about a hundred numbers up to 2,048 tokens.
     """
     tokens = sum(map(len, rows))
     missing = round_up(tokens, _step(tokens)) - tokens
@@ -88,7 +88,7 @@ def _step(tokens: int) -> int:
 
 
 def example(config: EncoderConfig, tokens: int, row_tokens: int = 16) -> list[Row]:
-    """Random rows of so many tokens together, with no adapter and each of the adapters in turn."""
+    """Random rows of `tokens` tokens together, with no adapter and each adapter in turn."""
     ids = np.random.default_rng(0).integers(config.vocab_size, size=tokens, dtype=np.int32)
     adapters = (None, *range(len(config.tasks)))
     return [
@@ -98,16 +98,17 @@ def example(config: EncoderConfig, tokens: int, row_tokens: int = 16) -> list[Ro
 
 
 def pack(rows: Sequence[Row], device: torch.device) -> PackedBatch:
-    """Lay rows end to end, the long ones first, and move them to `device`.
+    """Lay rows end to end, the longest first, and move them to `device`.
 
-    Sorting by length makes rows of equal length neighbours, so that attention without a
-    variable-length kernel needs one call a length and copies nothing.
+    Sorting makes rows of equal length neighbours, so that attention without a variable-length
+    kernel needs one call for each length and copies nothing.
     """
     assert rows, "an empty batch has nothing to compute"
     order = sorted(range(len(rows)), key=lambda index: len(rows[index]), reverse=True)
     lengths = np.array([len(rows[index]) for index in order], dtype=np.int64)
     row_starts = np.concatenate([[0], np.cumsum(lengths)])
-    adapters = [_index(rows[index].adapter) for index in order]
+    chosen = [rows[index].adapter for index in order]
+    adapters = [NO_ADAPTER if adapter is None else adapter for adapter in chosen]
     start_of = np.empty(len(rows), dtype=np.int64)
     start_of[order] = row_starts[:-1]
     pooled_tokens, span_starts = _pooling(rows, start_of)
@@ -120,7 +121,7 @@ def pack(rows: Sequence[Row], device: torch.device) -> PackedBatch:
 
     return PackedBatch(
         token_ids=on_device(np.concatenate([rows[index].token_ids for index in order])),
-        positions=on_device(_counted(lengths)),
+        positions=on_device(_ranges(lengths)),
         adapters=on_device(np.repeat(adapters, lengths)),
         row_starts=on_device(row_starts, torch.int32),
         longest=int(lengths[0]),
@@ -132,11 +133,7 @@ def pack(rows: Sequence[Row], device: torch.device) -> PackedBatch:
     )
 
 
-def _index(adapter: int | None) -> int:
-    return NO_ADAPTER if adapter is None else adapter
-
-
-def _counted(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _ranges(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """0, 1, .. length-1 for each length, end to end."""
     starts = np.cumsum(lengths) - lengths
     return np.arange(lengths.sum()) - np.repeat(starts, lengths)
@@ -158,4 +155,4 @@ def _pooling(
     spans = np.concatenate([row.spans + start_of[index] for index, row in enumerate(rows)])
     lengths = spans[:, 1] - spans[:, 0]
     assert (lengths > 0).all(), "a span without a token has no mean"
-    return np.repeat(spans[:, 0], lengths) + _counted(lengths), np.cumsum(lengths) - lengths
+    return np.repeat(spans[:, 0], lengths) + _ranges(lengths), np.cumsum(lengths) - lengths

@@ -1,11 +1,12 @@
-"""Parsing: the bytes of a JSONL, CSV or text file -> records, with an error in the place of each
-line that is none. model.records says the rules, and is what others import.
+"""Parsing: the bytes of a JSONL, CSV or text file -> records, or an error in place of a bad line.
+
+`model.records` opens files, states the rules, and is what other packages import.
 """
 
 import csv
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, NamedTuple, NoReturn
 
@@ -13,13 +14,14 @@ import orjson
 
 from model.unicode import well_formed
 
-# Far over what a model reads and under what a service takes; a file without line ends stops here.
+# In bytes: far more than a model reads and less than a service accepts. It bounds the memory that a
+# file without line ends takes.
 LONGEST_LINE = 32 * 2**20
-# The field that a line of a text file is.
+# The name of the only field of a text file's record.
 TEXT = "text"
-_SEPARATORS = (";", "\t", "|")
-# How files begin that are no UTF-8, and what is to be done about them.
-_BEGINNINGS = {
+_OTHER_DELIMITERS = (";", "\t", "|")
+# First bytes of files that are not UTF-8 text, and what to do about them.
+_SIGNATURES = {
     b"\xff\xfe": "is UTF-16; save it as UTF-8",
     b"\xfe\xff": "is UTF-16; save it as UTF-8",
     b"\x1f\x8b": "is packed by gzip; unpack it, or let its name end in .gz",
@@ -29,14 +31,22 @@ _BEGINNINGS = {
     b"PAR1": "is Parquet; save it as JSONL or CSV",
     b"PK\x03\x04": "is a zip archive or a spreadsheet; save it as JSONL or CSV",
 }
+_JSON_TYPES = {
+    str: "a text",
+    int: "a number",
+    list: "a list",
+    dict: "an object",
+    bool: "true or false",
+    type(None): "null",
+}
 
 
 class RecordsError(Exception):
-    """A file that cannot be read on; the sentence says why."""
+    """A file that cannot be read any further; the message says why."""
 
 
 class LineError(RecordsError):
-    """A line that is no record, or not the one that is wanted; the sentence has its number."""
+    """A line, counted from 1, that is no valid record; its number is in the message."""
 
     def __init__(self, line: int, sentence: str) -> None:
         super().__init__(f"line {line}: {sentence}")
@@ -45,8 +55,10 @@ class LineError(RecordsError):
 
 @dataclass(frozen=True, slots=True)
 class ParsedRecord:
-    """The fields that begin on a line, counted from 1. `repaired` says that U+FFFD stands in them
-    for lone surrogates."""
+    """The fields of the record that begins on `line`, counted from 1.
+
+    `repaired`: U+FFFD was put in the place of lone surrogates.
+    """
 
     line: int
     fields: dict[str, Any]
@@ -62,7 +74,11 @@ _Lines = Iterator[_Line | LineError]
 
 
 def lines(stream: BinaryIO) -> _Lines:
-    """Lines with their ends, as text. Only a line feed ends a line."""
+    """Decoded lines with their line ends. Only a line feed ends a line.
+
+    Raises:
+        RecordsError: the file begins like one of another format.
+    """
     for number in itertools.count(1):
         line = stream.readline(LONGEST_LINE + 1)
         if not line:
@@ -77,20 +93,16 @@ def lines(stream: BinaryIO) -> _Lines:
             # A byte order mark is no part of the first text.
             yield _Line(number, text.removeprefix("\ufeff") if number == 1 else text)
         except UnicodeDecodeError as error:
-            _refuse_beginning(line if number == 1 else b"")
+            for signature, remedy in _SIGNATURES.items():
+                if number == 1 and line.startswith(signature):
+                    raise RecordsError(f"it {remedy}.") from None
             byte = f"byte {error.start + 1} of the line, {line[error.start]:#04x},"
             yield LineError(number, f"{byte} is not UTF-8; save the file as UTF-8.")
 
 
-def _refuse_beginning(line: bytes) -> None:
-    for beginning, said in _BEGINNINGS.items():
-        if line.startswith(beginning):
-            raise RecordsError(f"it {said}.")
-
-
-def from_jsonl(found: _Lines, _: str) -> Iterator[ParsedRecord | LineError]:
-    """An object a line; blank lines are none."""
-    for line in found:
+def from_jsonl(lines: _Lines, _: str) -> Iterator[ParsedRecord | LineError]:
+    """One JSON object a line; blank lines are skipped."""
+    for line in lines:
         if isinstance(line, LineError):
             yield line
         elif not line.text.isspace():
@@ -105,44 +117,36 @@ def _object(line: _Line) -> ParsedRecord | LineError:
         value = _with_lone_surrogates(line.text)
         repaired = value is not None
         if not repaired:
-            # The column is counted in characters, as editors do.
-            where = f"at column {error.colno}: {error.msg}"
-            return LineError(line.number, f"invalid JSON, {where}.")
+            # orjson counts the column in characters, as editors do.
+            return LineError(line.number, f"invalid JSON, at column {error.colno}: {error.msg}.")
     if not isinstance(value, dict):
         return LineError(line.number, f"must be an object, not {json_type(value)}.")
     return ParsedRecord(line.number, value, repaired)
 
 
 def _with_lone_surrogates(text: str) -> Any:
-    """A JSON value that orjson refuses for lone surrogates alone, repaired; else None."""
+    """The value of JSON that orjson refuses only for lone surrogates, each replaced; else None."""
+
+    def refuse(constant: str) -> NoReturn:
+        raise ValueError(f"{constant} is not JSON")
+
     try:
-        value = json.loads(text, parse_constant=_no_constant)
+        value = json.loads(text, parse_constant=refuse)
+        written = json.dumps(value, ensure_ascii=False)
     except (ValueError, RecursionError):
         return None
-    repaired = _repaired(value)
-    return None if repaired == value else repaired
+    repaired = well_formed(written)
+    return None if repaired == written else json.loads(repaired)
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is none of JSON's values")
+def from_csv(lines: _Lines, delimiter: str) -> Iterator[ParsedRecord | LineError]:
+    """Rows by the names of the header, which is the first line that is not blank.
 
-
-def _repaired(value: Any) -> Any:
-    """A JSON value with U+FFFD for the lone surrogates in its texts."""
-    match value:
-        case str():
-            return well_formed(value)
-        case list():
-            return [_repaired(each) for each in value]
-        case dict():
-            return {well_formed(name): _repaired(each) for name, each in value.items()}
-    return value
-
-
-def from_csv(found: _Lines, delimiter: str) -> Iterator[ParsedRecord | LineError]:
-    """Rows by the names of the header, which is the first line that is not blank."""
+    Raises:
+        LineError: the header cannot be read, or two columns have the same name.
+    """
     csv.field_size_limit(LONGEST_LINE)
-    rows = _csv_rows(found, delimiter)
+    rows = _csv_rows(lines, delimiter)
     header = _header(next((row for row in rows if isinstance(row, LineError) or row.cells), None))
     for row in rows:
         if isinstance(row, LineError):
@@ -151,7 +155,7 @@ def from_csv(found: _Lines, delimiter: str) -> Iterator[ParsedRecord | LineError
             continue  # a blank line
         elif len(row.cells) != len(header):
             count = "1 column" if len(row.cells) == 1 else f"{len(row.cells)} columns"
-            sentence = f"{count}, but the header has {len(header)}.{_separator_hint(header)}"
+            sentence = f"{count}, but the header has {len(header)}.{separator_hint(header)}"
             yield LineError(row.line, sentence)
         else:
             yield ParsedRecord(row.line, dict(zip(header, row.cells, strict=True)))
@@ -165,62 +169,59 @@ class _Row(NamedTuple):
 def _header(row: _Row | LineError | None) -> list[str]:
     if isinstance(row, LineError):
         raise row
-    if row is None:
-        return []
-    for name in row.cells:
-        if row.cells.count(name) > 1:
+    cells = row.cells if row else []
+    for name in cells:
+        if row and cells.count(name) > 1:
             raise LineError(row.line, f"two columns have the name {name!r}.")
-    return row.cells
+    return cells
 
 
-def _separator_hint(header: list[str]) -> str:
-    """What to say where a header of one column has been written with another separator."""
-    there = [each for each in _SEPARATORS if len(header) == 1 and each in header[0]]
-    if not there:
-        return ""
-    return f" Are the columns separated by {there[0]!r}? Then say --delimiter {there[0]!r}."
+def separator_hint(names: Collection[str]) -> str:
+    """The hint for a file whose only column's name contains another delimiter, or ""."""
+    name = "".join(names) if len(names) == 1 else ""
+    for each in _OTHER_DELIMITERS:
+        if each in name:
+            return f" Are the columns separated by {each!r}? Then say --delimiter {each!r}."
+    return ""
 
 
-def separator_hint(fields: dict[str, Any]) -> str:
-    """The same for the fields of a record."""
-    return _separator_hint([*fields])
+def _csv_rows(lines: _Lines, delimiter: str) -> Iterator[_Row | LineError]:
+    """Rows with the line on which each begins; a quoted cell may span further lines.
 
-
-def _csv_rows(found: _Lines, delimiter: str) -> Iterator[_Row | LineError]:
-    """Rows, with the line where each begins: in quotes it may go on over further lines. What has a
-    bad line in it is none."""
+    A row that contains a bad line is replaced by that line's error.
+    """
     bad: list[LineError] = []
-    begun = last = spoiled = 0
+    first = last = spoiled = 0
 
     def texts() -> Iterator[str]:
-        nonlocal begun, last, spoiled
-        for line in found:
+        nonlocal first, last, spoiled
+        for line in lines:
             if isinstance(line, LineError):
                 bad.append(line)
-                last, spoiled = line.line, begun
+                last, spoiled = line.line, first
             else:
-                last, begun = line.number, begun or line.number
+                last, first = line.number, first or line.number
                 yield line.text
 
     rows = csv.reader(texts(), delimiter=delimiter, strict=True)
     while True:
-        begun = spoiled = 0
+        first = spoiled = 0
         row: list[str] | LineError | None
         try:
             row = next(rows, None)
         except csv.Error as error:
-            row = LineError(begun or last, f"invalid CSV: {error}.")
+            row = LineError(first or last, f"invalid CSV: {error}.")
         yield from bad
         bad.clear()
         if row is None:
             return
         if not spoiled:
-            yield row if isinstance(row, LineError) else _Row(begun, row)
+            yield row if isinstance(row, LineError) else _Row(first, row)
 
 
-def from_text(found: _Lines, _: str) -> Iterator[ParsedRecord | LineError]:
-    """Every line is a text, the empty ones too, so that row and line numbers agree."""
-    for line in found:
+def from_text(lines: _Lines, _: str) -> Iterator[ParsedRecord | LineError]:
+    """One text a line. Empty lines count too, so that record and line numbers agree."""
+    for line in lines:
         if isinstance(line, LineError):
             yield line
         else:
@@ -236,15 +237,5 @@ READERS: dict[str, Callable[[_Lines, str], Iterator[ParsedRecord | LineError]]] 
 
 
 def json_type(value: Any) -> str:
-    """What a JSON value is, for a sentence."""
-    return _KINDS_SAID.get(type(value), "a fraction")
-
-
-_KINDS_SAID = {
-    str: "a text",
-    int: "a number",
-    list: "a list",
-    dict: "an object",
-    bool: "true or false",
-    type(None): "null",
-}
+    """The type of a JSON value, in the words of an error message."""
+    return _JSON_TYPES.get(type(value), "a fraction")

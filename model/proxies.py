@@ -1,4 +1,4 @@
-"""Proxies: for which addresses the environment's proxies (HTTP_PROXY, ALL_PROXY, ...) count."""
+"""Proxies: which addresses are reached by HTTP_PROXY, ALL_PROXY, ..., and errors in those."""
 
 import ipaddress
 import os
@@ -9,7 +9,7 @@ _VARIABLES = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY")
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine itself is reached by that name or address."""
+    """Whether that name or address is this machine itself."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -17,17 +17,17 @@ def is_loopback(host: str) -> bool:
 
 
 def behind_proxies(url: str) -> bool:
-    """Whether a proxy may be asked for `url`: not for this machine itself, which no proxy reaches
-    and for which few write a NO_PROXY."""
+    """Whether the environment's proxy may be used for `url`: never for this machine itself, which a
+    proxy cannot reach, even without a NO_PROXY."""
     try:
         return not is_loopback(urlsplit(url).hostname or "")
-    except ValueError:  # whoever uses it says that it is no address
+    except ValueError:  # the HTTP client refuses the address
         return True
 
 
 def proxy_refusal(error: Exception) -> str:
-    """What to do about an HTTP client that could not be made because of a proxy's address: SOCKS
-    is an ImportError where the package for it is not installed, other schemes are a ValueError."""
+    """The message for an HTTP client's error about a proxy's address: an ImportError if SOCKS lacks
+    its package, a ValueError for another unknown scheme."""
     named = [
         f"{name}={value.rpartition('@')[2]}"  # without a name and password
         for variable in _VARIABLES
@@ -36,6 +36,6 @@ def proxy_refusal(error: Exception) -> str:
     ]
     where = f"the proxy of the environment cannot be used ({', '.join(named)})"
     if isinstance(error, ImportError):
-        how = f"{sys.executable} -m pip install socksio"
-        return f"{where}: for SOCKS Python needs the package socksio. {how}, or unset the variable."
+        pip = f"{sys.executable} -m pip install socksio"
+        return f"{where}: for SOCKS Python needs the package socksio. {pip}, or unset the variable."
     return f"{where}: {error}. Mend or unset the variable."

@@ -1,6 +1,6 @@
-"""PythonApi: texts and documents -> vectors, as Python code asks for them.
+"""Python API: `embed_texts` and `embed_documents`, the methods that `Embedder` inherits.
 
-D hidden.
+n texts, S spans, D hidden.
 """
 
 from abc import ABC, abstractmethod
@@ -26,7 +26,7 @@ from model.rows import Row, Vectors, normalised
 from model.tasks import DEFAULT_TASK, PASSAGE_TASK, Tasks
 from model.tokenizer import RowOptions, Tokenizer
 
-# A document that is read in windows here may have any length.
+# In tokens: unlike in the service, a document that is read in windows may have any length.
 _ANY_LENGTH = 1 << 40
 
 Vector = npt.NDArray[np.float32]
@@ -34,8 +34,8 @@ Vector = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EmbeddedChunk:
-    """A chunk: `text` is the document's from `start` to `end` (code points), `tokens` counts those
-    that begin in it, `vector` has length 1."""
+    """A chunk: `text` is the document's from `start` to `end` (code points), `tokens` is the number
+    of tokens that begin in it, `vector` (dimensions,) has length 1."""
 
     start: int
     end: int
@@ -46,8 +46,8 @@ class EmbeddedChunk:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EmbeddedDocument:
-    """A document: its own tokens, the unit vector of all of it, and its chunks in order. A text
-    without a token has none."""
+    """A document: its number of tokens, the unit vector (dimensions,) of the whole, and its chunks
+    in order. A text without a token has no chunks."""
 
     text: str
     tokens: int
@@ -56,16 +56,12 @@ class EmbeddedDocument:
 
 
 class PythonApi(ABC):
-    """What a loaded model does beside its forward pass."""
+    """Texts and documents -> unit vectors, by a subclass that embeds rows."""
 
     config: EncoderConfig
     tokenizer: Tokenizer
     tasks: Tasks
-
-    @property
-    @abstractmethod
-    def dtype(self) -> str:
-        """The name of the dtype of the weights."""
+    dtype: str  # of the weights: float32, bfloat16 or float16
 
     @abstractmethod
     def embed(
@@ -88,11 +84,11 @@ class PythonApi(ABC):
 
         `texts` is a list, an array, a column of a table or any other iterable of str; a single str
         is one text. `task` is one of `tasks.names`, or "none" for the base model without adapter
-        and instruction; left out it is the service's default. With `late_chunking` all texts are
-        one document, and each is pooled out of the shared context; with an overlap in tokens, from
-        0 to half of what the model reads, a longer document is read in windows. Vectors are cut to
-        `dimensions`, from 1 to D. `truncate` cuts texts at the model's limit. `progress` shows a
-        bar on standard error; None does where that is a terminal.
+        and instruction. With `late_chunking` all texts are one document, and each vector is pooled
+        out of the shared context; with `late_chunking_overlap` (tokens, from 0 to half of the
+        model's limit) a document over the limit is read in windows. Vectors are cut to
+        `dimensions`, from 1 to D, and then normalised. `truncate` cuts texts at the model's limit.
+        `progress` shows a bar on standard error; None shows it if that is a terminal.
 
         Raises:
             TypeError, ValueError: an argument is of another type, or out of range.
@@ -104,8 +100,8 @@ class PythonApi(ABC):
             dimensions = whole_number("dimensions", dimensions, 1, self.config.hidden_size)
         check_flags(late_chunking=late_chunking, truncate=truncate)
         overlap = checked_overlap(late_chunking_overlap, self.config, late_chunking=late_chunking)
-        reading = RowOptions(late_chunking, truncate, overlap, _ANY_LENGTH)
-        inputs = rows_of(texts_of(texts), self.tasks.chosen(task), reading, self.tokenizer)
+        options = RowOptions(late_chunking, truncate, overlap, _ANY_LENGTH)
+        inputs = rows_of(texts_of(texts), self.tasks.chosen(task), options, self.tokenizer)
         vectors = inputs.vectors(self.embed(inputs.rows, progress=progress))
         self._check_finite(vectors)
         return normalised(vectors[:, :dimensions])  # cut first: cutting shortens a vector
@@ -128,12 +124,12 @@ class PythonApi(ABC):
         """Texts -> their chunks and their own vectors, as POST /v1/documents gives them.
 
         Each text is cut `by` "sentences", "markdown", "tokens" or "spans", into chunks of at most
-        `max_tokens`; 0 for `min_tokens` fills them, 1 makes a chunk of each sentence, and more
-        joins short ones up to so many. `overlap` tokens of a chunk stand in the next one, too.
-        `spans` has for each text its chunks as (start, end) in code points. A text is read once
-        and its chunks are pooled out of that, in windows that overlap by `late_chunking_overlap`
-        tokens where it is longer than the model reads; without `late_chunking` each chunk is read
-        alone. The other arguments are those of `embed_texts`.
+        `max_tokens`. With `min_tokens` 0 they are filled, with 1 each sentence is a chunk, and with
+        more, short sentences are joined up to that many tokens. The last `overlap` tokens of a
+        chunk are repeated in the next one. `spans` has for each text its chunks as (start, end) in
+        code points. A text is read once and its chunks are pooled out of that; over the model's
+        limit it is read in windows that overlap by `late_chunking_overlap` tokens. Without
+        `late_chunking` each chunk is read alone. The other arguments are those of `embed_texts`.
 
         Raises:
             TypeError, ValueError: an argument is of another type, or out of range.
@@ -147,31 +143,31 @@ class PythonApi(ABC):
             dimensions = whole_number("dimensions", dimensions, 1, self.config.hidden_size)
         windows = checked_overlap(late_chunking_overlap, self.config, late_chunking=True)
         clean = texts_of(texts)
-        reading = DocumentOptions(
+        options = DocumentOptions(
             checked_chunking(by, (max_tokens, min_tokens, overlap), self.config),
             late_chunking=late_chunking,
             overlap=windows or 0,
             spans=checked_spans(by, spans, clean),
         )
-        read = documents.tokenize(clean, self.tasks.chosen(task), reading, self.tokenizer)
-        pooled = self.embed(read.rows, progress=progress)
+        tokenized = documents.tokenize(clean, self.tasks.chosen(task), options, self.tokenizer)
+        pooled = self.embed(tokenized.rows, progress=progress)
+        embedded = zip(tokenized.documents, tokenized.vectors(pooled), strict=True)
         found = []
-        for index, (document, both) in enumerate(
-            zip(read.documents, read.vectors(pooled), strict=True)
-        ):
-            vectors = np.concatenate(both)
-            self._check_finite(vectors, index)
-            cut = normalised(vectors[:, :dimensions])
-            places = zip(document.chunks.spans.tolist(), document.chunks.counts, strict=True)
-            embedded = tuple(
+        for index, (document, vectors) in enumerate(embedded):
+            joined = np.concatenate(vectors)
+            self._check_finite(joined, index)
+            unit = normalised(joined[:, :dimensions])
+            chunks = tuple(
                 EmbeddedChunk(start, end, document.text[start:end], tokens, vector)
-                for ((start, end), tokens), vector in zip(places, cut[:-1], strict=True)
+                for (start, end), tokens, vector in zip(
+                    document.chunks.spans.tolist(), document.chunks.counts, unit[:-1], strict=True
+                )
             )
-            found.append(EmbeddedDocument(document.text, document.tokens, cut[-1], embedded))
+            found.append(EmbeddedDocument(document.text, document.tokens, unit[-1], chunks))
         return found
 
     def _check_finite(self, vectors: Vectors, index: int | None = None) -> None:
-        """`index` is the text's where all vectors are of one."""
+        """Raise FloatingPointError if one is not; `index` is the text's if all are of one text."""
         if len(bad := np.flatnonzero(~np.isfinite(vectors).all(axis=1))):
             text = bad[0] if index is None else index
             raise FloatingPointError(

@@ -1,18 +1,18 @@
 """Records: a JSONL, CSV or text file -> the fields of each record, read as a stream.
 
-The one reader of `embed`, `tokens`, evaluation and training, so that a file means the same to all:
+The only file reader of `quintet embed`, `tokens`, `train` and `evaluate`, with these rules:
 
-- The file is UTF-8; a byte order mark in front is no part of it. A line feed ends a line, and a
-  carriage return in front of it belongs to the end.
-- Blank lines of JSONL and CSV are no records. Every line of a text file is one.
-- .gz, .xz and .bz2 are unpacked; what is inside is told by the ending before that.
+- The file is UTF-8; a byte order mark at its beginning is skipped. A line feed ends a line, and a
+  carriage return before it belongs to the line end.
+- Blank lines of JSONL and CSV are skipped. Every line of a text file is a record.
+- .gz, .xz and .bz2 are unpacked; the ending before that says the format.
 - A lone surrogate in JSON ("\\ud83d", half an emoji) becomes U+FFFD, and the record says so.
-- A line that is no record is an error with its number, which is handed over in the record's place:
-  who reads may raise it, or leave it out and go on.
-- Labels and ids are texts or whole numbers; a fraction, true and false are refused.
-- Files whose names begin with a dot (macOS writes ._texts.jsonl) are none of a folder's.
+- A bad line is yielded as a LineError with its number, in the record's place: the caller may raise
+  it, or skip it and go on.
+- Labels and ids are texts or whole numbers; fractions, true and false are refused.
+- In a folder, files whose names begin with a dot (macOS writes ._texts.jsonl) are skipped.
 
-Memory holds one line.
+One line at a time is in memory.
 """
 
 import importlib
@@ -38,28 +38,28 @@ __all__ = ["READERS", "TEXT", "LineError", "ParsedRecord", "RecordsError", "sepa
 Id = str | int
 
 KINDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "csv", ".txt": "text"}
-# ending: the module of the standard library that unpacks it
+# file name ending: the module of the standard library that unpacks it
 PACKINGS = {".gz": "gzip", ".xz": "lzma", ".bz2": "bz2"}
 
 
 def kind_of(name: str) -> str | None:
-    """The kind of a file, "jsonl", "csv" or "text", by the ending of its name; or None."""
+    """The format of a file by its name's ending: "jsonl", "csv", "text" or None."""
     return KINDS.get(Path(unpacked(name)).suffix.lower())
 
 
 def delimiter_of(name: str) -> str:
-    """What is between the columns of a CSV file of that name, if nobody says otherwise."""
+    """The default delimiter between the columns of a CSV file of that name."""
     return "\t" if Path(unpacked(name)).suffix.lower() == ".tsv" else ","
 
 
 def unpacked(name: str) -> str:
-    """The name without the ending that says how the file is packed."""
+    """The file name without .gz, .xz or .bz2."""
     path = Path(name)
     return str(path.with_suffix("")) if path.suffix.lower() in PACKINGS else name
 
 
 def jsonl_files(folder: Path) -> list[Path]:
-    """The JSONL files of a folder, packed or not, by name; none whose name begins with a dot.
+    """The JSONL files of a folder, packed or not, sorted; none whose name begins with a dot.
 
     Raises:
         RecordsError: the folder cannot be read.
@@ -77,8 +77,7 @@ def jsonl_files(folder: Path) -> list[Path]:
 def read_file(
     path: Path | None, kind: str, delimiter: str = ","
 ) -> Iterator[ParsedRecord | LineError]:
-    """What `read` says of a file, which is unpacked if its name asks for that, or of standard
-    input.
+    """`read` for a file, unpacked by its name's ending, or for standard input if `path` is None.
 
     Raises:
         RecordsError: the file cannot be read or unpacked, or its header is wrong.
@@ -88,83 +87,87 @@ def read_file(
         module = importlib.import_module(name) if name else None
     except ImportError:
         raise RecordsError(f"cannot read {path}: this Python was built without {name}.") from None
-    damages = (OSError, EOFError, zlib.error, getattr(module, "LZMAError", OSError))
+    unpack_errors = (OSError, EOFError, zlib.error, getattr(module, "LZMAError", OSError))
     try:
-        # Not sys.stdin: a thread may be reading it when the process ends, which locks that.
+        # Not sys.stdin: if a thread is reading it when the process ends, its lock blocks the exit.
         with open(path or 0, "rb", closefd=path is not None) as packed:
             stream = io.BufferedReader(module.open(packed, "rb")) if module else packed
             yield from read(cast(BinaryIO, stream), kind, delimiter)
     except LineError:
         raise
-    except (RecordsError, *damages) as error:
+    except (RecordsError, *unpack_errors) as error:
         why = getattr(error, "strerror", None) or str(error).rstrip(".")
         raise RecordsError(f"cannot read {path or 'standard input'}: {why}.") from None
 
 
 def read(stream: BinaryIO, kind: str, delimiter: str = ",") -> Iterator[ParsedRecord | LineError]:
-    """The records of a file of `kind`, a key of READERS, and errors in the place of bad lines.
+    """The records of a stream of `kind`, a key of READERS, with errors in place of bad lines.
 
     Raises:
-        LineError: there is no reading on: the header of a CSV file is wrong.
+        RecordsError: the rest cannot be read: the header of a CSV file is wrong (LineError), or the
+            stream is of another format.
     """
     return READERS[kind](parsing.lines(stream), delimiter)
 
 
-def raise_errors(found: Iterator[ParsedRecord | LineError]) -> Iterator[ParsedRecord]:
+def raise_errors(records: Iterator[ParsedRecord | LineError]) -> Iterator[ParsedRecord]:
     """The records up to the first bad line, whose error is raised."""
-    for each in found:
+    for each in records:
         if isinstance(each, LineError):
             raise each
         yield each
 
 
-def id_of(found: ParsedRecord, name: str) -> Id:
-    """The field `name`, a text or a whole number, as labels and ids are.
+def id_of(record: ParsedRecord, name: str) -> Id:
+    """The field `name`, which must be a text or a whole number, as labels and ids are.
 
     Raises:
         LineError: it is neither.
     """
-    value = found.fields[name]
+    value = record.fields[name]
     if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
         return value
-    raise LineError(
-        found.line, f"the field {name!r} must be a text or a whole number, not {json_type(value)}."
-    )
+    raise _type_error(record, name, "a text or a whole number")
 
 
-def label_of(found: ParsedRecord, name: str) -> str:
+def label_of(record: ParsedRecord, name: str) -> str:
     """The field `name` as a label: 3 is the label "3".
 
     Raises:
-        LineError: it is no text and no whole number, or blank.
+        LineError: it is neither a text nor a whole number, or blank.
     """
-    label = str(id_of(found, name))
+    label = str(id_of(record, name))
     if not label.strip():
-        raise LineError(found.line, f"the field {name!r} is blank; a label is a name or a number.")
+        raise LineError(record.line, f"the field {name!r} is blank; a label is a name or a number.")
     return label
 
 
-def text_of(found: ParsedRecord, name: str, *, blank: bool = False) -> str:
-    """The field `name`, a text.
+def text_of(record: ParsedRecord, name: str, *, blank: bool = False) -> str:
+    """The field `name`, which must be a text, and not blank unless `blank` allows that.
 
     Raises:
-        LineError: it is none, or blank where that is not allowed.
+        LineError: it is not.
     """
-    text = found.fields[name]
+    text = record.fields[name]
     if not isinstance(text, str):
-        raise LineError(found.line, f"the field {name!r} must be a text, not {json_type(text)}.")
+        raise _type_error(record, name, "a text")
     if not (blank or text.strip()):
-        raise LineError(found.line, f"the field {name!r} is blank; it must be a text.")
+        raise LineError(record.line, f"the field {name!r} is blank; it must be a text.")
     return text
 
 
-def score_of(found: ParsedRecord, name: str) -> float:
-    """The field `name`, a number.
+def score_of(record: ParsedRecord, name: str) -> float:
+    """The field `name`, which must be a number.
 
     Raises:
-        LineError: it is none.
+        LineError: it is not.
     """
-    score = found.fields[name]
+    score = record.fields[name]
     if isinstance(score, bool) or not isinstance(score, int | float):
-        raise LineError(found.line, f"the field {name!r} must be a number, not {json_type(score)}.")
+        raise _type_error(record, name, "a number")
     return float(score)
+
+
+def _type_error(record: ParsedRecord, name: str, wanted: str) -> LineError:
+    found = json_type(record.fields[name])
+    return LineError(record.line, f"the field {name!r} must be {wanted}, not {found}.")

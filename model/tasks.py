@@ -1,30 +1,30 @@
-"""Tasks: from the user's word to the adapter's index and the instruction in front of the text."""
+"""Tasks: a task's name -> the index of its LoRA adapter, and the instruction before the text."""
 
 from dataclasses import dataclass
 
 from model.config import EncoderConfig
 from model.quoting import quoted
 
-# What stands for the base model where the name of a task is asked for.
+# The name that stands for the base model where a task's name is required.
 NO_TASK = "none"
-# The task of texts that come without one, in the service (EMBED_DEFAULT_TASK) and in Python.
+# The default task of texts, in the service (EMBED_DEFAULT_TASK) and in Python.
 DEFAULT_TASK = "text-matching"
-# The task of documents that come without one, likewise.
+# The default task of documents, likewise.
 PASSAGE_TASK = "retrieval.passage"
 
 
 class UnknownTaskError(ValueError):
     """A task that the loaded model has no adapter for."""
 
-    def __init__(self, name: str, known: tuple[str, ...]) -> None:
-        super().__init__(f"unknown task {quoted(name)}; this model has {', '.join(known)}.")
+    def __init__(self, name: str, names: tuple[str, ...]) -> None:
+        super().__init__(f"unknown task {quoted(name)}; this model has {', '.join(names)}.")
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a task means to the model.
+    """A task's name, the index of its LoRA adapter, and its instruction.
 
-    `adapter` is the index of its LoRA adapter, or None for the base weights without any.
+    `adapter` is None for the base weights without an adapter; `name` is then None, too.
     """
 
     name: str | None

@@ -1,4 +1,4 @@
-"""Tensors: what stands in safetensors files, each tensor to be taken once."""
+"""Tensors: reading safetensors files, with a check that every tensor is taken exactly once."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +10,7 @@ from model.config import CheckpointError
 
 
 class TensorFiles:
-    """The tensors of safetensors files, each to be taken once. Files are mapped, not read."""
+    """The tensors of several safetensors files by name. Files are memory-mapped."""
 
     def __init__(self, paths: Iterable[Path], prefixes: tuple[str, ...]) -> None:
         self._where = "no file"
@@ -36,10 +36,10 @@ class TensorFiles:
         return key in self._file_of
 
     def take(self, key: str, shape: tuple[int, ...]) -> Tensor:
-        """The tensor of that name and shape, which is used up by this.
+        """The tensor of that name and shape; it can be taken once.
 
         Raises:
-            CheckpointError: there is no such tensor (any more), or it has another shape.
+            CheckpointError: it does not exist, was taken before, or has another shape.
         """
         if key not in self._file_of:
             raise CheckpointError(f"the tensor {key} is missing in {self._where}.")
@@ -53,7 +53,7 @@ class TensorFiles:
         return tensor
 
     def refuse_leftovers(self) -> None:
-        """Raise CheckpointError if a tensor was not taken, and name what was not."""
+        """Raise CheckpointError with the names of the tensors that were not taken, if any."""
         if self._file_of:
             names = sorted(self._file_of)
             shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")

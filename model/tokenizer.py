@@ -1,7 +1,10 @@
-"""Tokenizer: texts -> rows, counted against the model's limit, with spans for late chunking.
+"""Tokenizer: texts -> rows, with the limit of 8,192 tokens and the spans of late chunking.
 
-Every text is tokenised once and by itself, without special tokens; rows are put together from the
-ids. That makes counting exact and is the same as tokenising the joined text, since the tokenizer
+The limit is `EncoderConfig.max_tokens`. `Tokenizer.rows` enforces it for texts and for late-chunked
+inputs, and model/documents.py for documents.
+
+Every text is tokenised once and by itself, without special tokens; rows are joined from the ids.
+That makes counts exact. It gives the same ids as tokenising the joined text, since the tokenizer
 splits at white space first and an instruction ends with a space.
 """
 
@@ -18,14 +21,14 @@ from model.tasks import Task
 from model.unicode import well_formed
 from model.windows import SpanParts, windows
 
-SPECIAL_TOKENS = 2  # <s> in front of a row and </s> behind it
+SPECIAL_TOKENS = 2  # <s> at the beginning of a row and </s> at its end
 
 
 class TooManyTokensError(ValueError):
-    """A text, or the sum of a late-chunked document, is over the model's limit (in tokens).
+    """A text, or the sum of late-chunked inputs, has more than `limit` tokens.
 
-    `index` is the text's among so many `inputs`; None for a document. How a caller asks for
-    truncation or windows is not said here: HTTP has other words than Python.
+    `index` is that of the text among `inputs` texts; None for late-chunked inputs. The message
+    does not say how to ask for truncation or windows: that differs between HTTP and Python.
     """
 
     def __init__(
@@ -42,10 +45,11 @@ class TooManyTokensError(ValueError):
 class RowOptions:
     """How texts become rows.
 
-    With `late_chunking` all texts are one document. With `truncate` what is over the limit is cut
-    from the end instead of refused. With `overlap` (tokens) a late-chunked document may be longer
-    than the model reads: up to `max_document_tokens`, in windows that overlap by so much. With
-    `counting` there are no limits: the rows are for looking at, not for the encoder.
+    late_chunking: all texts are one document.
+    truncate: tokens over the limit are cut from the end instead of refused.
+    overlap: a late-chunked document may have up to `max_document_tokens` tokens, over the model's
+        limit; it is then read in windows that overlap by this many tokens.
+    counting: no limits; the rows are for counting tokens and not for the encoder.
     """
 
     late_chunking: bool = False
@@ -59,10 +63,11 @@ class RowOptions:
 class TokenizedInputs:
     """The rows of a request.
 
-    `tokens` is what is charged: the texts' own tokens and two special tokens a row, without the
-    instructions; `input_tokens` are each text's own that are read. `truncated` has the indices of
-    the inputs that were cut, in order. `parts` is there where a document took several windows, and
-    `span_of` (inputs,) where inputs share a span.
+    tokens: the usage: the tokens of the texts and two special tokens a row, without instructions.
+    input_tokens: the tokens of each text that are read.
+    truncated: the indices of the inputs that were cut, in order.
+    parts: how windows are joined, if a document takes several.
+    span_of: (inputs,) the span of each input, if inputs share a span.
     """
 
     rows: tuple[Row, ...]
@@ -73,12 +78,12 @@ class TokenizedInputs:
     span_of: npt.NDArray[np.int64] | None = None
 
     def vectors(self, embedded: Vectors) -> Vectors:
-        """The vectors of the rows' spans -> one vector for each input."""
+        """Vectors of the rows' spans (S, D) -> vectors of the inputs (inputs, D)."""
         joined = embedded if self.parts is None else self.parts.joined(embedded)
         return joined if self.span_of is None else joined[self.span_of]
 
 
-PLAIN = RowOptions()
+_PLAIN = RowOptions()
 
 
 class Tokenizer:
@@ -97,6 +102,7 @@ class Tokenizer:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._config = config
+        self.max_tokens = config.max_tokens  # of a text, without special tokens and instruction
         self._check()
 
     def _check(self) -> None:
@@ -105,43 +111,38 @@ class Tokenizer:
             raise CheckpointError(
                 f"tokenizer.json has {size} tokens, the model's table {self._config.vocab_size}."
             )
-        for token, expected in (
-            ("<s>", self._config.bos_token_id),
-            ("</s>", self._config.eos_token_id),
-        ):
-            if self._tokenizer.token_to_id(token) != expected:
+        special = {"<s>": self._config.bos_token_id, "</s>": self._config.eos_token_id}
+        for token, expected in special.items():
+            if (found := self._tokenizer.token_to_id(token)) != expected:
                 raise CheckpointError(
-                    f"tokenizer.json gives {token} the id {self._tokenizer.token_to_id(token)}, "
-                    f"config.json {expected}."
+                    f"tokenizer.json gives {token} the id {found}, config.json {expected}."
                 )
 
     def ids(self, texts: list[str]) -> list[TokenIds]:
-        """The token ids of each text, without special tokens: (tokens,) int32 each.
-
-        A lone surrogate is read as U+FFFD.
-        """
+        """The token ids (tokens,) int32 of each text, without special tokens. A lone surrogate is
+        read as U+FFFD."""
         clean = [well_formed(text) for text in texts]
         encodings = self._tokenizer.encode_batch_fast(clean, add_special_tokens=False)
         return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
 
     def encodings(self, texts: list[str]) -> list[tokenizers.Encoding]:
-        """The same with offsets, of well-formed texts."""
+        """The same with offsets; the texts must have no lone surrogates."""
         return self._tokenizer.encode_batch(texts, add_special_tokens=False)
 
-    def rows(self, texts: list[str], task: Task, reading: RowOptions = PLAIN) -> TokenizedInputs:
-        """Texts -> rows for `task`: one row a text, or one document of all with late chunking.
+    def rows(self, texts: list[str], task: Task, options: RowOptions = _PLAIN) -> TokenizedInputs:
+        """Texts -> rows for `task`: one row a text, or with late chunking one document of all.
 
         Raises:
-            TooManyTokensError: a text, or with late chunking their sum, is over the limit and
-                truncation is not asked for.
+            TooManyTokensError: a text, or with late chunking the sum of all, is over the limit, and
+                `truncate` is false.
         """
         inputs = self.ids(texts)
         instruction = self.ids([task.instruction])[0]
-        if reading.late_chunking:
-            return self._document(inputs, task, instruction, reading)
-        truncated = () if reading.counting else self._over(inputs, reading)
+        if options.late_chunking:
+            return self._document(inputs, task, instruction, options)
+        truncated = () if options.counting else self._over(inputs, options)
         for index in truncated:
-            inputs[index] = inputs[index][: self._config.max_tokens]
+            inputs[index] = inputs[index][: self.max_tokens]
         rows = tuple(
             Row.single_span(self.with_special_tokens([instruction, ids]), task.adapter)
             for ids in inputs
@@ -149,10 +150,11 @@ class Tokenizer:
         counts = tuple(map(len, inputs))
         return TokenizedInputs(rows, sum(counts) + SPECIAL_TOKENS * len(rows), counts, truncated)
 
-    def _over(self, inputs: list[TokenIds], reading: RowOptions) -> tuple[int, ...]:
-        limit = self._config.max_tokens
+    def _over(self, inputs: list[TokenIds], options: RowOptions) -> tuple[int, ...]:
+        """The indices of the inputs over the limit, which are refused if not truncated."""
+        limit = self.max_tokens
         over = tuple(index for index, ids in enumerate(inputs) if len(ids) > limit)
-        if over and not reading.truncate:
+        if over and not options.truncate:
             tokens = len(inputs[over[0]])
             raise TooManyTokensError(
                 f"texts[{over[0]}] has {tokens} tokens; this model reads at most {limit}.",
@@ -164,16 +166,15 @@ class Tokenizer:
         return over
 
     def _document(
-        self, inputs: list[TokenIds], task: Task, instruction: TokenIds, reading: RowOptions
+        self, inputs: list[TokenIds], task: Task, instruction: TokenIds, options: RowOptions
     ) -> TokenizedInputs:
         """All inputs as one row, or several windows of it, with a span for each input.
 
         The first span includes <s> and the instruction, the last one </s>, as in the reference
-        implementation (jina-ai/late-chunking, _extend_special_tokens). An input that has no token
-        of its own, being empty or wholly cut off, gets the mean of the whole row, which is pooled
-        once for all of these.
+        implementation (jina-ai/late-chunking, _extend_special_tokens). Inputs without a token,
+        because they are empty or were truncated, share one span over the whole row.
         """
-        limit = self._document_limit(inputs, reading)
+        limit = self._document_limit(inputs, options)
         ends = np.cumsum([len(ids) for ids in inputs])
         stops = np.minimum(ends, limit)
         starts = np.concatenate([[0], stops[:-1]])
@@ -183,15 +184,15 @@ class Tokenizer:
         spans[0, 0] = 0
         spans[-1, 1] = len(token_ids)
         span_of = None
-        if (bare := starts == stops).any():
-            spans[bare] = 0, len(token_ids)
+        if (empty := starts == stops).any():
+            spans[empty] = 0, len(token_ids)
             spans, span_of = np.unique(spans, axis=0, return_inverse=True)
             span_of = span_of.reshape(-1)
         rows: tuple[Row, ...] = (Row(token_ids, task.adapter, spans.astype(np.int32)),)
         parts = None
-        longest = front + self._config.max_tokens + 1
-        if len(token_ids) > longest and reading.overlap is not None:
-            rows, parts = windows(rows[0], longest, reading.overlap)
+        longest = front + self.max_tokens + 1
+        if len(token_ids) > longest and options.overlap is not None:
+            rows, parts = windows(rows[0], longest, options.overlap)
         return TokenizedInputs(
             rows,
             int(stops[-1]) + SPECIAL_TOKENS,
@@ -201,16 +202,12 @@ class Tokenizer:
             span_of,
         )
 
-    def _document_limit(self, inputs: list[TokenIds], reading: RowOptions) -> int:
-        """The tokens of a document that are read.
-
-        Raises:
-            TooManyTokensError: the document has more, and truncation is not asked for.
-        """
-        total, limit = sum(map(len, inputs)), self._config.max_tokens
-        if reading.overlap is not None:
-            limit = max(limit, reading.max_document_tokens)
-        if total > limit and not reading.truncate:
+    def _document_limit(self, inputs: list[TokenIds], options: RowOptions) -> int:
+        """The limit of a document in tokens; a longer one is refused if not truncated."""
+        total, limit = sum(map(len, inputs)), self.max_tokens
+        if options.overlap is not None:
+            limit = max(limit, options.max_document_tokens)
+        if total > limit and not options.truncate:
             raise TooManyTokensError(
                 f"late chunking reads all inputs as one document of at most {limit} tokens; these "
                 f"{len(inputs)} inputs have {total}.",
@@ -220,13 +217,8 @@ class Tokenizer:
             )
         return limit
 
-    @property
-    def max_tokens(self) -> int:
-        """The longest text in tokens, without special tokens and instruction."""
-        return self._config.max_tokens
-
     def with_special_tokens(self, parts: list[TokenIds], limit: int | None = None) -> TokenIds:
-        """<s>, the parts up to `limit` tokens counted from <s>, </s>."""
+        """<s>, the parts, </s>; before </s> at most `limit` tokens, <s> included."""
         bos, eos = [self._config.bos_token_id], [self._config.eos_token_id]
         front = np.concatenate([bos, *parts])[:limit]
         return np.concatenate([front, eos]).astype(np.int32)

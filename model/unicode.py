@@ -16,10 +16,10 @@ Ints = npt.NDArray[np.int64]
 
 
 def well_formed(text: str) -> str:
-    """The text with U+FFFD in place of each lone surrogate, as JavaScript's toWellFormed has it.
+    """The text with U+FFFD in place of each lone surrogate, as JavaScript's toWellFormed does.
 
-    Half of a character outside the basic plane comes from software that counts in UTF-16 and cuts
-    there; no encoder of UTF-8 takes it. Two halves that follow each other are their character.
+    Lone surrogates come from software that cuts text between two UTF-16 units; they cannot be
+    encoded in UTF-8. Two surrogates that form a pair become their character.
     """
     try:
         text.encode()
@@ -29,7 +29,7 @@ def well_formed(text: str) -> str:
 
 
 class SplitCharacterError(ValueError):
-    """A position inside of a character, or none of the text's; `index` is that of the position."""
+    """A position inside of a character or outside of the text; `index` is its array index."""
 
     def __init__(self, sentence: str, index: int) -> None:
         super().__init__(sentence)
@@ -37,7 +37,7 @@ class SplitCharacterError(ValueError):
 
 
 class Positions:
-    """The positions of one well-formed text in one unit."""
+    """Conversion between code points and one unit, for one text without lone surrogates."""
 
     def __init__(self, text: str, unit: Unit) -> None:
         self._table = _table(text, unit)
@@ -45,11 +45,11 @@ class Positions:
         self.end = int(self._table[-1])
 
     def of(self, codepoints: Ints) -> Ints:
-        """Positions in code points -> the same in this unit, of any shape."""
+        """Positions in code points, of any shape -> in this unit."""
         return self._table[codepoints]
 
     def codepoints(self, positions: Ints) -> Ints:
-        """Positions in this unit -> the same in code points, of any shape.
+        """Positions in this unit, of any shape -> in code points.
 
         Raises:
             SplitCharacterError: one is outside of the text or inside of a character.
@@ -68,7 +68,7 @@ _WORDS = {"codepoints": "code points", "utf16": "units of UTF-16", "bytes": "byt
 
 
 def _table(text: str, unit: Unit) -> Ints:
-    """The position of each character and of the end of the text: (characters + 1,)."""
+    """The position in `unit` of each character and of the end of the text: (characters + 1,)."""
     if unit == "codepoints" or text.isascii():
         return np.arange(len(text) + 1)
     codes = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")

@@ -1,9 +1,8 @@
-"""Verify: is this the real jina-embeddings-v3, and does this encoder compute it right?
+"""Verify: compares a checkpoint and this encoder with published values of jina-embeddings-v3.
 
-Compares a checkpoint with published values (golden.json): the tokenizer's ids, the sha256 of base
-weights, hidden states, and vectors of every task. Each line of the printed table has a verdict.
-Values are compared in float32, as they were published. A checkpoint of another shape is another
-model, with which there is nothing to compare.
+golden.json has the tokenizer's ids, the sha256 of base weights, hidden states, and vectors of every
+task. Values are compared in float32, as they were published. A checkpoint of another shape is
+another model, and is not compared.
 """
 
 import hashlib
@@ -34,18 +33,18 @@ NOTHING_TO_COMPARE = 2
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One comparison. `found` says how far off it is, or what is wrong."""
+    """The result of one comparison. `found` is the distance, or what is wrong."""
 
-    check: str
+    kind: str
     subject: str
     found: str
     passed: bool
 
 
 def verify(model: str, revision: str | None, golden: str | None, device: str = "auto") -> int:
-    """Compare a checkpoint with published values and print a table; the exit status.
+    """Compare a checkpoint with published values, print a table, and return the exit status.
 
-    0 all agree; 1 some do not; 2 there is nothing to compare, since it is another model.
+    0: all agree. 1: some do not. 2: it is another model, and nothing was compared.
     `model` is a folder, a hub id or quintet-mini; `golden` is another file in the form of
     golden.json.
 
@@ -62,10 +61,10 @@ def verify(model: str, revision: str | None, golden: str | None, device: str = "
     loaded = embedder.load(folder, device, "float32")
     print(f"{model} on {loaded.device_name} in float32, attention by {loaded.attention}")  # noqa: T201
     failed = total = 0
-    for line in compare(loaded, published):
-        verdict = "pass" if line.passed else "FAIL"
-        print(f"{verdict}  {line.check:<9} {line.subject:<56} {line.found}", flush=True)  # noqa: T201
-        total, failed = total + 1, failed + (not line.passed)
+    for check in compare(loaded, published):
+        verdict = "pass" if check.passed else "FAIL"
+        print(f"{verdict}  {check.kind:<9} {check.subject:<56} {check.found}", flush=True)  # noqa: T201
+        total, failed = total + 1, failed + (not check.passed)
     print(f"{total - failed} of {total} agree with the published values.")  # noqa: T201
     return 1 if failed else 0
 
@@ -83,7 +82,7 @@ def _published(path: Path) -> dict[str, Any]:
 
 
 def _other_shape(config: EncoderConfig, shape: dict[str, int]) -> str:
-    """Where a checkpoint's shape is not the published one's; "" if it is, or nothing says."""
+    """The differences between a checkpoint's shape and the published one; "" if there are none."""
     return ", ".join(
         f"its {name} is {getattr(config, name)} and not {value}"
         for name, value in shape.items()
@@ -92,7 +91,7 @@ def _other_shape(config: EncoderConfig, shape: dict[str, int]) -> str:
 
 
 def compare(loaded: Embedder, published: dict[str, Any]) -> Iterator[Check]:
-    """A line for each published value, the tokenizer's first."""
+    """One check for each published value, the tokenizer's first."""
     for each in published["token_ids"]["items"]:
         yield _token_ids(loaded, each)
     for name, digest in published["weights"]["items"].items():
@@ -112,9 +111,9 @@ def _token_ids(loaded: Embedder, each: dict[str, Any]) -> Check:
 
 def _weight(loaded: Embedder, name: str, digest: str) -> Check:
     path, _, part = name.partition("[")
-    owner, _, own = path.rpartition(".")
-    layer = loaded.encoder.get_submodule(owner)
-    weight = layer.base_weight() if isinstance(layer, AdaptedLinear) else getattr(layer, own)
+    module, _, attribute = path.rpartition(".")
+    layer = loaded.encoder.get_submodule(module)
+    weight = layer.base_weight() if isinstance(layer, AdaptedLinear) else getattr(layer, attribute)
     if part:
         weight = as_published(weight, loaded.config).chunk(3)["qkv".index(part[0])]
     found = hashlib.sha256(weight.cpu().contiguous().numpy().astype("<f4").tobytes()).hexdigest()
@@ -123,7 +122,7 @@ def _weight(loaded: Embedder, name: str, digest: str) -> Check:
 
 def _hidden(loaded: Embedder, each: dict[str, Any]) -> Check:
     subject = f"{each['source']}, {each['task'] or 'base'}"
-    found = _guarded(loaded, each, np.array(each["ids"], dtype=np.int32))
+    found = _hidden_or_reason(loaded, each, np.array(each["ids"], dtype=np.int32))
     if isinstance(found, str):
         return Check("hidden", subject, found, passed=False)
     rows, columns = slice(*each["rows"]), slice(*each["columns"])
@@ -131,10 +130,10 @@ def _hidden(loaded: Embedder, each: dict[str, Any]) -> Check:
 
 
 def _vector(loaded: Embedder, each: dict[str, Any]) -> Check:
-    """The sources of these vectors read texts without any instruction, whatever the task."""
+    """The published vectors are of texts without an instruction, for every task."""
     subject = f"{each['task']}: {_short(each['text'])}"
     row = loaded.tokenizer.rows([each["text"]], Task(None, None, "")).rows[0]
-    found = _guarded(loaded, each, row.token_ids)
+    found = _hidden_or_reason(loaded, each, row.token_ids)
     if isinstance(found, str):
         return Check("vector", subject, found, passed=False)
     mean = found.mean(axis=0)
@@ -142,8 +141,8 @@ def _vector(loaded: Embedder, each: dict[str, Any]) -> Check:
     return _distance("vector", subject, first, each["first"], each["tolerance"])
 
 
-def _guarded(loaded: Embedder, each: dict[str, Any], token_ids: Any) -> Vectors | str:
-    """Hidden states (L, D) of token ids as the task's adapter reads them, or why not."""
+def _hidden_or_reason(loaded: Embedder, each: dict[str, Any], token_ids: Any) -> Vectors | str:
+    """Hidden states (L, D) of token ids with the task's adapter, or why there are none."""
     try:
         task = replace(loaded.tasks.named(each["task"]), instruction="")
     except UnknownTaskError as error:
@@ -155,12 +154,12 @@ def _guarded(loaded: Embedder, each: dict[str, Any], token_ids: Any) -> Vectors 
     return np.asarray(hidden.float().cpu().numpy(), dtype=np.float32)
 
 
-def _distance(check: str, subject: str, found: Vectors, expected: Any, tolerance: float) -> Check:
+def _distance(kind: str, subject: str, found: Vectors, expected: Any, tolerance: float) -> Check:
     wanted = np.asarray(expected, dtype=np.float32)
     if found.shape != wanted.shape:
-        return Check(check, subject, f"shape {found.shape}, not {wanted.shape}", passed=False)
+        return Check(kind, subject, f"shape {found.shape}, not {wanted.shape}", passed=False)
     distance = float(np.abs(found - wanted).max())
-    return Check(check, subject, f"off by {distance:.1e} of {tolerance:.0e}", distance <= tolerance)
+    return Check(kind, subject, f"off by {distance:.1e} of {tolerance:.0e}", distance <= tolerance)
 
 
 def _short(text: str) -> str:

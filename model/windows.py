@@ -1,10 +1,10 @@
-"""Windows: a document longer than the model reads, in overlapping windows ("long late chunking").
+"""Windows: late chunking of a document longer than 8,192 tokens, in overlapping windows.
 
-The reference (jina-ai/late-chunking, `_embed_with_overlap`) starts a window every size - overlap
-tokens, runs the model on each slice of the token ids, drops the first `overlap` states of every
-window but the first, joins the rest, and pools spans out of that. Here each window is a row whose
-spans are the parts of the document's spans that it keeps; a span's vector is the mean of its parts,
-weighted by their tokens, which is the same number.
+The reference calls it long late chunking (jina-ai/late-chunking, `_embed_with_overlap`): a window
+starts every size - overlap tokens, the model reads each slice of the token ids, the first `overlap`
+hidden states of every window but the first are dropped, the rest are joined, and spans are pooled
+out of that. Here each window is a row whose spans are the parts of the document's spans that it
+keeps. A span's vector is the mean of its parts weighted by their tokens, which is the same value.
 
 S spans, P parts of spans, D hidden.
 """
@@ -19,13 +19,13 @@ from model.rows import Row, Vectors
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SpanParts:
-    """Which span each part belongs to, (P,), and how many tokens it has, (P,)."""
+    """The parts of spans in all windows: the span of each part (P,) and its token count (P,)."""
 
     span: npt.NDArray[np.int64]
     tokens: npt.NDArray[np.int64]
 
     def joined(self, vectors: Vectors) -> Vectors:
-        """Means of parts (P, D) -> means of spans (S, D) float32."""
+        """Vectors of parts (P, D) -> vectors of spans (S, D) float32, both unnormalised means."""
         order = np.argsort(self.span, kind="stable")
         first = np.flatnonzero(np.diff(self.span[order], prepend=-1))
         weights = self.tokens[order]
@@ -35,11 +35,11 @@ class SpanParts:
 
 
 def windows(document: Row, size: int, overlap: int) -> tuple[tuple[Row, ...], SpanParts]:
-    """A document -> its windows of at most `size` tokens, and how their vectors are joined.
+    """A document -> its windows of at most `size` tokens, and the parts of spans that they have.
 
-    A window of which nothing is kept is left out.
+    A window without any part of a span is left out.
     """
-    assert 0 <= overlap < size, "windows must move on"
+    assert 0 <= overlap < size, "each window must begin after the one before it"
     rows, span_of, tokens = [], [], []
     for start in range(0, len(document), size - overlap):
         stop = min(start + size, len(document))
