@@ -33,7 +33,7 @@ serve: install
 install: $(or $(EXTRAS),$(VENV)/.serve)
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench.bench_model

@@ -28,22 +28,15 @@ if __name__ == "__main__" or Path(sys.argv[0]).name == "quintet":
 
 import argparse
 import json
-import logging
-import os
+import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from app.processes.place import place_of
+from app.processes.metrics_folder import metrics_folder
 from app.settings import PREFIX, Settings, SettingsError, read_settings
-from app.telemetry.logs import configure_logging
-from app.tools import embed, keys, tokens
-from app.tools.pipes import discard_output
 from model.config import CheckpointError
-from model.evaluate import arguments as evaluate
 from model.extras import how_to_install, missing
-from model.training import arguments as train
-
-log = logging.getLogger("quintet")
 
 _EXTRA_IS_MISSING = 2
 
@@ -60,7 +53,8 @@ class _Command:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit status."""
-    options = command_line().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    options = command_line(words).parse_args(words)
     command = _COMMANDS[options.command]
     if command.extra and (lacking := missing(command.extra)):
         print(
@@ -77,53 +71,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        discard_output()
+        _imported("app.tools.pipes:discard_output")()
         return 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return signals.INTERRUPTED
 
 
-def command_line() -> argparse.ArgumentParser:
-    """All words with their arguments. Nothing of what a word needs is imported."""
+def command_line(words: Sequence[str]) -> argparse.ArgumentParser:
+    """All commands; the one that the words begin with has its arguments, too."""
     parser = argparse.ArgumentParser("quintet", description="Quintet, an embeddings service.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, command in _COMMANDS.items():
         extra = command.extra
-        command.add_arguments(
-            commands.add_parser(
-                name,
-                help=command.meaning,
-                description=command.meaning,
-                epilog=f"It needs the extra `{extra}`: {how_to_install(extra)}" if extra else None,
-                formatter_class=argparse.RawDescriptionHelpFormatter,
-            )
+        subparser = commands.add_parser(
+            name,
+            help=command.meaning,
+            description=command.meaning,
+            epilog=f"It needs the extra `{extra}`: {how_to_install(extra)}" if extra else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
+        if name in words[:1]:
+            command.add_arguments(subparser)
     return parser
 
 
-def _add_serve(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--fd",
-        type=int,
-        metavar="N",
-        help="serve on this inherited socket, which is bound already, not on EMBED_HOST and _PORT",
-    )
+def _imported(name: str) -> Callable[..., Any]:
+    """The function package.module:function; the module is imported when it is called."""
+
+    def function(*arguments: object) -> Any:
+        return pkgutil.resolve_name(name)(*arguments)
+
+    return function
 
 
-def _serve(options: argparse.Namespace) -> int:
-    # Before the settings are read, so that what is wrong with them has the form of the log.
-    configure_logging("json" if os.environ.get(f"{PREFIX}LOG_FORMAT") == "json" else "text")
-    try:
-        settings = read_settings()
-        with place_of(settings.http_processes, len(settings.devices)) as place:
-            from app.processes.server import serve  # noqa: PLC0415  (other commands need no web framework)
-
-            return serve(settings, place, options.fd)
-    except (CheckpointError, SettingsError) as error:
-        log.error("cannot start: %s", error)  # noqa: TRY400  (no trace needed)
-        return 1
+def _functions(module: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Those that a command's module has."""
+    return _imported(f"{module}:run"), _imported(f"{module}:add_arguments")
 
 
 def _add_verify(parser: argparse.ArgumentParser) -> None:
@@ -135,33 +120,28 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    # Torch enters this process here; serving never comes this way.
-    from model.verify import verify  # noqa: PLC0415
-
     settings = read_settings()
     model, revision = options.model or settings.model, options.revision or settings.model_revision
-    return verify(model, revision, options.golden, options.device)
+    status: int = _imported("model.verify:verify")(model, revision, options.golden, options.device)
+    return status
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from app.tools.evaluated_service import EvaluatedService  # noqa: PLC0415
-    from model.evaluate.command import run  # noqa: PLC0415
-
-    return run(options, EvaluatedService)
+    service = pkgutil.resolve_name("app.tools.evaluated_service:EvaluatedService")
+    status: int = _imported("model.evaluate.command:run")(options, service)
+    return status
 
 
 def _train(options: argparse.Namespace) -> int:
-    from model.training.command import run  # noqa: PLC0415
-
     signals.raise_interrupts()
-    return run(options)
+    status: int = _imported("model.training.command:run")(options)
+    return status
 
 
 def _openapi(_: argparse.Namespace) -> int:
-    with place_of(1, 1) as place:
-        from app.application import create_app  # noqa: PLC0415
-
-        print(json.dumps(create_app(Settings(), place).openapi(), indent=2, ensure_ascii=False))
+    with metrics_folder(1):
+        app = _imported("app.application:create_app")(Settings())
+        print(json.dumps(app.openapi(), indent=2, ensure_ascii=False))
     return 0
 
 
@@ -171,7 +151,7 @@ def _settings(_: argparse.Namespace) -> int:
 
 
 def settings_table() -> str:
-    """The settings as a Markdown table, which the README has."""
+    """The settings as a Markdown table, which the documentation has."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         value = ",".join(field.default) if isinstance(field.default, tuple) else field.default
@@ -181,21 +161,27 @@ def settings_table() -> str:
 
 
 _COMMANDS = {
-    "serve": _Command("run the service; settings are EMBED_* variables", _serve, _add_serve),
+    "serve": _Command(
+        "run the service; settings are EMBED_* variables", *_functions("app.processes.serve")
+    ),
     "embed": _Command(
         "embed a file's texts by a running service or one of its own",
-        *(embed.run, embed.add_arguments),
+        *_functions("app.tools.embed"),
     ),
-    "tokens": _Command("count a file's tokens", tokens.run, tokens.add_arguments),
-    "keys": _Command("make, list and remove API keys", keys.run, keys.add_arguments),
+    "tokens": _Command("count a file's tokens", *_functions("app.tools.tokens")),
+    "keys": _Command("make, list and remove API keys", *_functions("app.tools.keys")),
     "verify": _Command("compare a checkpoint with published values", _verify, _add_verify),
     "evaluate": _Command(
         "measure how good a checkpoint or a running service is",
-        *(_evaluate, evaluate.add_arguments, "evaluate"),
+        _evaluate,
+        _imported("model.evaluate.arguments:add_arguments"),
+        "evaluate",
     ),
     "train": _Command(
         "teach an adapter of your own, or make the embedded model anew",
-        *(_train, train.add_arguments, "training"),
+        _train,
+        _imported("model.training.arguments:add_arguments"),
+        "training",
     ),
     "openapi": _Command("print the served OpenAPI document", _openapi),
     "settings": _Command("print the table of settings", _settings),

@@ -1,39 +1,48 @@
-"""The tree of what can go wrong, each with status and code; `body` renders all of them.
+"""Every error that a caller is answered with: one class each, with status and codes.
 
-QuintetError
-├── RequestError                   the caller's mistake, 4xx: never reaches the queue
-│   ├── InvalidHttpError           400 (refusals.py)
-│   ├── InvalidJsonError           400
-│   │   └── NotUtf8Error           (api/encoding.py)
-│   ├── TokenIdsError              400
-│   ├── TooManyInputsError         400
-│   ├── TooManyChunksError         400
-│   ├── TokenLimitError            400
-│   ├── UnauthorisedError          401 (keys.py)
-│   ├── HostError, OriginError     403 (api/hosts.py)
-│   ├── RouteError                 404, 405
-│   ├── UnknownModelError          404
-│   ├── BodyTimeoutError           408
-│   ├── HeaderTimeoutError         408 (refusals.py)
-│   ├── BodyTooLargeError          413
-│   ├── TooManyPartsError          413 (api/parts.py)
-│   ├── EncodedBodyError           415 (api/connection.py)
-│   ├── InvalidFieldsError         422
-│   ├── LimitReachedError          429 with Retry-After (limits.py)
-│   └── HeadersTooLargeError       431
-├── ClientGoneError                499, for the log only: nobody reads it
-├── UnavailableError               503 with Retry-After
-│   ├── BodiesFullError
-│   ├── QueueFullError
-│   ├── NotReadyError
-│   ├── TooManyConnectionsError    (refusals.py)
-│   └── WorkerLostError
-├── DeadlineError                  504
-└── InternalError                  500
-    └── ForwardError
+                                    status  code (Jina's)                  error.code (OpenAI's)
+QuintetError                        500 INTERNAL_ERROR
+├── RequestError                    400 INPUT_INVALID
+│   ├── InvalidHttpError            400 INPUT_INVALID_HTTP              invalid_http
+│   ├── InvalidJsonError            400 INPUT_INVALID_JSON              invalid_json
+│   │   └── NotUtf8Error            400 INPUT_INVALID_JSON              invalid_json
+│   ├── TokenIdsError               400 INPUT_TOKEN_IDS_UNSUPPORTED     token_ids_unsupported
+│   ├── TooManyInputsError          400 INPUT_LIMIT_EXCEEDED            too_many_inputs
+│   ├── TooManyChunksError          400 INPUT_LIMIT_EXCEEDED            too_many_inputs
+│   ├── TokenLimitError             400 INPUT_TOKEN_LIMIT_EXCEEDED      context_length_exceeded
+│   ├── UnauthorisedError           401 INPUT_INVALID
+│   │   ├── MissingKeyError         401 AUTH_MISSING_API_KEY
+│   │   └── WrongKeyError           401 AUTH_INVALID_API_KEY            invalid_api_key
+│   ├── HostError                   403 HOST_NOT_ALLOWED                host_not_allowed
+│   ├── OriginError                 403 ORIGIN_NOT_ALLOWED              origin_not_allowed
+│   ├── NotFoundError               404 RESOURCE_NOT_FOUND              not_found
+│   ├── UnknownModelError           404 INPUT_MODEL_NOT_FOUND           model_not_found
+│   ├── MethodNotAllowedError       405 METHOD_NOT_ALLOWED              method_not_allowed
+│   ├── BodyTimeoutError            408 INPUT_BODY_TIMEOUT              body_timeout
+│   ├── HeaderTimeoutError          408 INPUT_HEADER_TIMEOUT            header_timeout
+│   ├── BodyTooLargeError           413 INPUT_BODY_TOO_LARGE            body_too_large
+│   ├── TooManyPartsError           413 INPUT_BODY_TOO_LARGE            body_too_large
+│   ├── EncodedBodyError            415 INPUT_ENCODING_UNSUPPORTED      unsupported_encoding
+│   ├── InvalidFieldsError          422 VALIDATION_ERROR                invalid_value
+│   ├── LimitReachedError           429 INPUT_INVALID                   rate_limit_exceeded
+│   │   ├── RequestsPerMinuteError  429 RATE_REQUEST_LIMIT_EXCEEDED     rate_limit_exceeded
+│   │   └── TokensPerMinuteError    429 RATE_TOKEN_LIMIT_EXCEEDED       rate_limit_exceeded
+│   └── HeadersTooLargeError        431 INPUT_HEADERS_TOO_LARGE         headers_too_large
+├── ClientGoneError                 499 CLIENT_CLOSED_REQUEST
+├── UnavailableError                503 SERVICE_UNAVAILABLE             service_unavailable
+│   ├── BodiesFullError             503 SERVICE_UNAVAILABLE             service_unavailable
+│   ├── QueueFullError              503 SERVICE_UNAVAILABLE             service_unavailable
+│   ├── NotReadyError               503 SERVICE_UNAVAILABLE             service_unavailable
+│   ├── TooManyConnectionsError     503 SERVICE_UNAVAILABLE             service_unavailable
+│   └── WorkerLostError             503 SERVICE_UNAVAILABLE             service_unavailable
+├── DeadlineError                   504 SERVICE_TIMEOUT                 timeout
+└── InternalError                   500 INTERNAL_ERROR
+    └── ForwardError                500 FORWARD_FAILED
+
+A RequestError is the caller's mistake and never reaches the queue of the engine.
 """
 
-from collections.abc import Mapping
+import codecs
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -54,10 +63,10 @@ class FieldError:
 
 
 class QuintetError(Exception):
-    """What the caller is told: a sentence that says what, how much, and the limit.
+    """What the caller is answered: a sentence that says what, how much, and the limit.
 
-    `code` is Jina's word, `openai_type` and `openai_code` are OpenAI's; `param` is the field to
-    blame; `reason` is the label under which metrics count it.
+    `code` is Jina's, `openai_type` and `openai_code` are OpenAI's; `param` is the field to blame;
+    `reason` is the label under which metrics count it.
     """
 
     status: ClassVar[int] = 500
@@ -100,23 +109,42 @@ class QuintetError(Exception):
 class RequestError(QuintetError):
     """The caller's mistake."""
 
-    status = 400
-    code = "INPUT_INVALID"
+    status, code = 400, "INPUT_INVALID"
     openai_type = "invalid_request_error"
+
+
+class InvalidHttpError(RequestError):
+    """Bytes that are no HTTP, or HTTP that two readers could read in two ways."""
+
+    code, openai_code = "INPUT_INVALID_HTTP", "invalid_http"
+    reason = "invalid HTTP"
+
+    def __init__(self) -> None:
+        super().__init__("this is not valid HTTP/1.1.")
 
 
 class InvalidJsonError(RequestError):
     """A body that is no JSON."""
 
-    code = "INPUT_INVALID_JSON"
-    openai_code = "invalid_json"
+    code, openai_code = "INPUT_INVALID_JSON", "invalid_json"
+
+
+class NotUtf8Error(InvalidJsonError):
+    """A body in another encoding."""
+
+    def __init__(self, body: bytes, offset: int) -> None:
+        sixteen = 0 in body[:2] or body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        likely = "UTF-16" if sixteen else "Latin-1 or Windows-1252"
+        super().__init__(
+            f"the body is not UTF-8: byte {offset}, counted from 0, is 0x{body[offset]:02x}. "
+            f"Send it as UTF-8; this looks like {likely}."
+        )
 
 
 class TokenIdsError(RequestError):
     """Token ids in place of texts: they would be read with another tokenizer's table."""
 
-    code = "INPUT_TOKEN_IDS_UNSUPPORTED"
-    openai_code = "token_ids_unsupported"
+    code, openai_code = "INPUT_TOKEN_IDS_UNSUPPORTED", "token_ids_unsupported"
 
     def __init__(self, field: str = "input") -> None:
         self.param = field
@@ -130,8 +158,7 @@ class TokenIdsError(RequestError):
 class TooManyInputsError(RequestError):
     """More inputs than one request may have."""
 
-    code = "INPUT_LIMIT_EXCEEDED"
-    openai_code = "too_many_inputs"
+    code, openai_code = "INPUT_LIMIT_EXCEEDED", "too_many_inputs"
 
     def __init__(self, inputs: int, limit: int, field: str = "input") -> None:
         self.param = field
@@ -141,8 +168,7 @@ class TooManyInputsError(RequestError):
 class TooManyChunksError(RequestError):
     """Documents of more chunks than one request may have; `documents` of them were cut."""
 
-    code = "INPUT_LIMIT_EXCEEDED"
-    openai_code = "too_many_inputs"
+    code, openai_code = "INPUT_LIMIT_EXCEEDED", "too_many_inputs"
 
     def __init__(self, chunks: int, documents: int, limit: int, field: str = "input") -> None:
         self.param = field
@@ -155,37 +181,80 @@ class TooManyChunksError(RequestError):
 class TokenLimitError(RequestError):
     """A text, a late-chunked document or a request with too many tokens."""
 
-    code = "INPUT_TOKEN_LIMIT_EXCEEDED"
-    openai_code = "context_length_exceeded"
+    code, openai_code = "INPUT_TOKEN_LIMIT_EXCEEDED", "context_length_exceeded"
 
     def __init__(self, sentence: str, field: str = "input") -> None:
         self.param = field
         super().__init__(sentence)
 
 
-class RouteError(RequestError):
-    """No such path, or not with this method."""
+class UnauthorisedError(RequestError):
+    """A request without a key that is known."""
 
-    code = "RESOURCE_NOT_FOUND"
-    openai_code = "not_found"
-
-    def __init__(self, status: int, sentence: str, headers: Mapping[str, str]) -> None:
-        super().__init__(sentence)
-        self.status = status  # type: ignore[misc]  # 404 or 405, as the router says
-        self._headers = dict(headers)
+    status = 401
 
     @property
     def headers(self) -> dict[str, str]:
-        """The router's: what methods there are."""
-        return self._headers
+        """How to authenticate."""
+        return {"www-authenticate": "Bearer"}
+
+
+class MissingKeyError(UnauthorisedError):
+    """No key at all, or not in the form of a bearer."""
+
+    code = "AUTH_MISSING_API_KEY"
+    reason = "no key"
+
+    def __init__(self) -> None:
+        super().__init__("this service asks for a key; send the header Authorization: Bearer KEY.")
+
+
+class WrongKeyError(UnauthorisedError):
+    """A key that is not known, or not any more."""
+
+    code, openai_code = "AUTH_INVALID_API_KEY", "invalid_api_key"
+    reason = "wrong key"
+
+    def __init__(self) -> None:
+        super().__init__("this key is not known here, or not any more.")
+
+
+class HostError(RequestError):
+    """A Host header with a name that is none of the service's."""
+
+    status, code, openai_code = 403, "HOST_NOT_ALLOWED", "host_not_allowed"
+    reason = "foreign host"
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"{quoted(host)} is no name of this service. If it should be one (a proxy in front may "
+            "pass it on), add it to EMBED_ALLOWED_HOSTS."
+        )
+
+
+class OriginError(RequestError):
+    """A request out of a page of another origin."""
+
+    status, code, openai_code = 403, "ORIGIN_NOT_ALLOWED", "origin_not_allowed"
+    reason = "foreign origin"
+
+    def __init__(self, origin: str) -> None:
+        super().__init__(
+            f"this service does not work for pages of {quoted(origin)}. If it should, add that "
+            "origin to EMBED_CORS_ORIGINS."
+        )
+
+
+class NotFoundError(RequestError):
+    """No such path."""
+
+    status, code, openai_code = 404, "RESOURCE_NOT_FOUND", "not_found"
 
 
 class UnknownModelError(RequestError):
     """A model that is not served here."""
 
-    status = 404
-    code = "INPUT_MODEL_NOT_FOUND"
-    openai_code = "model_not_found"
+    status, code, openai_code = 404, "INPUT_MODEL_NOT_FOUND", "model_not_found"
 
     def __init__(self, name: str, served: tuple[str, ...], field: str = "model") -> None:
         self.param = field
@@ -195,47 +264,76 @@ class UnknownModelError(RequestError):
         )
 
 
+class MethodNotAllowedError(RequestError):
+    """A path that has no such method; `allowed` are those it has, as in the header Allow."""
+
+    status, code, openai_code = 405, "METHOD_NOT_ALLOWED", "method_not_allowed"
+
+    def __init__(self, sentence: str, allowed: str) -> None:
+        super().__init__(sentence)
+        self._allowed = allowed
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The methods that there are."""
+        return {"allow": self._allowed}
+
+
 class BodyTimeoutError(RequestError):
     """A body that does not arrive."""
 
-    status = 408
-    code = "INPUT_BODY_TIMEOUT"
-    openai_code = "body_timeout"
+    status, code, openai_code = 408, "INPUT_BODY_TIMEOUT", "body_timeout"
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"the body was not there within {seconds:g} s.")
 
 
+class HeaderTimeoutError(RequestError):
+    """Headers that do not arrive."""
+
+    status, code, openai_code = 408, "INPUT_HEADER_TIMEOUT", "header_timeout"
+    reason = "headers too slow"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the headers were not there within {seconds:g} s.")
+
+
 class BodyTooLargeError(RequestError):
     """A body over the limit in bytes."""
 
-    status = 413
-    code = "INPUT_BODY_TOO_LARGE"
-    openai_code = "body_too_large"
+    status, code, openai_code = 413, "INPUT_BODY_TOO_LARGE", "body_too_large"
 
     def __init__(self, limit: int, size: int | None = None) -> None:
         seen = f"has {size} bytes" if size is not None else f"goes on past {limit} bytes"
         super().__init__(f"the body {seen}; at most {limit} are read.")
 
 
-class HeadersTooLargeError(RequestError):
-    """A request whose address and headers are over the limit in bytes."""
+class TooManyPartsError(RequestError):
+    """A body of so many small parts that it would take many times its bytes of memory."""
 
-    status = 431
-    code = "INPUT_HEADERS_TOO_LARGE"
-    openai_code = "headers_too_large"
-    reason = "headers too large"
+    status, code, openai_code = 413, "INPUT_BODY_TOO_LARGE", "body_too_large"
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"the address and headers have more than {limit} bytes.")
+        super().__init__(
+            f"the body has more than {limit} texts, brackets and commas; at most so many are read."
+        )
+
+
+class EncodedBodyError(RequestError):
+    """A compressed body."""
+
+    status, code, openai_code = 415, "INPUT_ENCODING_UNSUPPORTED", "unsupported_encoding"
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__(
+            f"content-encoding {quoted(encoding)} is not read; send the body as it is."
+        )
 
 
 class InvalidFieldsError(RequestError):
     """Fields of the wrong type or out of range, each named in `errors`."""
 
-    status = 422
-    code = "VALIDATION_ERROR"
-    openai_code = "invalid_value"
+    status, code, openai_code = 422, "VALIDATION_ERROR", "invalid_value"
 
     def __init__(self, errors: tuple[FieldError, ...]) -> None:
         super().__init__("; ".join(error.message for error in errors[:3]))
@@ -243,23 +341,69 @@ class InvalidFieldsError(RequestError):
         self.param = errors[0].field.removeprefix("body -> ").replace(" -> ", ".")
 
 
-class ClientGoneError(QuintetError):
-    """The caller hung up before the answer."""
+class LimitReachedError(RequestError):
+    """The caller has used up its limit; the same request may pass in `retry_after_s` seconds."""
 
-    status = 499
-    code = "CLIENT_CLOSED_REQUEST"
+    status, openai_code = 429, "rate_limit_exceeded"
+
+    def __init__(self, asked: int, limit: int, retry_after_s: int) -> None:
+        super().__init__(
+            f"over the limit of {limit} {self.reason}: {asked} asked for at this moment; retry in "
+            f"about {retry_after_s} s."
+        )
+        self.retry_after_s = retry_after_s
+
+
+class RequestsPerMinuteError(LimitReachedError):
+    """Too many requests in a minute."""
+
+    code, openai_type = "RATE_REQUEST_LIMIT_EXCEEDED", "requests"
+    reason = "requests per minute"
+
+
+class TokensPerMinuteError(LimitReachedError):
+    """Too many tokens in a minute."""
+
+    code, openai_type = "RATE_TOKEN_LIMIT_EXCEEDED", "tokens"
+    reason = "tokens per minute"
+
+
+class HeadersTooLargeError(RequestError):
+    """A request whose address and headers are over the limit in bytes."""
+
+    status, code, openai_code = 431, "INPUT_HEADERS_TOO_LARGE", "headers_too_large"
+    reason = "headers too large"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the address and headers have more than {limit} bytes.")
+
+
+class ClientGoneError(QuintetError):
+    """The caller disconnected before the answer, so only the log shows it."""
+
+    status, code = 499, "CLIENT_CLOSED_REQUEST"
 
 
 class UnavailableError(QuintetError):
     """Not now: the same request may succeed in `retry_after_s` seconds."""
 
-    status = 503
-    code = "SERVICE_UNAVAILABLE"
-    openai_code = "service_unavailable"
+    status, code, openai_code = 503, "SERVICE_UNAVAILABLE", "service_unavailable"
 
     def __init__(self, sentence: str, retry_after_s: int = 1) -> None:
         super().__init__(sentence)
         self.retry_after_s = retry_after_s
+
+
+class BodiesFullError(UnavailableError):
+    """The bodies of the requests under way leave no room for this one's."""
+
+    reason = "bodies full"
+
+    def __init__(self, size: int, held: int, limit: int) -> None:
+        super().__init__(
+            f"requests under way hold {held} of {limit} bytes, and this one has {size} more; "
+            "retry in about 1 s."
+        )
 
 
 class QueueFullError(UnavailableError):
@@ -273,18 +417,17 @@ class QueueFullError(UnavailableError):
         )
 
 
-class BodiesFullError(UnavailableError):
-    """The bodies of the requests under way leave no room for this one's."""
-
-    def __init__(self, size: int, held: int, limit: int) -> None:
-        super().__init__(
-            f"requests under way hold {held} of {limit} bytes, and this one has {size} more; "
-            "retry in about 1 s."
-        )
-
-
 class NotReadyError(UnavailableError):
     """No worker has a model loaded."""
+
+
+class TooManyConnectionsError(UnavailableError):
+    """Every connection that may be open has a request under way."""
+
+    reason = "too many connections"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"all {limit} connections that may be open are busy; retry in about 1 s.")
 
 
 class WorkerLostError(UnavailableError):
@@ -294,16 +437,14 @@ class WorkerLostError(UnavailableError):
 class DeadlineError(QuintetError):
     """The request waited longer than it may."""
 
-    status = 504
-    code = "SERVICE_TIMEOUT"
-    openai_code = "timeout"
+    status, code, openai_code = 504, "SERVICE_TIMEOUT", "timeout"
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"the request was not done within {seconds:g} s.")
 
 
 class InternalError(QuintetError):
-    """A defect of ours; the log has the trace under the request's id."""
+    """A defect of the service; the log has the trace under the request's id."""
 
 
 class ForwardError(InternalError):

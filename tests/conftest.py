@@ -1,6 +1,12 @@
 """Checkpoints that tests share, made once a run; and the GPU marker."""
 
+import os
 from pathlib import Path
+
+# Before torch is imported. pytest-xdist runs test files side by side, a process for each core:
+# threads of several processes that wait for each other's cores take many times as long.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 import hypothesis
 import numpy as np

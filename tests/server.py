@@ -125,6 +125,8 @@ def start(listener: socket.socket | None = None, **settings: object) -> Service:
         name: value for name, value in os.environ.items() if not name.startswith("EMBED_")
     }
     own = {"port": 0, "drain_delay_s": 0, **settings}
+    if "PYTEST_XDIST_WORKER" in os.environ:  # see conftest.py
+        own.setdefault("cpu_threads", 1)
     environment.update({f"EMBED_{name.upper()}": str(value) for name, value in own.items()})
     inherited = [] if listener is None else [listener.fileno()]
     arguments = [word for fd in inherited for word in ("--fd", str(fd))]

@@ -20,7 +20,10 @@ from tests.test_installed import PROJECT, ROOT
 
 WORDS = ["serve", "embed", "tokens", "keys", "verify", "evaluate", "train", "openapi", "settings"]
 HEAVY = ("torch", *(module for modules in MODULES.values() for module in modules))
-DOCUMENTS = ("README.md", "model/mini/README.md", "docker/kubernetes/README.md")
+DOCUMENTS = (
+    *("README.md", "app/README.md", "docker/README.md", "docker/kubernetes/README.md"),
+    *("model/evaluate/README.md", "model/mini/README.md", "model/training/README.md"),
+)
 
 
 def test_its_names_are_those_of_the_project() -> None:
@@ -114,15 +117,20 @@ def test_each_command_that_a_document_shows_is_one(document: str) -> None:
     assert shown
     for line in shown:
         words = shlex.split(line, comments=True)
-        assert command_line().parse_args(words).command == words[0]
+        assert command_line(words).parse_args(words).command == words[0]
 
 
 def test_no_text_names_a_command_or_a_package_that_is_not_ours() -> None:
     """`python -m app` depends on the folder it is run in; `quintet` on the index is another's."""
     places = [*ROOT.glob("*.md"), *(ROOT / "docker").rglob("*"), ROOT / "Dockerfile"]
-    places += [path for room in ("app", "model") for path in (ROOT / room).rglob("*.py")]
+    files = ("*.py", "*.md")
+    places += [
+        path for room in ("app", "model") for kind in files for path in (ROOT / room).rglob(kind)
+    ]
     places.remove(ROOT / "CHANGELOG.md")
-    other = re.compile(r"python -m (app|model)(?!\.engine|\.http)\b|pip install '(quintet|\.)\[")
+    other = re.compile(
+        r"python -m (app|model)(?!\.engine|\.processes)\b|pip install '(quintet|\.)\["
+    )
     told = {
         f"{path.relative_to(ROOT)}: {found[0]}"
         for path in places

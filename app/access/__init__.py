@@ -1,1 +1,1 @@
-"""Access: who may ask, and how much: API keys, limits a minute, and the store that counts them."""
+"""Access to the service: API keys, rate limits, and the store that counts them."""

@@ -1,21 +1,19 @@
-"""Budget: one request's way through the limits of its caller."""
+"""The budget of one request: what it charges to its caller's rate limits, and gives back."""
 
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 
 from limits.errors import StorageError
 
-from app.access.limits import LimitReachedError, Limits, PerMinute, StoreAwayError
-from app.errors import RequestError, UnavailableError
-
-_AWAY = (StorageError, StoreAwayError)
+from app.access.limits import MinuteLimit, RateLimits, StorePausedError
+from app.errors import LimitReachedError, RequestError, UnavailableError
 
 
 class Budget:
-    """What one request has been charged; promise 1 of limits.py is kept here."""
+    """Charges one request; keeps promise 1 of limits.py."""
 
-    def __init__(self, limits: Limits, caller: str, headers: dict[str, str]) -> None:
-        """What is left comes into `headers`, which the answer gets, whatever it is."""
+    def __init__(self, limits: RateLimits, caller: str, headers: dict[str, str]) -> None:
+        """What is left is written into `headers`, those of the response."""
         self._limits = limits
         self._caller = caller
         self._headers = headers
@@ -28,25 +26,25 @@ class Budget:
         Raises:
             RequestsPerMinuteError: nothing was charged.
         """
-        with self._guard():
-            self._limits.ask()
+        with self._store():
+            self._limits.check_store()
             if self._limits.tokens:
-                await self._limits.tokens.show(self._caller, self._headers)
+                await self._limits.tokens.read(self._caller, self._headers)
             if self._limits.requests:
                 await self._charge(self._limits.requests, "requests", 1)
 
     @contextlib.asynccontextmanager
     async def spend(self, tokens: int) -> AsyncIterator[None]:
-        """Charge tokens; they are given back if what the block does is refused.
+        """Charge tokens; if the block is refused, give back all that the request was charged.
 
         Raises:
-            TokenLimitError: the request alone is over a limit, so it never passes.
+            TokenLimitError: the request alone is over the limit, so it never passes.
             TokensPerMinuteError: it is over the limit now.
         """
         try:
-            with self._guard():
-                self._limits.ask()
-                self._limits.check_alone(tokens)
+            with self._store():
+                self._limits.check_store()
+                self._limits.check_tokens(tokens)
                 if self._limits.tokens:
                     await self._charge(self._limits.tokens, "tokens", tokens)
             yield
@@ -54,32 +52,33 @@ class Budget:
             await self.give_back()
             raise
 
-    async def _charge(self, limit: PerMinute, what: str, cost: int) -> None:
+    async def _charge(self, limit: MinuteLimit, unit: str, cost: int) -> None:
         await limit.charge(self._caller, cost, self._headers)
-        self._charged[what] += cost
+        self._charged[unit] += cost
 
     async def give_back(self) -> None:
-        """The request is refused for want of room: it costs nothing."""
-        for what, limit in (("requests", self._limits.requests), ("tokens", self._limits.tokens)):
-            cost, self._charged[what] = self._charged[what], 0
+        """Undo all charges: the request is refused."""
+        for unit, limit in (("requests", self._limits.requests), ("tokens", self._limits.tokens)):
+            cost, self._charged[unit] = self._charged[unit], 0
             if limit and cost:
-                with self._guard():
-                    self._limits.ask()
+                with self._store():
+                    self._limits.check_store()
                     await limit.give_back(self._caller, cost)
-                    await limit.show(self._caller, self._headers)
+                    await limit.read(self._caller, self._headers)
 
     @contextlib.contextmanager
-    def _guard(self) -> Iterator[None]:
-        """Around all that asks a store: refusals are counted, a store that is away is passed by."""
+    def _store(self) -> Iterator[None]:
+        """A block that uses the store: refusals are counted, and where the store fails the block
+        ends without an error."""
         try:
             yield
         except LimitReachedError as refusal:
             self._limits.metrics.refused.labels(refusal.reason).inc()
             raise
-        except _AWAY as error:
-            self._limits.away(error)
+        except (StorageError, StorePausedError) as error:
+            self._limits.store_failed(error)
             if not self._unlimited:
                 self._limits.metrics.unlimited.inc()
             self._unlimited = True
         else:
-            self._limits.back()
+            self._limits.store_answered()

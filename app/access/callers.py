@@ -1,103 +1,70 @@
-"""Callers: who asks, and what they may.
+"""Callers: who asks, by API key or address, and the budget of one request.
 
-With keys a caller is the name of a key; without them, whatever key a client sends is ignored and a
+With keys a caller is the name of a key. Without keys, a key that a client sends is ignored, and a
 caller is an address, which matters for limits only.
 """
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
-
-from fastapi import Request, Security
-from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from app.access.budget import Budget
-from app.access.keys import KeyRing, KeysError, UnauthorisedError
-from app.access.limits import Limits, limits_of
+from app.access.keys import KeyRing, KeysError
+from app.access.limits import RateLimits, limits_of
+from app.errors import UnauthorisedError
 from app.settings import PREFIX, Settings, SettingsError
 from app.telemetry.metrics import Metrics
 
 log = logging.getLogger("quintet.keys")
 
-_KEY_HEADERS = ("api-key", "x-api-key")
-# Only for the OpenAPI document and its page; `Callers.identify` is what looks at the headers.
-_BEARER = HTTPBearer(
-    auto_error=False,
-    scheme_name="key",
-    description="A key that `quintet keys add NAME` made; none is asked for where there are none.",
-)
-_API_KEY, _X_API_KEY = (
-    APIKeyHeader(name=name, auto_error=False, scheme_name=name, description="The same key.")
-    for name in _KEY_HEADERS
-)
+# Azure's clients send a key in the first, some others in the second.
+KEY_HEADERS = ("api-key", "x-api-key")
 
 
 class Callers:
-    """Knows who asks."""
+    """Checks API keys, and makes the budget that charges a caller's limits."""
 
-    def __init__(self, keys: KeyRing | None, limits: Limits, metrics: Metrics) -> None:
-        """`keys` is None where nobody is asked for one."""
+    def __init__(self, keys: KeyRing | None, limits: RateLimits, metrics: Metrics) -> None:
+        """`keys` is None where the service asks for no key."""
         self.limits = limits
         self._keys = keys
         self._metrics = metrics
 
-    def identify(self, request: Request) -> None:
-        """Enter the name of the caller's key into the request's log line and the metrics.
+    def key_name(self, headers: Mapping[str, str]) -> str | None:
+        """The name of the key in a request's headers; None where the service asks for no key.
 
         Raises:
-            UnauthorisedError: there are keys, and this is none of them.
+            UnauthorisedError: the service has keys, and this is none of them.
         """
         if self._keys is None:
-            return
+            return None
         try:
-            name = self._keys.name_of(_authorization(request))
+            name = self._keys.name_of(_authorization(headers))
         except UnauthorisedError as error:
             self._metrics.refused.labels(error.reason).inc()
             raise
-        request.state.facts["key"] = name
         self._metrics.key_requests.labels(name).inc()
+        return name
 
-    async def admit(self, request: Request) -> None:
-        """Charge an identified caller's request; its `state.budget` takes care of its tokens.
-
-        Raises:
-            RequestsPerMinuteError: it is over the limit.
-        """
-        address = request.client.host if request.client else "unknown"
-        caller = f"key:{name}" if (name := request.state.facts.get("key")) else f"at:{address}"
-        request.state.budget = Budget(self.limits, caller, request.state.headers)
-        await request.state.budget.admit()
+    def budget(
+        self, key_name: str | None, address: str, response_headers: dict[str, str]
+    ) -> Budget:
+        """What one request may charge; what is left after it comes into `response_headers`."""
+        caller = f"key:{key_name}" if key_name else f"at:{address}"
+        return Budget(self.limits, caller, response_headers)
 
     async def aclose(self) -> None:
-        """Leave the store of the limits."""
+        """Disconnect from the store of the limits."""
         await self.limits.store.close()
 
 
-def _authorization(request: Request) -> str:
-    """The Authorization header, or what it would be: Azure's clients send the key as api-key, and
-    some others as x-api-key."""
-    given = request.headers.get("authorization", "")
+def _authorization(headers: Mapping[str, str]) -> str:
+    """The Authorization header, or what it would be for a key in one of KEY_HEADERS."""
+    given = headers.get("authorization", "")
     if given.lower().startswith("bearer "):
         return given
-    key = next((key for name in _KEY_HEADERS if (key := request.headers.get(name))), None)
+    key = next((key for name in KEY_HEADERS if (key := headers.get(name))), None)
     return given if key is None else f"Bearer {key}"
-
-
-async def identified(
-    request: Request,
-    _bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
-    _api_key: Annotated[str | None, Security(_API_KEY)],
-    _x_api_key: Annotated[str | None, Security(_X_API_KEY)],
-) -> None:
-    """For routes that only known callers may use; raises what `Callers.identify` does."""
-    callers: Callers = request.app.state.callers
-    callers.identify(request)
-
-
-async def admitted(request: Request) -> None:
-    """For routes with limits, behind `identified`; raises what `Callers.admit` does."""
-    callers: Callers = request.app.state.callers
-    await callers.admit(request)
 
 
 def callers_of(settings: Settings, metrics: Metrics) -> Callers:

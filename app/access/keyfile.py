@@ -1,9 +1,9 @@
-"""The file of keys: one key a line, in the form of sha256sum.
+"""Reading and writing the file of API keys: one key a line, in the form of sha256sum.
 
     SHA-256 of the key in hex, two spaces, a name
 
-Lines that begin with # are remarks. A key has 256 random bits, so that its plain digest gives
-nothing away. The key itself is shown once, when it is made, and stands nowhere: not in the file, a
+Lines that begin with # are remarks. A key has 256 random bits, so that its plain digest reveals
+nothing. The key itself is shown once, when it is made, and is stored nowhere: not in the file, a
 log, a metric or an argument.
 """
 
@@ -25,20 +25,20 @@ _KEY_BYTES = 32
 
 
 class KeysError(Exception):
-    """A file of keys that cannot be used, or a name that does not fit; the sentence says why."""
+    """A file of keys that cannot be used, or a name that is not valid; the sentence says why."""
 
 
 def digest(key: str) -> str:
-    """What a key is known by."""
+    """SHA-256 of a key, in hex."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def read_keys(path: Path) -> dict[str, str]:
-    """A file's names by digest.
+    """The names of the keys in a file, by digest.
 
     Raises:
-        KeysError: it cannot be read, or a line of it is wrong. The line is not quoted: somebody
-            may have written the key itself there.
+        KeysError: it cannot be read, or a line of it is wrong. The line is not quoted: it may
+            contain the key itself.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -62,10 +62,10 @@ def read_keys(path: Path) -> dict[str, str]:
 
 
 def add_key(path: Path, name: str) -> str:
-    """Make a key for `name`, which the file must not have yet, and return it. Makes the file.
+    """Make a key for `name`, add its digest to the file, which is made if needed, and return it.
 
     Raises:
-        KeysError: the name is taken or no name, or the file cannot be used.
+        KeysError: the name is taken or not valid, or the file cannot be used.
     """
     if not _NAME.fullmatch(name):
         raise KeysError(
@@ -88,7 +88,7 @@ def remove_key(path: Path, name: str) -> None:
     """
     with _locked(path):
         names = read_keys(path)
-        left = {known: each for known, each in names.items() if each != name}
+        left = {key_digest: each for key_digest, each in names.items() if each != name}
         if len(left) == len(names):
             raise KeysError(f"{path} has no key named {name}.")
         _write(path, left)
@@ -96,7 +96,7 @@ def remove_key(path: Path, name: str) -> None:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Two commands at once take turns; the lock is the folder's, since the file is replaced."""
+    """Exclude other commands; the lock is on the folder, since the file is replaced."""
     try:
         if path.exists() and not stat.S_ISREG(path.stat().st_mode):
             raise KeysError(f"{path} is no regular file, and nothing is put in its place.")
@@ -111,14 +111,14 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _write(path: Path, names: Mapping[str, str]) -> None:
-    """Replace the file at once: a reader sees the old one or the new one. Only its owner may read
-    it; the owner stays who it was."""
+    """Replace the file atomically: a reader sees the old one or the new one. Only its owner may
+    read it; the owner does not change."""
     target = path.resolve()
-    text = _HEADER + "".join(f"{known}  {name}\n" for known, name in names.items())
+    text = _HEADER + "".join(f"{key_digest}  {name}\n" for key_digest, name in names.items())
     try:
-        number, written = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        descriptor, written = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         try:
-            with os.fdopen(number, "w", encoding="utf-8") as file:  # mkstemp's mode is 0600
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:  # mkstemp's mode is 0600
                 file.write(text)
                 file.flush()
                 if target.exists() and (owner := target.stat()).st_uid != os.geteuid():

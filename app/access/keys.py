@@ -1,12 +1,12 @@
-"""Keys: who may call. The digests of a file (keyfile.py), read again when it changes.
+"""The key ring: the names of API keys by their digests, from a file that is read when it changes.
 
 Promises:
 1. A key that was added is known, and one that was removed is not, from the next request on.
 2. A file that cannot be read, or that changes while it is read, changes nothing yet: the last good
    keys stay, the log says so once, and every request tries again.
 3. A file that has been emptied (`> keys`, or an editor that is about to write) changes nothing for
-   two seconds, and is then taken at its word: no key is known any more, and the log says so. A file
-   that has only remarks left, as `quintet keys remove` leaves it, is taken at its word at once.
+   two seconds; if it is still empty then, no key is known any more, and the log says so. A file
+   that has only remarks left, as `quintet keys remove` leaves it, removes all keys immediately.
 4. Comparing takes as long for a key that is nearly right as for one that is all wrong.
 """
 
@@ -18,52 +18,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from app.access.keyfile import KeysError, add_key, digest, read_keys
-from app.errors import RequestError
+from app.errors import MissingKeyError, WrongKeyError
 
-__all__ = ["KeyRing", "KeysError", "UnauthorisedError", "add_key"]
+__all__ = ["KeyRing", "KeysError", "add_key"]
 
 log = logging.getLogger("quintet.keys")
 
-# A file that changed less than so long ago may be changing still. It is over the resolution of any
-# file system's clock, so that a second change in one tick of it, which leaves the file's size and
-# times as they are, is not missed.
+# A file that changed less than so long ago may change again without a difference in its size and
+# times, which have the resolution of the file system's clock: at most two seconds.
 _SETTLING_NS = 2_000_000_000
 
 
-class UnauthorisedError(RequestError):
-    """A request without a key that is known."""
-
-    status = 401
-    reason = "wrong key"
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """How to authenticate."""
-        return {"www-authenticate": "Bearer"}
-
-
-class MissingKeyError(UnauthorisedError):
-    """No key at all, or not in the form of a bearer."""
-
-    code = "AUTH_MISSING_API_KEY"
-    reason = "no key"
-
-    def __init__(self) -> None:
-        super().__init__("this service asks for a key; send the header Authorization: Bearer KEY.")
-
-
-class WrongKeyError(UnauthorisedError):
-    """A key that is not known, or not any more."""
-
-    code = "AUTH_INVALID_API_KEY"
-    openai_code = "invalid_api_key"
-
-    def __init__(self) -> None:
-        super().__init__("this key is not known here, or not any more.")
-
-
 class KeyRing:
-    """The keys of a file, by the digests of which callers are known."""
+    """The keys of a file."""
 
     def __init__(self, path: Path) -> None:
         """
@@ -71,9 +38,9 @@ class KeyRing:
             KeysError: the file cannot be read, or is not one of keys.
         """
         self._path = path
-        self._seen = _settled(_state(path))
+        self._state = _settled(_state_of(path))
         self._names = read_keys(path)
-        self._said = self._read()
+        self._last_logged = self._read_again_sentence()
 
     def __len__(self) -> int:
         return len(self._names)
@@ -88,71 +55,71 @@ class KeyRing:
         key = key.strip()
         if scheme.lower() != "bearer" or not key:
             raise MissingKeyError
-        self._read_again()
-        shown, found = digest(key), None
-        for known, name in self._names.items():  # to the end, found or not
-            if hmac.compare_digest(known, shown):
+        self._refresh()
+        given, found = digest(key), None
+        for each, name in self._names.items():  # to the end, found or not
+            if hmac.compare_digest(each, given):
                 found = name
         if found is None:
             raise WrongKeyError
         return found
 
-    def _read_again(self) -> None:
-        """Follow the file; asking for its state takes a microsecond."""
-        state = _state(self._path)
-        if state is not None and (state == self._seen or not state.regular):
+    def _refresh(self) -> None:
+        """Read the file again if it has changed; to find that out takes a microsecond."""
+        state = _state_of(self._path)
+        if state is not None and (state == self._state or not state.regular):
             return  # a pipe, which the shell's <(...) is, can be read only once
         try:
             names = read_keys(self._path)
         except KeysError as error:
-            self._say(logging.ERROR, f"the keys from before stay: {error}")
+            self._log(logging.ERROR, f"the keys from before stay: {error}")
             return
-        if _state(self._path) != state:
-            return  # what was read may be half of the old and half of the new
+        if _state_of(self._path) != state:
+            return  # the file changed meanwhile: what was read may be half old and half new
         empty = state is not None and state.size == 0
         if empty and self._names and not _settled(state):
-            self._say(
+            self._log(
                 logging.ERROR,
                 f"the keys from before stay for a moment: the keys file {self._path} is empty",
             )
             return
-        self._seen = _settled(state)
+        self._state = _settled(state)
         changed, self._names = names != self._names, names
         if names:
-            self._say(logging.INFO, self._read(), again=changed)
+            self._log(logging.INFO, self._read_again_sentence(), repeat=changed)
         else:
-            self._say(
+            self._log(
                 logging.WARNING, f"the keys file {self._path} has no keys: every request is refused"
             )
 
-    def _read(self) -> str:
+    def _read_again_sentence(self) -> str:
         return f"read {len(self._names)} keys again from {self._path}"
 
-    def _say(self, level: int, sentence: str, *, again: bool = False) -> None:
-        """Log what is new; the same state of the file is asked for at every request."""
-        if again or sentence != self._said:
+    def _log(self, level: int, sentence: str, *, repeat: bool = False) -> None:
+        """Log a sentence, unless it was the last one: every request finds the same state."""
+        if repeat or sentence != self._last_logged:
             log.log(level, "%s", sentence)
-        self._said = sentence
+        self._last_logged = sentence
 
 
-class _State(NamedTuple):
-    """What changes when the file does."""
+class _FileState(NamedTuple):
+    """What differs after the file has changed."""
 
     device: int
     inode: int
     size: int
-    changed_ns: int
-    named_ns: int
+    mtime_ns: int
+    ctime_ns: int
     regular: bool
 
 
-def _state(path: Path) -> _State | None:
-    """The file's state; None if it is not there."""
+def _state_of(path: Path) -> _FileState | None:
+    """The file's state; None if there is no file."""
     try:
         found = path.stat()
     except OSError:
         return None
-    return _State(
+    return _FileState(
         found.st_dev,
         found.st_ino,
         found.st_size,
@@ -162,8 +129,8 @@ def _state(path: Path) -> _State | None:
     )
 
 
-def _settled(state: _State | None) -> _State | None:
-    """The state, if it is old enough that any change from now on shows in it; else None."""
-    if state is None or time.time_ns() - state.changed_ns < _SETTLING_NS:
+def _settled(state: _FileState | None) -> _FileState | None:
+    """The state, if it is old enough that any later change shows in it; else None."""
+    if state is None or time.time_ns() - state.mtime_ns < _SETTLING_NS:
         return None
     return state

@@ -8,23 +8,9 @@ from starlette.requests import ClientDisconnect, Request
 
 from app.api.bodies import Share
 from app.api.parts import check_parts
-from app.errors import BodyTimeoutError, BodyTooLargeError, ClientGoneError, RequestError
-from model.quoting import quoted
+from app.errors import BodyTimeoutError, BodyTooLargeError, ClientGoneError, EncodedBodyError
 
 T = TypeVar("T")
-
-
-class EncodedBodyError(RequestError):
-    """A compressed body."""
-
-    status = 415
-    code = "INPUT_ENCODING_UNSUPPORTED"
-    openai_code = "unsupported_encoding"
-
-    def __init__(self, encoding: str) -> None:
-        super().__init__(
-            f"content-encoding {quoted(encoding)} is not read; send the body as it is."
-        )
 
 
 async def read_body(request: Request, limit: int, timeout_s: float, share: Share) -> bytes:

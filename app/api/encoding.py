@@ -8,7 +8,7 @@ no character, and is replaced by U+FFFD, as JavaScript's own TextEncoder does it
 import codecs
 import re
 
-from app.errors import InvalidJsonError
+from app.errors import NotUtf8Error
 
 # Half of a pair of escapes without its other half, where no backslash is itself escaped.
 _LONE = re.compile(
@@ -17,18 +17,6 @@ _LONE = re.compile(
 )
 _BACKSLASH = rb"\\"  # as JSON writes one
 _MARK = b"\xff\xff"  # bytes that UTF-8 never has
-
-
-class NotUtf8Error(InvalidJsonError):
-    """A body in another encoding."""
-
-    def __init__(self, body: bytes, offset: int) -> None:
-        sixteen = 0 in body[:2] or body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        likely = "UTF-16" if sixteen else "Latin-1 or Windows-1252"
-        super().__init__(
-            f"the body is not UTF-8: byte {offset}, counted from 0, is 0x{body[offset]:02x}. "
-            f"Send it as UTF-8; this looks like {likely}."
-        )
 
 
 def decoded(body: bytes) -> str:

@@ -17,12 +17,19 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.addresses import canonical, suggested
+from app.api.context import RequestContext, ServiceContext, attach_request, request_of
 from app.api.documented import JSON
 from app.api.hosts import PROBES, Hosts
 from app.api.routes import router
-from app.api.served import Served
 from app.api.vectors import to_json
-from app.errors import HeadersTooLargeError, InternalError, QuintetError, RouteError
+from app.errors import (
+    HeadersTooLargeError,
+    InternalError,
+    MethodNotAllowedError,
+    NotFoundError,
+    QuintetError,
+    RequestError,
+)
 from app.settings import MAX_HEAD_BYTES
 from app.telemetry.logs import RequestLine
 from model.quoting import shortened
@@ -44,9 +51,9 @@ _PATHS = {path for route in router.routes if "{" not in (path := getattr(route, 
 class Frame:
     """The request id, the time, the log line and the metric; and one path for each route."""
 
-    def __init__(self, app: ASGIApp, served: Served) -> None:
+    def __init__(self, app: ASGIApp, service: ServiceContext) -> None:
         self._app = app
-        self._served = served
+        self._service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on and see to its answer."""
@@ -61,8 +68,8 @@ class Frame:
         asked = Headers(scope=scope).get("x-request-id", "")
         request_id = asked if _SANE_ID.fullmatch(asked) else uuid.uuid4().hex
         line = RequestLine(request_id, asked_method, _printable(scope["path"]))
-        own: dict[str, str] = {}  # headers of the answer, whatever it is
-        scope.setdefault("state", {}).update(request_id=request_id, facts=line.facts, headers=own)
+        context = RequestContext(line)
+        attach_request(scope, context)
         status = 0
 
         async def send_framed(message: Message) -> None:
@@ -70,10 +77,10 @@ class Frame:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
-                headers.update(own)
+                headers.update(context.response_headers)
                 headers["x-request-id"] = request_id
                 headers["openai-processing-ms"] = str(round((time.perf_counter() - began) * 1e3))
-                if self._served.draining:
+                if self._service.draining:
                     headers["connection"] = "close"
             await send(message)
 
@@ -84,13 +91,13 @@ class Frame:
 
     def _enter(self, line: RequestLine, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")
-        self._served.metrics.requests.labels(route, str(status)).inc()
-        self._served.metrics.request_seconds.labels(route).observe(seconds)
+        self._service.metrics.requests.labels(route, str(status)).inc()
+        self._service.metrics.request_seconds.labels(route).observe(seconds)
         if line.path not in _QUIET or status >= 500:
             asset = line.path.startswith(_ASSETS) and status < 400
             line.write(status, seconds, logging.DEBUG if asset else logging.INFO)
-            if self._served.tracing:
-                self._served.tracing.record(scope, status, seconds)
+            if self._service.tracing:
+                self._service.tracing.record(scope, line, status, seconds)
 
 
 class Refused:
@@ -143,30 +150,28 @@ def _printable(path: str) -> str:
 async def answer_error(request: Request, error: Exception) -> Response:
     """Any exception -> the one error body."""
     own = _own(request, error)
-    request.state.facts["code"] = own.code
-    body = own.body(request.state.request_id)
+    line = request_of(request).log_line
+    line.facts["code"] = own.code
+    body = own.body(line.request_id)
     return Response(to_json(body), own.status, own.headers, JSON)
 
 
-def _no_route(request: Request, error: HTTPException) -> RouteError:
-    path, headers = shortened(request.url.path), dict(error.headers or {})
-    if error.status_code == 404:
-        meant = suggested(request.url.path, _PATHS)
-        sentence = f"there is no {path}; " + (f"did you mean {meant}? See" if meant else "see")
-        sentence += " /docs."
-    elif methods := headers.get("Allow"):
-        headers["Allow"] = methods.replace("GET", "GET, HEAD")
-        sentence = f"{path} takes {headers['Allow']}, not {request.method}; "
-        sentence += "texts go to /v1/embeddings." if path == "/" else "see /docs."
-    else:
-        sentence = f"{error.detail}."
-    return RouteError(error.status_code, sentence, headers)
+def _route_error(request: Request, error: HTTPException) -> RequestError:
+    path = shortened(request.url.path)
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "GET").replace("GET", "GET, HEAD")
+        other = "texts go to /v1/embeddings." if path == "/" else "see /docs."
+        sentence = f"{path} takes {allowed}, not {request.method}; {other}"
+        return MethodNotAllowedError(sentence, allowed)
+    meant = suggested(request.url.path, _PATHS)
+    hint = f"did you mean {meant}? See" if meant else "see"
+    return NotFoundError(f"there is no {path}; {hint} /docs.")
 
 
 def _own(request: Request, error: Exception) -> QuintetError:
     if isinstance(error, QuintetError):
         return error
     if isinstance(error, HTTPException):
-        return _no_route(request, error)
-    log.error("request %s failed", request.state.request_id, exc_info=error)
+        return _route_error(request, error)
+    log.error("request %s failed", request_of(request).log_line.request_id, exc_info=error)
     return InternalError("internal error; the log has its trace under this request id.")

@@ -17,46 +17,15 @@ import re
 
 from starlette.requests import Request
 
-from app.errors import RequestError
+from app.errors import HostError, OriginError
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from model.proxies import is_loopback
-from model.quoting import quoted
 
 ANY = "*"
 PROBES = {"/live", "/ready", "/health", "/ping"}
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 _HOST = re.compile(r"\[(?P<v6>[0-9a-f:.]+)\](?::\d*)?|(?P<name>[^\s:@/\[\]]+)(?::\d*)?")
-
-
-class HostError(RequestError):
-    """A name that is none of the service's."""
-
-    status = 403
-    code = "HOST_NOT_ALLOWED"
-    openai_code = "host_not_allowed"
-    reason = "foreign host"
-
-    def __init__(self, host: str) -> None:
-        super().__init__(
-            f"{quoted(host)} is no name of this service. If it should be one (a proxy in front may "
-            "pass it on), add it to EMBED_ALLOWED_HOSTS."
-        )
-
-
-class OriginError(RequestError):
-    """A page of another origin."""
-
-    status = 403
-    code = "ORIGIN_NOT_ALLOWED"
-    openai_code = "origin_not_allowed"
-    reason = "foreign origin"
-
-    def __init__(self, origin: str) -> None:
-        super().__init__(
-            f"this service does not work for pages of {quoted(origin)}. If it should, add that "
-            "origin to EMBED_CORS_ORIGINS."
-        )
 
 
 class Hosts:

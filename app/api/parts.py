@@ -8,26 +8,13 @@ far from it.
 import re
 from itertools import islice
 
-from app.errors import RequestError
+from app.errors import TooManyPartsError
 
 MAX_PARTS = 1_000_000
 _SEPARATORS = b'",[{\n'
 # A text, as JSON and CSV write them, or what separates parts. Possessive, and whatever begins a
 # text is one, so that no byte is looked at twice.
 _PART = re.compile(rb'"(?:[^"\\]++|\\.?)*+"?|[,\[{\n]', re.DOTALL)
-
-
-class TooManyPartsError(RequestError):
-    """A body of so many small parts that it would take many times its bytes of memory."""
-
-    status = 413
-    code = "INPUT_BODY_TOO_LARGE"
-    openai_code = "body_too_large"
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(
-            f"the body has more than {limit} texts, brackets and commas; at most so many are read."
-        )
 
 
 def check_parts(body: bytes) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
 
-from app.access.callers import admitted, identified
 from app.api import documents, examples, reference, sagemaker, tokens
+from app.api.admission import admitted, identified, identify
 from app.api.answers import (
     EmbeddingsResponse,
     Health,
@@ -18,9 +18,9 @@ from app.api.answers import (
     WorkerInfo,
 )
 from app.api.connection import unless_gone
+from app.api.context import request_of, service_of
 from app.api.document_wire import DocumentsResponse
 from app.api.documented import JSON, NO_ENGINE, answers, body_of, noted, refused
-from app.api.served import Served
 from app.api.vectors import to_json
 from app.errors import UnknownModelError
 
@@ -68,12 +68,12 @@ async def create_azure_embeddings(request: Request, name: str) -> Response:
 
 
 async def _embeddings(request: Request, model: str | None) -> Response:
-    served: Served = request.app.state.served
-    async with served.body(request) as body:
-        answering = served.embeddings.answer(body, request.state.budget, model)
+    service, context = service_of(request.app), request_of(request)
+    async with service.body(request) as body:
+        answering = service.embeddings.answer(body, context.budget, model)
         embedded = await unless_gone(request, answering)
-    served.account(request, embedded.facts())
-    answer = embedded.body(served.embeddings.signed(embedded.request))
+    service.record(context, embedded.facts())
+    answer = embedded.body(service.embeddings.signed(embedded.request))
     return Response(answer, media_type=JSON, headers=embedded.notes())
 
 
@@ -87,11 +87,11 @@ async def _embeddings(request: Request, model: str | None) -> Response:
 async def create_documents(request: Request) -> Response:
     """Documents -> their chunks, each with its place in the text and its vector. With late chunking
     a document is read once, and every chunk's vector knows what stands around it."""
-    served: Served = request.app.state.served
-    async with served.body(request) as body:
-        answering = documents.answer(served.embeddings, body, request.state.budget)
+    service, context = service_of(request.app), request_of(request)
+    async with service.body(request) as body:
+        answering = documents.answer(service.embeddings, body, context.budget)
         answered = await unless_gone(request, answering)
-    served.account(request, answered.facts())
+    service.record(context, answered.facts())
     return Response(answered.body, media_type=JSON, headers=answered.notes())
 
 
@@ -104,9 +104,9 @@ async def create_documents(request: Request) -> Response:
 )
 async def tokenize(request: Request) -> Response:
     """Texts -> token ids and counts, and whether they fit; nothing is embedded."""
-    served: Served = request.app.state.served
-    async with served.body(request) as body:
-        answer, notes = await tokens.tokenize(served.embeddings, body)
+    service = service_of(request.app)
+    async with service.body(request) as body:
+        answer, notes = await tokens.tokenize(service.embeddings, body)
     return Response(answer, media_type=JSON, headers=notes)
 
 
@@ -119,24 +119,24 @@ async def tokenize(request: Request) -> Response:
 )
 async def invocations(request: Request) -> Response:
     """The contract of SageMaker's and Azure Marketplace's containers."""
-    served: Served = request.app.state.served
+    service, context = service_of(request.app), request_of(request)
     kind = request.headers.get("content-type", JSON)
-    async with served.body(request) as body:
-        invoked = sagemaker.invoke(served.embeddings, body, kind, request.state.budget)
+    async with service.body(request) as body:
+        invoked = sagemaker.invoke(service.embeddings, body, kind, context.budget)
         answer, embedded = await unless_gone(request, invoked)
-    served.account(request, embedded.facts())
+    service.record(context, embedded.facts())
     return Response(answer, media_type=JSON, headers=embedded.notes())
 
 
 @router.get("/info", dependencies=_KNOWN, responses=answers(Info, "What is served.", 401))
 async def info(request: Request) -> Response:
     """What is served: model, sizes, limits, tasks, workers."""
-    served: Served = request.app.state.served
+    service = service_of(request.app)
     workers = [
         {name: getattr(worker, name) for name in WorkerInfo.model_fields}
-        for worker in served.engine.workers
+        for worker in service.engine.workers
     ]
-    return Response(to_json({**served.facts, "workers": workers}), media_type=JSON)
+    return Response(to_json({**service.info, "workers": workers}), media_type=JSON)
 
 
 @router.get("/", include_in_schema=False)
@@ -149,11 +149,11 @@ async def playground() -> Response:
 @router.get("/docs", include_in_schema=False)
 async def reference_page(request: Request) -> Response:
     """The OpenAPI document as a page."""
-    state = request.app.state
-    if not hasattr(state, "reference"):  # it asks for no key, so it is made once
-        state.reference = reference.page(request.app.openapi())
+    service = service_of(request.app)
+    if service.reference_page is None:  # it asks for no key, so it is made once
+        service.reference_page = reference.page(request.app.openapi())
     headers = {"content-security-policy": _REFERENCE_POLICY}
-    return HTMLResponse(state.reference, headers=headers)
+    return HTMLResponse(service.reference_page, headers=headers)
 
 
 @router.get("/docs/", include_in_schema=False)
@@ -167,7 +167,7 @@ async def reference_page_with_a_slash() -> Response:
 )
 async def list_models(request: Request) -> Response:
     """The served names."""
-    models = [model.model_dump() for model in request.app.state.served.models]
+    models = [model.model_dump() for model in service_of(request.app).models]
     return Response(to_json({"object": "list", "data": models}), media_type=JSON)
 
 
@@ -179,7 +179,7 @@ async def list_models(request: Request) -> Response:
 )
 async def get_model(request: Request, name: str) -> Response:
     """One served name."""
-    models = {model.id: model for model in request.app.state.served.models}
+    models = {model.id: model for model in service_of(request.app).models}
     if name not in models:
         raise UnknownModelError(name, tuple(models))
     return Response(to_json(models[name].model_dump()), media_type=JSON)
@@ -196,8 +196,8 @@ async def live() -> Response:
 @router.get("/ready", response_model=Health, responses={503: {"model": Health}})
 async def ready(request: Request) -> Response:
     """Requests are welcome: a worker has its model loaded and the service is not draining."""
-    served: Served = request.app.state.served
-    status = "draining" if served.draining else "ok" if served.engine.ready else "not ready"
+    service = service_of(request.app)
+    status = "draining" if service.draining else "ok" if service.engine.ready else "not ready"
     code = 200 if status == "ok" else 503
     return Response(to_json({"status": status}), code, media_type=JSON)
 
@@ -210,7 +210,7 @@ async def ready(request: Request) -> Response:
 )
 async def metrics(request: Request) -> Response:
     """All series in Prometheus' text format."""
-    served: Served = request.app.state.served
-    if not served.settings.metrics_open:
-        request.app.state.callers.identify(request)
-    return Response(served.metrics.exposition(), media_type="text/plain; version=0.0.4")
+    service = service_of(request.app)
+    if not service.settings.metrics_open:
+        identify(request)
+    return Response(service.metrics.exposition(), media_type="text/plain; version=0.0.4")

@@ -1,1 +1,1 @@
-"""Gathers rows and minds the workers."""
+"""Inference: HTTP processes submit jobs, workers batch and compute them. See README.md."""

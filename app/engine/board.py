@@ -1,9 +1,9 @@
-"""Board: what a worker's threads share, behind one lock: jobs, their turns, the prepared batch.
+"""Board: a worker's jobs, the order of their rows and the prepared batch, behind one lock.
 
-A batch is prepared while another one runs, and stays open: rows that arrive meanwhile are planned
-in until it is full or the device takes it. `plan` and `offer` are for the thread that prepares,
-`take` and `settle` for those that compute and reply, `add`, `cancel` and `end` for those that
-receive.
+It keeps promise 2 of README.md: a batch is prepared while another one runs, and stays open: rows
+that arrive meanwhile are planned in until it is full or the device takes it. `plan` and `offer` are
+for the thread that prepares, `take` for the one that computes, `finish_rows` for the one that
+replies, `add`, `cancel`, `drop_link` and `end` for those that receive.
 """
 
 import threading
@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from app.engine.schedule import JobId, Plan, Schedule
+from app.engine.row_scheduler import BatchPlan, JobId, RowScheduler
 from model.rows import Row, Vectors
 
 Packed = TypeVar("Packed")
@@ -52,13 +52,13 @@ class Job:
 class NextBatch:
     """A plan with its rows. `epoch` tells whether it still holds when its tensors are ready."""
 
-    plan: Plan
+    plan: BatchPlan
     rows: list[Row]
     epoch: int
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared(Generic[Packed]):
+class PreparedBatch(Generic[Packed]):
     """A batch whose tensors are ready."""
 
     next: NextBatch
@@ -66,7 +66,7 @@ class Prepared(Generic[Packed]):
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class FinishedJob:
     """A job that is finished: its vectors, or why it fails."""
 
     job: JobId
@@ -80,9 +80,9 @@ class Board(Generic[Packed]):
     def __init__(self, width: int, max_batch_tokens: int) -> None:
         self._width = width
         self._changed = threading.Condition()
-        self._schedule = Schedule(max_batch_tokens)
+        self._scheduler = RowScheduler(max_batch_tokens)
         self._jobs: dict[JobId, Job] = {}
-        self._prepared: Prepared[Packed] | None = None
+        self._prepared: PreparedBatch[Packed] | None = None
         self._unplanned = False  # what waits has changed since the last plan
         self._epoch = 0  # counts what makes a plan invalid: rows taken, jobs gone
         self._ended = False
@@ -91,13 +91,13 @@ class Board(Generic[Packed]):
         """A job arrives. A prepared batch that is full stays as it is: it could not grow."""
         with self._changed:
             self._jobs[number] = Job.of(rows, self._width)
-            self._schedule.add(number, [len(row) for row in rows])
+            self._scheduler.add(number, [len(row) for row in rows])
             if self._prepared is None or not self._prepared.next.plan.full:
                 self._unplanned = True
                 self._changed.notify_all()
 
     def cancel(self, number: JobId) -> None:
-        """Nobody waits for the job any more: none of its rows is run from here on."""
+        """The caller has gone: none of the job's rows is run from here on."""
         with self._changed:
             self._forget(number)
 
@@ -107,8 +107,8 @@ class Board(Generic[Packed]):
             self._ended = True
             self._changed.notify_all()
 
-    def abandon(self, link: int) -> None:
-        """Nobody is at that link to answer: drop its jobs."""
+    def drop_link(self, link: int) -> None:
+        """The HTTP process at that link has exited: drop its jobs."""
         with self._changed:
             for number in [number for number in self._jobs if number[0] == link]:
                 self._forget(number)
@@ -116,37 +116,39 @@ class Board(Generic[Packed]):
     def plan(self) -> NextBatch | None:
         """Wait until rows wait that are not planned; None when there never will be any."""
         with self._changed:
-            self._changed.wait_for(lambda: (self._unplanned and self._schedule) or self._finished())
+            self._changed.wait_for(
+                lambda: (self._unplanned and self._scheduler) or self._finished()
+            )
             if self._finished():
                 return None
             self._unplanned = False
-            plan = self._schedule.plan()
+            plan = self._scheduler.plan()
             return NextBatch(
                 plan, [self._jobs[job].rows[row] for job, row in plan.picks], self._epoch
             )
 
-    def offer(self, prepared: Prepared[Packed]) -> None:
+    def offer(self, prepared: PreparedBatch[Packed]) -> None:
         """The tensors of a plan are ready. If the plan no longer holds, they are dropped."""
         with self._changed:
             if prepared.next.epoch == self._epoch:
                 self._prepared = prepared
                 self._changed.notify_all()
 
-    def take(self) -> Prepared[Packed] | None:
+    def take(self) -> PreparedBatch[Packed] | None:
         """Wait for a prepared batch and remove its rows; None when none will come."""
         with self._changed:
             self._changed.wait_for(lambda: self._prepared is not None or self._finished())
             prepared = self._prepared
             if prepared is not None:
-                self._schedule.take(prepared.next.plan)
+                self._scheduler.take(prepared.next.plan)
                 for number, _ in prepared.next.plan.picks:
                     self._jobs[number].begin()
                 self._invalidate()
             return prepared
 
-    def settle(self, plan: Plan, outcomes: list[Vectors | str]) -> list[Settled]:
+    def finish_rows(self, plan: BatchPlan, outcomes: list[Vectors | str]) -> list[FinishedJob]:
         """Enter the vectors of each pick, or why its row fails; the jobs that are finished now."""
-        settled: list[Settled] = []
+        finished: list[FinishedJob] = []
         with self._changed:
             for (number, row), outcome in zip(plan.picks, outcomes, strict=True):
                 job = self._jobs.get(number)
@@ -155,17 +157,17 @@ class Board(Generic[Packed]):
                 assert job.queued_s is not None, "its row was taken"
                 if isinstance(outcome, str):
                     self._forget(number)
-                    settled.append(Settled(number, outcome, job.queued_s))
+                    finished.append(FinishedJob(number, outcome, job.queued_s))
                     continue
                 job.fill(row, outcome)
                 if not job.missing:
                     del self._jobs[number]
-                    settled.append(Settled(number, job.vectors, job.queued_s))
-        return settled
+                    finished.append(FinishedJob(number, job.vectors, job.queued_s))
+        return finished
 
     def _forget(self, number: JobId) -> None:
         self._jobs.pop(number, None)
-        self._schedule.cancel(number)
+        self._scheduler.cancel(number)
         self._invalidate()
 
     def _invalidate(self) -> None:
@@ -175,4 +177,4 @@ class Board(Generic[Packed]):
         self._changed.notify_all()
 
     def _finished(self) -> bool:
-        return self._ended and not self._schedule
+        return self._ended and not self._scheduler

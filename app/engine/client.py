@@ -1,13 +1,6 @@
-"""Client: the HTTP side of the engine: submit, await, cancel.
+"""The engine as an HTTP process sees it: submit jobs to workers and await their results.
 
-Promises (house numbers; 2 and 3 are kept by worker.py and schedule.py):
-1. An accepted job is answered exactly once: with vectors, or with an error that says which. A
-   worker that ends fails all its jobs with WorkerLostError; so does one that hangs.
-4. Whoever awaits `embed` may be cancelled; the worker is told at once.
-5. The queue of each worker is bounded in tokens, from all HTTP processes together. A job that does
-   not fit is refused at once and whole, with the time after which it might.
-6. A worker that holds jobs of this process, or should end, and says nothing for `batch_timeout_s`
-   is killed.
+It keeps promises 1, 4, 5 and 6 of README.md in this folder.
 """
 
 import asyncio
@@ -21,8 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from app.engine import messages
-from app.engine.queues import Queues
-from app.engine.silence import Silence
+from app.engine.control import AttachWorker, Started
+from app.engine.hang_timer import HangTimer
+from app.engine.queue_table import QueueTable
 from app.errors import (
     LONGEST_RETRY_S,
     DeadlineError,
@@ -42,9 +36,9 @@ _RATE_WEIGHT = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class EngineLimits:
     """What the engine takes: tokens that may wait for a worker, seconds that a request may take,
-    and seconds that a worker which holds jobs may say nothing."""
+    and seconds for which a worker that holds jobs may send nothing."""
 
     max_queue_tokens: int
     request_timeout_s: float
@@ -52,110 +46,99 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """A job in a worker's hands."""
+class PendingJob:
+    """A job that a worker holds."""
 
-    answer: asyncio.Future[Vectors]
+    result: asyncio.Future[Vectors]
     tokens: int
     rows: int
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """A worker that is ready: its number, what it has loaded, and the stream to it."""
+class WorkerLink:
+    """The connection to one worker, and the jobs of this process that it holds."""
 
-    worker: int
-    started: messages.Started
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-
-
-class Link:
-    """The jobs of this process that one worker holds."""
-
-    def __init__(self, peer: Peer, engine: "EngineClient") -> None:
-        self.worker = peer.worker
-        self.started = peer.started
-        self._reader = peer.reader
-        self._writer = peer.writer
+    def __init__(
+        self,
+        attach: AttachWorker,
+        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        engine: "EngineClient",
+    ) -> None:
+        self.worker = attach.worker
+        self.started = attach.started
+        self._reader, self._writer = streams
         self._engine = engine
         self._metrics = engine.metrics
-        self._jobs: dict[int, Waiting] = {}
+        self._jobs: dict[int, PendingJob] = {}
         self._numbers = itertools.count()
         self._tokens_per_s = 0.0
-        self._silence = Silence(engine.limits.batch_timeout_s, self._kill)
-        self._finishing = False
+        self._hang_timer = HangTimer(engine.limits.batch_timeout_s, self._kill)
 
     async def embed(self, rows: Sequence[Row], tokens: int) -> Vectors:
         """Hand rows to the worker and await their vectors; cancelling takes them back."""
         number = next(self._numbers)
-        answer: asyncio.Future[Vectors] = asyncio.get_running_loop().create_future()
-        self._jobs[number] = Waiting(answer, tokens, len(rows))
+        result: asyncio.Future[Vectors] = asyncio.get_running_loop().create_future()
+        self._jobs[number] = PendingJob(result, tokens, len(rows))
         self._count(tokens, len(rows))
-        self._silence.begin()
+        self._hang_timer.start()
         self._writer.write(messages.frame(messages.embed_message(number, rows)))
         try:
-            return await answer
+            return await result
         finally:
             if number in self._jobs:  # cancelled: the worker has not answered
                 self._remove(number)
                 self._writer.write(messages.frame(messages.Cancel(number)))
 
     async def collect(self) -> None:
-        """Give answers to those who wait for them, until the worker's stream ends."""
+        """Give results to those who wait for them, until the worker's stream ends; then fail what
+        it still holds, and detach it."""
         while (message := await messages.read_from_worker(self._reader)) is not None:
-            self._silence.broken()
+            self._hang_timer.reset()
             if isinstance(message, messages.BatchDone):
                 self._enter(message)
-            elif isinstance(message, messages.Answer | messages.Failed):
-                self._settle(message)
-        self._silence.pause()
+            else:
+                self._finish(message)
+        self._hang_timer.pause()
         for number in list(self._jobs):
-            answer = self._remove(number)
-            if not answer.done():
-                answer.set_exception(WorkerLostError("the worker ended while it held the request."))
+            result = self._remove(number)
+            if not result.done():
+                result.set_exception(WorkerLostError("the worker ended while it held the request."))
+        self._engine.detach(self)
+        self._writer.close()
 
     def _kill(self) -> None:
-        """End a worker that hangs; whoever has started it sees that and starts another one."""
+        """End a worker that hangs; the parent sees that and starts another one."""
         log.error(
             "the worker on %s holds %d requests and has said nothing for %g s: it is killed",
             *(self.started.device, len(self._jobs), self._engine.limits.batch_timeout_s),
         )
         with suppress(ProcessLookupError):
             os.kill(self.started.process, signal.SIGKILL)
-        # A process that a driver holds in the kernel does not go; its jobs are answered anyway.
+        # A process that a driver holds in the kernel does not end; its jobs are answered anyway.
         self._writer.transport.abort()
-
-    def finish(self) -> None:
-        """Say that no more jobs will come. The end of the stream is awaited as an answer is."""
-        self._finishing = True
-        self._silence.begin()
-        if not self._writer.is_closing():  # the worker may have just died
-            self._writer.write_eof()
 
     def seconds_for(self, tokens: int) -> int:
         """When there may be room for that many tokens more: whole seconds for Retry-After."""
         seconds = tokens / self._tokens_per_s if self._tokens_per_s else 1
         return min(max(math.ceil(seconds), 1), LONGEST_RETRY_S)
 
-    def _settle(self, message: messages.Answer | messages.Failed) -> None:
+    def _finish(self, message: messages.JobResult | messages.JobFailed) -> None:
         if message.job not in self._jobs:
-            return  # cancelled while the answer was on its way
-        answer = self._remove(message.job)
-        if answer.done():
+            return  # cancelled while the result was on its way
+        result = self._remove(message.job)
+        if result.done():
             return
-        if isinstance(message, messages.Failed):
-            answer.set_exception(ForwardError(message.reason))
+        if isinstance(message, messages.JobFailed):
+            result.set_exception(ForwardError(message.reason))
         else:
             self._metrics.stage_seconds.labels("queue").observe(message.queued_s)
-            answer.set_result(messages.vectors_of(message, self._engine.width))
+            result.set_result(messages.vectors_of(message, self._engine.width))
 
     def _remove(self, number: int) -> asyncio.Future[Vectors]:
         job = self._jobs.pop(number)
-        if not self._jobs and not self._finishing:
-            self._silence.pause()
+        if not self._jobs:
+            self._hang_timer.pause()
         self._count(-job.tokens, -job.rows)
-        return job.answer
+        return job.result
 
     def _count(self, tokens: int, rows: int) -> None:
         self._engine.queues.add(self.worker, tokens)
@@ -163,7 +146,7 @@ class Link:
         self._metrics.queue_rows.inc(rows)
 
     def _enter(self, batch: messages.BatchDone) -> None:
-        if self._engine.first:  # all processes hear of a batch, and it counts once
+        if batch.counted:
             most = self.started.max_batch_tokens
             self._metrics.batch_rows.observe(batch.rows)
             self._metrics.batch_jobs.observe(batch.jobs)
@@ -179,15 +162,14 @@ class EngineClient:
     """Picks the worker with the fewest tokens waiting, or refuses."""
 
     def __init__(
-        self, limits: Limits, width: int, queues: Queues, metrics: Metrics, *, first: bool = True
+        self, limits: EngineLimits, width: int, queues: QueueTable, metrics: Metrics
     ) -> None:
-        """`width` is that of vectors; `first` says that this is the process that starts workers."""
+        """`width` is that of vectors."""
         self.width = width
         self.queues = queues
         self.metrics = metrics
-        self.first = first
         self.limits = limits
-        self._links: list[Link] = []
+        self._links: list[WorkerLink] = []
 
     @property
     def ready(self) -> bool:
@@ -195,21 +177,16 @@ class EngineClient:
         return bool(self._links)
 
     @property
-    def ready_workers(self) -> list[int]:
-        """The numbers of the workers that are ready."""
-        return [link.worker for link in self._links]
-
-    @property
-    def workers(self) -> list[messages.Started]:
+    def workers(self) -> list[Started]:
         """What the workers that are ready have loaded."""
         return [link.started for link in self._links]
 
-    def attach(self, link: Link) -> None:
+    def attach(self, link: WorkerLink) -> None:
         """A worker is ready."""
         self._links.append(link)
         self.metrics.workers_ready.set(len(self._links))
 
-    def detach(self, link: Link) -> None:
+    def detach(self, link: WorkerLink) -> None:
         """A worker has ended."""
         self._links.remove(link)
         self.metrics.workers_ready.set(len(self._links))
@@ -230,7 +207,7 @@ class EngineClient:
         except TimeoutError:
             raise DeadlineError(self.limits.request_timeout_s) from None
 
-    def _admit(self, tokens: int) -> Link:
+    def _admit(self, tokens: int) -> WorkerLink:
         limit = self.limits.max_queue_tokens
         if tokens > limit:
             raise TokenLimitError(

@@ -1,4 +1,4 @@
-"""Loading: how a worker comes to its model, on the device that was asked for and on no other."""
+"""Loads a worker's model on the device that was asked for, and lets it see no other GPU."""
 
 import os
 import re
@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.engine.messages import Start, Started
+from app.engine.control import Started, StartWorker
 from model.config import CheckpointError
 from model.memory import keep_freed_memory
 
@@ -23,7 +23,7 @@ _PREPARED_SHAPES = 256
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
-def own_gpu(device: str, visible: str | None) -> str | None:
+def one_visible_gpu(device: str, visible: str | None) -> str | None:
     """The value of CUDA_VISIBLE_DEVICES with which a process sees the GPU `device` alone.
 
     `visible` is its present value, through which numbers go: with "4,5" cuda:1 is GPU 5. Entries
@@ -44,9 +44,9 @@ def own_gpu(device: str, visible: str | None) -> str | None:
     return seen[index] if len(set(entries)) == len(entries) else None
 
 
-def load(start: Start) -> tuple["Embedder", Started]:
-    """The model that Start names, warm, and what is said of it. For the thread that computes, and
-    before torch enters the process.
+def load(start: StartWorker) -> tuple["Embedder", Started]:
+    """The model that StartWorker names, warmed up, and a description of it. For the thread that
+    computes, and before torch is imported.
 
     A worker on cuda:1 sees that GPU alone, as cuda:0: nothing in the process, on any of its
     threads, can then come to be on another one. People are told the name that was asked for.
@@ -60,16 +60,16 @@ def load(start: Start) -> tuple["Embedder", Started]:
         os.environ.setdefault(cache, str(_PREPARED_SHAPES))
     keep_freed_memory()
     visible = os.environ.get(VISIBLE)
-    own = own_gpu(start.device, visible)
-    if own is not None:
-        os.environ[VISIBLE] = own
+    gpu = one_visible_gpu(start.device, visible)
+    if gpu is not None:
+        os.environ[VISIBLE] = gpu
     from model import devices, embedder  # noqa: PLC0415  (torch enters here)
 
-    device = start.device if own is None else "cuda:0"
+    device = start.device if gpu is None else "cuda:0"
     try:
         loaded = embedder.load(Path(start.folder), device, start.dtype, start.threads)
     except CheckpointError:
-        if own is not None:  # there may be no such GPU; which there are is seen without the limit
+        if gpu is not None:  # there may be no such GPU; which there are is seen without the limit
             _restore(visible)
             devices.device_named(start.device)
         raise
@@ -77,7 +77,7 @@ def load(start: Start) -> tuple["Embedder", Started]:
     tokens = start.max_batch_tokens or (GPU_BATCH_TOKENS if on_gpu else CPU_BATCH_TOKENS)
     loaded.warm_up(tokens if on_gpu else 0)
     return loaded, Started(
-        device=f"{loaded.device if own is None else start.device}, {loaded.hardware}",
+        device=f"{loaded.device if gpu is None else start.device}, {loaded.hardware}",
         dtype=loaded.dtype,
         attention=loaded.attention,
         parameters=loaded.parameters,

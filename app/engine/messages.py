@@ -1,48 +1,25 @@
-"""Every word that HTTP processes and workers say to each other, and how a word is framed.
+"""Messages between HTTP processes and workers, in msgpack: jobs and their results.
 
-A frame is the length of a message, 4 bytes little-endian, and the message in msgpack. Token ids
-travel as raw int32 and vectors as raw float32, both little-endian; Python never sees single ones.
+    HTTP process -> worker    Embed for each job, Cancel; the end of the stream: it has exited
+    worker -> HTTP process    for each Embed one JobResult or JobFailed, except after its Cancel;
+                              a BatchDone after each forward pass
 
-    HTTP process -> worker    Start, then Embed and Cancel; the end of the stream means: finish
-    worker -> HTTP process    Started or StartFailed, then for each Embed one Answer or Failed,
-                              except after its Cancel; a BatchDone after each forward pass
-    first HTTP process -> further ones
-                              WorkerReady for each worker that listens, Signalled for each signal;
-                              the end of the stream means that the first process is gone
-
-A further HTTP process connects to a worker, hears Started, and goes on as the first one does. The
-end of its stream means that it is gone.
+Token ids travel as raw int32 and vectors as raw float32, both little-endian, and are never turned
+into Python numbers. What the parent says to its children is in control.py.
 """
 
 import asyncio
 import socket
-import struct
 from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from app.engine import framing
 from model.rows import Row, Vectors
 
-_LENGTH = struct.Struct("<I")
 _NO_ADAPTER = -1
-
-
-class Start(msgspec.Struct, frozen=True, tag=True):
-    """Load this checkpoint; None leaves the batch size to the worker, which knows the device.
-
-    `listen` is the path of the socket on which further HTTP processes may connect, `threads` how
-    many a CPU's worker takes; None is one for each core that it may use.
-    """
-
-    folder: str
-    device: str
-    dtype: str
-    max_batch_tokens: int | None
-    log_format: str = "text"
-    listen: str | None = None
-    threads: int | None = None
 
 
 class Embed(msgspec.Struct, frozen=True, tag=True):
@@ -61,31 +38,12 @@ class Embed(msgspec.Struct, frozen=True, tag=True):
 
 
 class Cancel(msgspec.Struct, frozen=True, tag=True):
-    """Nobody waits for this job any more."""
+    """The caller has gone: the job is not to be answered."""
 
     job: int
 
 
-class Started(msgspec.Struct, frozen=True, tag=True):
-    """The model is loaded. `parameters` counts base and adapters; `seconds` is the loading time;
-    `process` is the worker's id, for whoever must kill it."""
-
-    device: str
-    dtype: str
-    attention: str
-    parameters: int
-    max_batch_tokens: int
-    seconds: float
-    process: int
-
-
-class StartFailed(msgspec.Struct, frozen=True, tag=True):
-    """The model cannot be loaded; the sentence says why."""
-
-    reason: str
-
-
-class Answer(msgspec.Struct, frozen=True, tag=True):
+class JobResult(msgspec.Struct, frozen=True, tag=True):
     """All vectors of a job, (S, D) float32, in the order of its spans.
 
     `queued_s` is the time from its arrival to the start of the batch that had its first row.
@@ -96,7 +54,7 @@ class Answer(msgspec.Struct, frozen=True, tag=True):
     queued_s: float
 
 
-class Failed(msgspec.Struct, frozen=True, tag=True):
+class JobFailed(msgspec.Struct, frozen=True, tag=True):
     """A row of the job fails even alone."""
 
     job: int
@@ -104,84 +62,47 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
 
 
 class BatchDone(msgspec.Struct, frozen=True, tag=True):
-    """One forward pass. `jobs` counts the requests whose rows it mixed."""
+    """One forward pass. `jobs` counts the requests whose rows it mixed.
+
+    Every HTTP process hears of it; the one for which `counted` is true enters it into the metrics.
+    """
 
     rows: int
     tokens: int
     jobs: int
     seconds: float
+    counted: bool = False
 
 
-class WorkerReady(msgspec.Struct, frozen=True, tag=True):
-    """The worker of that number listens on that path."""
-
-    worker: int
-    path: str
-
-
-class Signalled(msgspec.Struct, frozen=True, tag=True):
-    """The first HTTP process has got that signal, which is meant for all of them."""
-
-    number: int
-
-
-ToWorker = Start | Embed | Cancel
-FromWorker = Started | StartFailed | Answer | Failed | BatchDone
-ToHttpProcess = WorkerReady | Signalled
+ToWorker = Embed | Cancel
+FromWorker = JobResult | JobFailed | BatchDone
 
 _encoder = msgspec.msgpack.Encoder()
 _to_worker = msgspec.msgpack.Decoder(ToWorker)
 _from_worker = msgspec.msgpack.Decoder(FromWorker)
-_to_http_process = msgspec.msgpack.Decoder(ToHttpProcess)
 
 
-def frame(message: ToWorker | FromWorker | ToHttpProcess) -> bytes:
-    """A message as it goes over the wire."""
-    encoded = _encoder.encode(message)
-    return _LENGTH.pack(len(encoded)) + encoded
+def frame(message: ToWorker | FromWorker) -> bytes:
+    """A message as it is sent."""
+    return framing.frame(_encoder.encode(message))
 
 
 async def read_from_worker(reader: asyncio.StreamReader) -> FromWorker | None:
     """The next message of a worker, or None when its stream has ended, whole or broken."""
-    body = await _read(reader)
+    body = await framing.read_frame(reader)
     return None if body is None else _from_worker.decode(body)
 
 
-async def read_to_http_process(reader: asyncio.StreamReader) -> ToHttpProcess | None:
-    """The next message of the first HTTP process, or None when it is gone."""
-    body = await _read(reader)
-    return None if body is None else _to_http_process.decode(body)
+def receive_from_worker(connection: socket.socket) -> FromWorker | None:
+    """The same from a blocking socket."""
+    body = framing.receive_frame(connection)
+    return None if body is None else _from_worker.decode(body)
 
 
-async def _read(reader: asyncio.StreamReader) -> bytes | None:
-    try:
-        (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-        return await reader.readexactly(length)
-    except (asyncio.IncompleteReadError, ConnectionError):
-        return None
-
-
-def read_to_worker(connection: socket.socket) -> ToWorker | None:
-    """The next message for this worker, or None when the HTTP process has gone or is finished."""
-    head = _receive(connection, _LENGTH.size)
-    if head is None:
-        return None
-    body = _receive(connection, _LENGTH.unpack(head)[0])
+def receive_to_worker(connection: socket.socket) -> ToWorker | None:
+    """The next message of an HTTP process, or None when that has exited."""
+    body = framing.receive_frame(connection)
     return None if body is None else _to_worker.decode(body)
-
-
-def _receive(connection: socket.socket, size: int) -> bytearray | None:
-    buffer = bytearray(size)
-    view, received = memoryview(buffer), 0
-    while received < size:
-        try:
-            count = connection.recv_into(view[received:])
-        except ConnectionError:
-            return None
-        if count == 0:
-            return None
-        received += count
-    return buffer
 
 
 def embed_message(job: int, rows: Sequence[Row]) -> Embed:
@@ -208,14 +129,14 @@ def rows_of(message: Embed) -> list[Row]:
     return [Row(*parts) for parts in zip(token_ids, adapters, spans, strict=True)]
 
 
-def vectors_of(message: Answer, width: int) -> Vectors:
+def vectors_of(message: JobResult, width: int) -> Vectors:
     """The message's vectors: (S, width) float32."""
     return np.frombuffer(message.vectors, dtype="<f4").reshape(-1, width)
 
 
-def answer_message(job: int, vectors: Vectors, queued_s: float) -> Answer:
+def result_message(job: int, vectors: Vectors, queued_s: float) -> JobResult:
     """Vectors -> the message that carries them."""
-    return Answer(job, np.ascontiguousarray(vectors, dtype="<f4").data.cast("B"), queued_s)
+    return JobResult(job, np.ascontiguousarray(vectors, dtype="<f4").data.cast("B"), queued_s)
 
 
 def _raw(numbers: npt.NDArray[np.integer]) -> memoryview:

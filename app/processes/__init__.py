@@ -1,1 +1,1 @@
-"""Processes: how the service's processes start, are restarted, and end."""
+"""The processes of a service: a parent, HTTP processes and workers. See ../engine/README.md."""

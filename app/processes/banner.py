@@ -1,29 +1,39 @@
-"""Greeting: what the log says when a model is ready, for whoever looks first."""
+"""The banner: what the log says when a model is ready, for people and for machines."""
 
+import logging
 from typing import Any
 
 from app import __version__
-from app.engine.messages import Started
+from app.engine.control import Started
+from app.served_names import SMALL_MODEL_NOTE, served_names
 from app.settings import Settings
 from app.sockets.address import Address
 from model.config import EncoderConfig
 from model.hub import EMBEDDED_MODEL
 
-SMALL_MODEL_NOTE = (
-    "quintet-mini is the small embedded model, for trying everything out, not for production. "
-    "Serve the real one with EMBED_MODEL=jinaai/jina-embeddings-v3 (licence CC BY-NC 4.0)."
-)
+log = logging.getLogger("quintet")
 
 
-def facts(
-    settings: Settings, config: EncoderConfig, started: Started, names: tuple[str, ...]
-) -> dict[str, Any]:
-    """What is served, for machines: to be said as `event` or as `lines`."""
+def log_serving(
+    settings: Settings, config: EncoderConfig, started: Started, address: Address
+) -> None:
+    """Log that a worker takes requests at that address."""
+    facts = _facts(settings, config, started)
+    if settings.log_format == "json":
+        fields = _event(facts, address)
+        log.info(fields["message"], extra={"fields": fields})
+    else:
+        for line in _lines(facts, address):
+            log.info(line)
+
+
+def _facts(settings: Settings, config: EncoderConfig, started: Started) -> dict[str, Any]:
+    """What is served, for machines."""
     return {
         "version": __version__,
         "model": settings.model,
         "revision": settings.model_revision,
-        "served_names": list(names),
+        "served_names": list(served_names(settings)),
         "parameters": started.parameters,
         "layers": config.num_layers,
         "width": config.hidden_size,
@@ -42,24 +52,24 @@ def facts(
     }
 
 
-def event(known: dict[str, Any], address: Address) -> dict[str, Any]:
+def _event(facts: dict[str, Any], address: Address) -> dict[str, Any]:
     """The fields of the one line that a log in JSON gets."""
-    own = {"message": f"serving {address.url}", "event": "serving", "address": address.url}
-    note = {"note": SMALL_MODEL_NOTE} if known["model"] == EMBEDDED_MODEL else {}
-    return own | known | note
+    event = {"message": f"serving {address.url}", "event": "serving", "address": address.url}
+    note = {"note": SMALL_MODEL_NOTE} if facts["model"] == EMBEDDED_MODEL else {}
+    return event | facts | note
 
 
-def lines(known: dict[str, Any], address: Address) -> list[str]:
+def _lines(facts: dict[str, Any], address: Address) -> list[str]:
     """A few readable lines: model, device, tasks, limits, address, and the invitation last."""
-    limits = known["limits"]
-    note = [f"  {SMALL_MODEL_NOTE}"] if known["model"] == EMBEDDED_MODEL else []
+    limits = facts["limits"]
+    note = [f"  {SMALL_MODEL_NOTE}"] if facts["model"] == EMBEDDED_MODEL else []
     return [
-        f"Quintet {known['version']}",
-        f"  model    {', '.join(known['served_names'])}: {known['parameters'] / 1e6:.1f}M "
-        f"parameters, {known['layers']} layers, width {known['width']}; "
-        f"loaded in {known['load_seconds']:.1f} s",
-        f"  device   {known['device']}, {known['dtype']}, attention by {known['attention']}",
-        f"  adapters {', '.join(known['tasks'])}; default {known['default_task']}",
+        f"Quintet {facts['version']}",
+        f"  model    {', '.join(facts['served_names'])}: {facts['parameters'] / 1e6:.1f}M "
+        f"parameters, {facts['layers']} layers, width {facts['width']}; "
+        f"loaded in {facts['load_seconds']:.1f} s",
+        f"  device   {facts['device']}, {facts['dtype']}, attention by {facts['attention']}",
+        f"  adapters {', '.join(facts['tasks'])}; default {facts['default_task']}",
         f"  limits   {limits['max_tokens']} tokens a text, {limits['max_inputs']} inputs a "
         f"request, {limits['max_batch_tokens']} tokens a batch, "
         f"{limits['max_queue_tokens']} tokens queued",

@@ -1,104 +1,168 @@
-"""A further HTTP process of a service, started by the first one.
+"""HTTP process: accepts connections and hands jobs to workers, as the parent says.
 
-    python -m app.processes.http_process FOLDER NUMBER LISTENER CONTROL
+    python -m app.processes.http_process FD NUMBER
 
-FOLDER is what the processes share, LISTENER the listening socket, CONTROL a socket over which the
-first process says which workers are ready and which signals came. Signals themselves are ignored:
-they are sent to the first process only, or to all.
+FD is the control socket (../engine/control.py). It starts to listen when it is told to, with all
+workers attached that are ready by then. Signals are ignored: they are for the parent.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
 import sys
+import threading
 from pathlib import Path
 
-from app.application import create_app
-from app.engine import messages
-from app.engine.client import Peer
 from app.processes import signals
-from app.processes.place import Place
+
+# First, since the imports below take a second; and only if this is the program.
+if __name__ == "__main__":
+    signals.ignore()
+
+from fastapi import FastAPI
+from prometheus_client import multiprocess
+
+from app.api.context import service_of
+from app.application import create_app
+from app.engine.client import WorkerLink
+from app.engine.control import (
+    Attached,
+    AttachWorker,
+    ControlSocket,
+    CountRestart,
+    Drain,
+    Finish,
+    Prepared,
+    Serve,
+    StartFailed,
+    StartHttpProcess,
+    ToChild,
+)
+from app.engine.queue_table import QueueTable
+from app.processes.metrics_folder import VARIABLE
 from app.processes.server import Server
-from app.processes.supervisor import STREAM_BYTES, attached
-from app.settings import read_settings
+from app.settings import Settings, SettingsError, read_settings
 from app.telemetry.logs import configure_logging
+from model.config import CheckpointError
 
 log = logging.getLogger("quintet")
 
+# Of one message: the reader's buffer grows to it.
+_STREAM_BYTES = 1 << 20
 
-class FurtherServer(Server):
-    """A server that is led by the first process, and listens when it has a worker."""
 
-    number: int
-    control: socket.socket
+class ControlledServer(Server):
+    """A server that the parent tells when to begin and when to end."""
+
+    def __init__(self, settings: Settings, app: FastAPI, control: ControlSocket) -> None:
+        super().__init__(settings, app)
+        self._service = service_of(app)
+        self._control = control
+        self._may_serve = asyncio.Event()
+        self._links: set[asyncio.Task[None]] = set()
+        self._serving = False  # listening, and with a worker since
+        self._name: str | None = None
+
+    def log_as(self, name: str) -> None:
+        """Log under that name when it serves, and with which workers."""
+        self._name = name
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until the parent says otherwise, or has gone."""
+        received: asyncio.Queue[tuple[ToChild, list[int]] | None] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+
+        def receive() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                while message := self._control.receive():
+                    loop.call_soon_threadsafe(received.put_nowait, message)
+                loop.call_soon_threadsafe(received.put_nowait, None)
+
+        threading.Thread(target=receive, name="control", daemon=True).start()
+        following = asyncio.create_task(self._follow(received))
+        await self._may_serve.wait()
+        await super().serve(sockets)
+        following.cancel()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen."""
         await super().startup(sockets)
-        log.info("HTTP process %d serves", self.number)
+        self._log_serving()
 
-    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve until the first process says otherwise, or is gone."""
-        self._linked = asyncio.Event()
-        self._links: set[asyncio.Task[None]] = set()
-        listening = asyncio.create_task(self._listen())
-        await self._linked.wait()
-        if not self.should_exit:
-            await super().serve(sockets)
-        for task in (listening, *self._links):
-            task.cancel()
-
-    def handle_exit(self, *_: object) -> None:
-        """See the top of the file."""
-
-    async def _listen(self) -> None:
-        reader, _ = await asyncio.open_connection(sock=self.control)
-        while (word := await messages.read_to_http_process(reader)) is not None:
-            if isinstance(word, messages.WorkerReady):
-                task = asyncio.create_task(self._link(word))
-                self._links.add(task)
-                task.add_done_callback(self._links.discard)
-            else:
-                super().handle_exit(word.number, None)
-                self._linked.set()
-        log.error("the first HTTP process is gone")
+    async def _follow(self, received: asyncio.Queue[tuple[ToChild, list[int]] | None]) -> None:
+        while (next_one := await received.get()) is not None:
+            message, descriptors = next_one
+            if isinstance(message, AttachWorker):
+                await self._attach(message, socket.socket(fileno=descriptors[0]))
+            elif isinstance(message, Serve):
+                self._may_serve.set()
+            elif isinstance(message, CountRestart):
+                self._service.metrics.worker_restarts.inc()
+            elif isinstance(message, Drain):
+                self._service.draining = True
+            elif isinstance(message, Finish):
+                self._service.draining = self.should_exit = True
+        log.error("the parent process has gone")
         os._exit(1)
 
-    async def _link(self, word: messages.WorkerReady) -> None:
-        """Give a worker jobs until it ends."""
-        try:
-            reader, writer = await asyncio.open_unix_connection(word.path, limit=STREAM_BYTES)
-        except OSError as error:
-            log.warning("worker %d cannot be reached: %s", word.worker, error)
-            return
-        started = await messages.read_from_worker(reader)
-        if isinstance(started, messages.Started):
-            with attached(Peer(word.worker, started, reader, writer), self._served.engine) as link:
-                self._linked.set()
-                self.on_ready()
-                log.info("HTTP process %d is linked to worker %d", self.number, word.worker)
-                await link.collect()
-        writer.close()
+    async def _attach(self, message: AttachWorker, connection: socket.socket) -> None:
+        """Hand jobs to a worker until it ends."""
+        streams = await asyncio.open_connection(sock=connection, limit=_STREAM_BYTES)
+        engine = self._service.engine
+        link = WorkerLink(message, streams, engine)
+        engine.attach(link)
+        collecting = asyncio.create_task(link.collect())
+        self._links.add(collecting)
+        collecting.add_done_callback(self._links.discard)
+        with contextlib.suppress(OSError):  # the parent has gone
+            self._control.send(Attached(message.started.process))
+        self._log(f"is linked to worker {message.worker}")
+        self._log_serving()
+
+    def _log_serving(self) -> None:
+        if self.started and self._service.engine.ready and not self._serving:
+            self._serving = True
+            self._log("serves")
+
+    def _log(self, what: str) -> None:
+        if self._name is not None:
+            log.info("%s %s", self._name, what)
 
 
 def main() -> int:
     """Serve; the exit code."""
-    signals.ignore()
-    folder, number, listener, control = sys.argv[1:]
-    settings = read_settings()
-    configure_logging(settings.log_format)
-    if not (Path(folder) / "queues").exists():
-        log.error("the folder %s, which HTTP processes share, is gone: restart the service", folder)
+    control, number = ControlSocket(socket.socket(fileno=int(sys.argv[1]))), int(sys.argv[2])
+    received = control.receive()
+    if received is None:  # the parent has gone
         return 1
-    place = Place(int(number), Path(folder))
-    place.make_metrics_folder()
-    app = create_app(settings, place)
-    server = FurtherServer(settings, app)
-    server.number = int(number)
-    server.control = socket.socket(fileno=int(control))
-    server.run(sockets=[socket.socket(fileno=int(listener))])
-    return server.exit_code
+    start, (listener, table) = received
+    assert isinstance(start, StartHttpProcess), "what the parent sends first"
+    try:
+        settings = read_settings()
+        configure_logging(settings.log_format)
+        _prepare_metrics(start.predecessor)
+        queues = QueueTable(table, len(settings.devices), number)
+        app = create_app(settings, Path(start.folder), queues)
+    except (CheckpointError, SettingsError) as error:
+        control.send(StartFailed(str(error)))
+        return 0
+    server = ControlledServer(settings, app, control)
+    if settings.http_processes > 1 or start.predecessor is not None:
+        server.log_as(f"HTTP process {number}")
+    control.send(Prepared())
+    server.run(sockets=[socket.socket(fileno=listener)])
+    return int(server.lifespan.should_exit)
+
+
+def _prepare_metrics(predecessor: int | None) -> None:
+    """Make the folder of the metrics if it was cleaned away; the predecessor's gauges go."""
+    folder = os.environ.get(VARIABLE)
+    if folder is not None:
+        Path(folder).mkdir(mode=0o700, exist_ok=True)
+        if predecessor is not None:
+            multiprocess.mark_process_dead(predecessor)  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":

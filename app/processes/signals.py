@@ -1,18 +1,17 @@
-"""Signals: what SIGTERM and SIGINT do before the server takes care of them, and after.
+"""What SIGTERM, SIGINT and SIGHUP do before a command takes care of them itself, and after.
 
 Promise: from the first line of `serve` on, a signal ends the process with 0, without a trace. While
-packages are imported and a checkpoint is fetched there is nothing to finish: the process ends on
-the spot, which no library can catch or report, as it could an exception. The server's own handlers
-(server.py) drain. Before the first line, while Python itself starts, the system ends the process as
-it does any other.
+packages are imported and a checkpoint is fetched there is nothing to finish: the process ends at
+once, which no library can catch or report, as it could an exception. Once there are children the
+parent handles signals itself (parent.py). Before the first line, while Python itself starts, the
+system ends the process as it does any other.
 """
 
 import os
-import shutil
 import signal
 import sys
 import threading
-from pathlib import Path
+from collections.abc import Callable
 from types import FrameType
 
 # A terminal that is closed sends SIGHUP; who starts a process with `nohup` wants that ignored.
@@ -21,21 +20,20 @@ ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 INTERRUPTED = 128 + signal.SIGINT
 
 
-def end_at_once(folder: Path | None = None) -> None:
-    """From now on a signal ends this process on the spot; `folder` goes with it."""
-
-    def end(_number: int, _frame: FrameType | None) -> None:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-        os._exit(0)
-
+def handle(handler: Callable[[int, FrameType | None], None]) -> None:
+    """Call that for each signal that asks the process to end."""
     for number in ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN or number != signal.SIGHUP:
-            signal.signal(number, end)
+            signal.signal(number, handler)
+
+
+def end_at_once() -> None:
+    """From now on a signal ends this process at once, with 0."""
+    handle(lambda _number, _frame: os._exit(0))
 
 
 def end_as_interrupted() -> None:
-    """From now on Ctrl-C ends this process on the spot, with a word and the shell's status: while
+    """From now on Ctrl-C ends this process at once, with a sentence and the shell's status: while
     packages are imported, an exception is caught or reported by whichever of them is at work."""
 
     def end(_number: int, _frame: FrameType | None) -> None:

@@ -21,14 +21,15 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from app.errors import HeadersTooLargeError, QuintetError
-from app.settings import MAX_HEAD_BYTES, Settings
-from app.sockets.refusals import (
+from app.errors import (
+    HeadersTooLargeError,
     HeaderTimeoutError,
     InvalidHttpError,
-    Refusals,
+    QuintetError,
     TooManyConnectionsError,
 )
+from app.settings import MAX_HEAD_BYTES, Settings
+from app.sockets.refusals import Refusals
 from app.telemetry.metrics import Metrics
 
 log = logging.getLogger("quintet.guard")

@@ -8,44 +8,12 @@ from http import HTTPStatus
 
 import orjson
 
-from app.errors import QuintetError, RequestError, UnavailableError
+from app.errors import QuintetError
 from app.telemetry.logs import RequestLine
 from app.telemetry.metrics import Metrics
 
 # In place of a method and a path: there are none that could be believed.
 _NONE = "-"
-
-
-class InvalidHttpError(RequestError):
-    """Bytes that are no HTTP, or HTTP that two readers could read in two ways."""
-
-    code = "INPUT_INVALID_HTTP"
-    openai_code = "invalid_http"
-    reason = "invalid HTTP"
-
-    def __init__(self) -> None:
-        super().__init__("this is not valid HTTP/1.1.")
-
-
-class HeaderTimeoutError(RequestError):
-    """Headers that do not arrive."""
-
-    status = 408
-    code = "INPUT_HEADER_TIMEOUT"
-    openai_code = "header_timeout"
-    reason = "headers too slow"
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"the headers were not there within {seconds:g} s.")
-
-
-class TooManyConnectionsError(UnavailableError):
-    """Every connection that may be open has a request under way."""
-
-    reason = "too many connections"
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"all {limit} connections that may be open are busy; retry in about 1 s.")
 
 
 class Refusals:

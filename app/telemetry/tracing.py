@@ -9,10 +9,12 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from app import __version__
 from app.settings import SettingsError
+from app.telemetry.logs import RequestLine
 from model.extras import how_to_install
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ class Tracing:
         self._provider = provider
         self._tracer = provider.get_tracer("quintet", __version__)
 
-    def record(self, scope: Scope, status: int, seconds: float) -> None:
+    def record(self, scope: Scope, line: RequestLine, status: int, seconds: float) -> None:
         """The span of a request that has been answered, a child of the caller's if it says so."""
         from opentelemetry import propagate, trace  # noqa: PLC0415  (an extra)
 
@@ -37,9 +39,9 @@ class Tracing:
         route = getattr(scope.get("route"), "path", None)
         span = self._tracer.start_span(
             f"{scope['method']} {route}" if route else scope["method"],
-            propagate.extract(_carried(scope)),
+            propagate.extract(Headers(scope=scope)),
             trace.SpanKind.SERVER,
-            _attributes(scope, route, status),
+            _attributes(scope, line, route, status),
             start_time=ended - int(seconds * 1e9),
         )
         if status >= 500:
@@ -51,25 +53,16 @@ class Tracing:
         self._provider.shutdown()
 
 
-def _carried(scope: Scope) -> dict[str, str]:
-    """The headers that tell of the caller's span."""
-    names = {b"traceparent", b"tracestate", b"baggage"}
-    return {
-        name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in names
-    }
-
-
-def _attributes(scope: Scope, route: str | None, status: int) -> dict[str, Any]:
+def _attributes(scope: Scope, line: RequestLine, route: str | None, status: int) -> dict[str, Any]:
     """OpenTelemetry's names for HTTP, and the facts of the log line under `quintet.`."""
-    state = scope["state"]
-    facts = {f"quintet.{name}": state["facts"][name] for name in _FACTS if name in state["facts"]}
+    facts = {f"quintet.{name}": line.facts[name] for name in _FACTS if name in line.facts}
     return {
         "http.request.method": scope["method"],
         "http.response.status_code": status,
         "url.scheme": scope["scheme"],
         **({"http.route": route} if route else {}),
         **({"error.type": str(status)} if status >= 500 else {}),
-        "quintet.request_id": state["request_id"],
+        "quintet.request_id": line.request_id,
         **facts,
     }
 

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 
-from app.processes.modules import start_module
+from app.processes.spawn import start_module
 from app.tools.errors import ToolError
 
 _HOST = "127.0.0.1"

@@ -24,7 +24,7 @@ def _add_adapter(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="a task of the base, a new name, or `retrieval` for queries and passages together",
     )
-    add("--data", required=True, type=Path, help=".jsonl, also .xz or .gz; see the README")
+    add("--data", required=True, type=Path, help="JSONL, also .xz, .gz; model/training/README.md")
     add("--out", required=True, type=Path, help="folder to write; an interrupted run goes on")
     add("--instruction", help="what a new task puts in front of each text; default: nothing")
     add("--start", help="task whose adapter to start from, or `none`; default: the task's own")

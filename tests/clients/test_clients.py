@@ -19,7 +19,7 @@ from tests.app.answers import SKINCARE, cosines, vectors
 from tests.server import Service, running
 
 pytestmark = pytest.mark.clients
-README = Path(__file__).parent.parent.parent / "README.md"
+README = Path(__file__).parent / "README.md"
 BLOCKS = re.findall(r"^```py\n(.*?)^```", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
 PROGRAMS = sorted(
     path for path in (Path(__file__).parent / "programs").iterdir() if path.stem != "told"

@@ -121,7 +121,7 @@ def test_the_unit_hides_no_gpu_and_its_user_makes_the_keys_that_it_reads() -> No
 def test_every_file_of_docker_is_used_or_told_of() -> None:
     """A file that nothing uses rots: Kustomize or compose takes it, or a README names it."""
     compose = (ROOT / "compose.yaml").read_text()
-    readmes = (ROOT / "README.md", DOCKER / "kubernetes" / "README.md")
+    readmes = DOCKER.rglob("README.md")
     told = compose + "".join(
         path.read_text() for path in (*readmes, *DOCKER.rglob("kustomization.yaml"))
     )

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from app.access.keyfile import KeysError, add_key, remove_key
-from app.access.keys import KeyRing, WrongKeyError
+from app.access.keys import KeyRing
+from app.errors import WrongKeyError
 from tests.app.tools.command import run_here
 
 HOUR_S = 3600

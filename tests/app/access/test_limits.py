@@ -28,20 +28,20 @@ counts = st.integers(0, 1000)
     limit=st.integers(1, 1000),
     before=counts,
     before_ends_s=st.floats(0, 60),
-    running=counts,
+    current=counts,
     cost=counts,
 )
 def test_after_the_time_to_wait_a_request_fits_and_a_second_earlier_it_does_not(
-    limit: int, before: int, before_ends_s: float, running: int, cost: int
+    limit: int, before: int, before_ends_s: float, current: int, cost: int
 ) -> None:
     """Judged by letting the seconds pass one by one."""
-    cost, before, running = min(cost, limit), min(before, limit), min(running, limit)
+    cost, before, current = min(cost, limit), min(before, limit), min(current, limit)
 
     def after(seconds: float) -> Window:
         """The same window later, as the library slides it."""
         if seconds < before_ends_s:
             left = before_ends_s - seconds
-            return Window(limit, before, left, running, left + 60)
+            return Window(limit, before, left, current, left + 60)
         left = max(before_ends_s + 60 - seconds, 0.0)
         return Window(limit, running, left, 0, 0.0)
 

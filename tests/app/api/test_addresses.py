@@ -78,7 +78,7 @@ def test_suggestions_are_paths_that_exist() -> None:
 
 def test_texts_sent_to_the_page_hear_where_they_go(service: Service) -> None:
     answer = httpx.post(service.url + "/", json={"input": "x"})
-    assert_error(answer, 405, "RESOURCE_NOT_FOUND", "texts go to /v1/embeddings")
+    assert_error(answer, 405, "METHOD_NOT_ALLOWED", "texts go to /v1/embeddings")
 
 
 def test_addresses_do_not_become_labels(service: Service) -> None:

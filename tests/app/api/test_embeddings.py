@@ -179,7 +179,7 @@ def test_the_openai_sdk_gets_floats_from_its_default_of_base64(service: Service)
     client.close()
 
 
-def test_unusual_texts_embed(service: Service) -> None:
+def test_unusual_texts_embed(engine: Service) -> None:
     texts = [
         "\x00",
         "مرحبا بالعالم",
@@ -189,5 +189,5 @@ def test_unusual_texts_embed(service: Service) -> None:
         " \n\t ",
         "</s><s>",
     ]
-    found = vectors(service.embed(input=texts, truncate=True))
+    found = vectors(engine.embed(input=texts, truncate=True))
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)

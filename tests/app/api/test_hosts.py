@@ -11,7 +11,8 @@ import pytest
 from starlette.requests import Request
 
 from app.access.keys import add_key
-from app.api.hosts import HostError, Hosts, OriginError
+from app.api.hosts import Hosts
+from app.errors import HostError, OriginError
 from app.settings import Settings, SettingsError, read_settings
 from app.telemetry.metrics import Metrics
 from tests.app.answers import assert_error

@@ -8,6 +8,7 @@ import httpx
 import numpy as np
 import pytest
 
+from model import embedder
 from model.embedder import Embedder
 from model.rows import Row
 from model.tokenizer import RowOptions
@@ -68,25 +69,24 @@ def test_info_says_what_is_served(service: Service) -> None:
 
 
 def test_a_document_over_the_limit_is_embedded_in_windows_when_asked(
-    service: Service, quintet: Embedder
+    engine: Service, original: Path
 ) -> None:
+    loaded = embedder.load(original, "cpu")
     inputs = [f"{word} " * 2100 for word in ("alpha", "beta", "gamma", "delta", "omega")]
     body = {"input": inputs, "late_chunking": True, "task": "retrieval.passage"}
-    tokens = sum(
-        each["tokens"] for each in service.post("/tokenize", input=inputs).json()["inputs"]
-    )
+    tokens = sum(each["tokens"] for each in engine.post("/tokenize", input=inputs).json()["inputs"])
     assert tokens > 8192
     said = (
         f"these 5 inputs have {tokens} "
         '(send "truncate": true to cut at the limit, or "late_chunking_overlap" for windows).'
     )
-    assert_error(service.embed(**body), 400, "INPUT_TOKEN_LIMIT_EXCEEDED", said)
-    answer = service.embed(**body, late_chunking_overlap=512)
+    assert_error(engine.embed(**body), 400, "INPUT_TOKEN_LIMIT_EXCEEDED", said)
+    answer = engine.embed(**body, late_chunking_overlap=512)
     assert answer.json()["usage"]["total_tokens"] == tokens + 2
     reading = RowOptions(late_chunking=True, overlap=512, max_document_tokens=131072)
-    tokenized = quintet.tokenizer.rows(inputs, quintet.tasks.named("retrieval.passage"), reading)
+    tokenized = loaded.tokenizer.rows(inputs, loaded.tasks.named("retrieval.passage"), reading)
     assert len(tokenized.rows) > 1
-    expected = tokenized.vectors(quintet.embed(tokenized.rows))
+    expected = tokenized.vectors(loaded.embed(tokenized.rows))
     assert cosines(vectors(answer), expected).min() > 0.9999
 
 

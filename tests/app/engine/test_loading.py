@@ -12,7 +12,7 @@ import pytest
 
 from app import settings as app_settings
 from app.engine import messages
-from app.engine.loading import own_gpu
+from app.engine.loading import one_visible_gpu
 from app.settings import Settings
 from model import embedder
 from model.rows import MAX_ROWS, Row
@@ -42,8 +42,10 @@ from tests.conftest import random_row
         ("cuda:0", "1,1", None),
     ],
 )
-def test_a_worker_sees_its_own_gpu_alone(device: str, visible: str | None, own: str | None) -> None:
-    assert own_gpu(device, visible) == own
+def test_a_worker_sees_its_one_visible_gpu_alone(
+    device: str, visible: str | None, own: str | None
+) -> None:
+    assert one_visible_gpu(device, visible) == own
 
 
 def started(

@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from app.processes.place import private_folder
+from app.processes.metrics_folder import private_folder
 from app.settings import Settings, SettingsError
 from app.sockets.address import address_of, bound_socket, inherited_socket, listen
 from tests.server import Service, running, start

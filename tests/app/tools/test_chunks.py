@@ -92,14 +92,14 @@ def test_a_stream_gets_chunks_and_a_file_without_a_token_has_none(
 
 
 def test_documents_that_are_too_many_chunks_together_are_sent_in_parts(
-    service: Service, tmp_path: Path
+    engine: Service, tmp_path: Path
 ) -> None:
-    file = write_jsonl(tmp_path / "in.jsonl", [{"text": "A. " * 2500} for _ in range(8)])
+    file = write_jsonl(tmp_path / "in.jsonl", [{"text": "A. " * 2500} for _ in range(5)])
     output = tmp_path / "out.npy"
-    asked = ("--url", service.url, "--dimensions", 1, *CUT)
+    asked = ("--url", engine.url, "--dimensions", 1, *CUT)
     ended = run_here("embed", file, "-o", output, *asked)
     assert ended.code == 0, ended.err
-    assert np.load(output).shape == (8 * 2500, 1)
+    assert np.load(output).shape == (5 * 2500, 1)
 
 
 def test_a_refused_document_is_left_out_alone(service: Service, tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_run_that_was_killed_goes_on_with_the_rest(
     assert "--chunking was {'by': 'sentences'" in changed.err
     ended = run(*asked)
     assert ended.code == 0, ended.err
-    assert scripted.texts(before) == TEXTS[2:]
+    assert sorted(scripted.texts(before)) == sorted(TEXTS[2:])  # sent side by side
     whole = tmp_path / "whole.jsonl"
     assert run(*asked[:3], whole, *asked[4:]).code == 0
     assert output.read_bytes() == whole.read_bytes()

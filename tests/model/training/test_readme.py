@@ -15,11 +15,12 @@ from model.config import read_config
 from tests.checkpoints import MINI
 from tests.model.training.records import labelled, train_adapter
 
-README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[3]
+README = (ROOT / "model" / "training" / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_worked_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    example = README.partition("### Example: intents")[2].partition("\n##")[0]
+    example = README.partition("## Example: intents")[2].partition("\n##")[0]
     _, prepare, commands = re.findall(r"^```\n(.*?)^```", example, re.MULTILINE | re.DOTALL)
     write_sets(tmp_path)
     subprocess.run([sys.executable, "-c", prepare], cwd=tmp_path, check=True)

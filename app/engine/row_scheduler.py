@@ -1,4 +1,4 @@
-"""Schedule: which rows go next. A pure policy: no clock, no thread, no await.
+"""RowScheduler: which rows the next batch has (promise 3). A pure policy: no clock, no thread.
 
 One half of a batch goes to those who came first: whoever is oldest gets on with half of the device
 at least, so an accepted request is done within twice the time that the queue's bound stands for.
@@ -17,7 +17,7 @@ JobId = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class BatchPlan:
     """The rows of the next batch as (job, index of the row in its job), in order.
 
     `full` says that a newcomer would have no row in it.
@@ -28,7 +28,7 @@ class Plan:
     full: bool
 
 
-class Schedule:
+class RowScheduler:
     """Rows that wait, by job. `plan` only looks; `take` removes what was planned."""
 
     def __init__(self, max_batch_tokens: int) -> None:
@@ -50,7 +50,7 @@ class Schedule:
         self._waiting.pop(job, None)
         self._ring.pop(job, None)
 
-    def plan(self) -> Plan:
+    def plan(self) -> BatchPlan:
         """At most `max_batch_tokens` tokens; a row longer than that goes alone."""
         picks: list[tuple[JobId, int]] = []
         tokens = 0
@@ -66,7 +66,7 @@ class Schedule:
                 continue  # all of it is among the oldest
             row, row_tokens = waiting[taken[job]]
             if picks and tokens + row_tokens > self._max_batch_tokens:
-                return Plan(tuple(picks), tokens, full=not rounds)
+                return BatchPlan(tuple(picks), tokens, full=not rounds)
             picks.append((job, row))
             tokens += row_tokens
             taken[job] += 1
@@ -74,7 +74,7 @@ class Schedule:
             placed.add(job)
             if taken[job] < len(waiting):
                 turns.append(job)
-        return Plan(tuple(picks), tokens, full=tokens >= self._max_batch_tokens and not rounds)
+        return BatchPlan(tuple(picks), tokens, full=tokens >= self._max_batch_tokens and not rounds)
 
     def _oldest(self) -> Iterator[tuple[JobId, int, int]]:
         """Job, row, tokens of the half that goes by age; none where it would keep a long row out
@@ -91,7 +91,7 @@ class Schedule:
                     return
                 yield job, row, row_tokens
 
-    def take(self, plan: Plan) -> None:
+    def take(self, plan: BatchPlan) -> None:
         """Remove the rows of a plan made from this state; who was served goes to the ring's end."""
         for job, row in plan.picks:
             waiting = self._waiting[job]

@@ -2,10 +2,9 @@
 
 import random
 
+from app.engine.schedule import Schedule
 from hypothesis import given
 from hypothesis import strategies as st
-
-from app.engine.schedule import Schedule
 
 lengths = st.lists(st.integers(1, 12), min_size=1, max_size=15)
 

@@ -1,6 +1,6 @@
-"""Modules: this package's own modules, run in processes of their own.
+"""Starts a module of this package in a process of its own.
 
-Promise: a module is imported from the folder that the running process has its packages from,
+Promise: the module is imported from the folder that the running process has its packages from,
 whatever the current folder and its files are called.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 # The folder that holds the packages `app` and `model`.
-_HOLDER = Path(__file__).parents[2]
+_PACKAGES_FOLDER = Path(__file__).parents[2]
 
 
 async def start_module(
@@ -21,18 +21,15 @@ async def start_module(
 ) -> asyncio.subprocess.Process:
     """Start `python -m name arguments...` with asyncio's further options of a process.
 
-    `environment` is this process' own where none is given.
+    `environment` is that of this process where none is given.
     """
     command = sys.executable, "-P", "-m", name, *arguments  # -P: the current folder is not searched
     variables = dict(os.environ if environment is None else environment)
-    if str(_HOLDER) not in _site_packages():
-        # Run from a checkout, perhaps beside an installed one. Never for site-packages, whose
-        # modules would then come before the standard library's of the same name.
+    if str(_PACKAGES_FOLDER) not in [*site.getsitepackages(), site.getusersitepackages()]:
+        # Run from a checkout, perhaps beside an installed one. Never for site-packages, which
+        # Python searches by itself: its modules would then come before the standard library's.
         others = variables.get("PYTHONPATH")
-        variables["PYTHONPATH"] = os.pathsep.join([str(_HOLDER), *([others] if others else ())])
+        variables["PYTHONPATH"] = os.pathsep.join(
+            [str(_PACKAGES_FOLDER), *([others] if others else ())]
+        )
     return await asyncio.create_subprocess_exec(*command, env=variables, **options)
-
-
-def _site_packages() -> list[str]:
-    """Where packages are installed, which Python searches by itself."""
-    return [*site.getsitepackages(), site.getusersitepackages()]

@@ -15,13 +15,13 @@ import httpx
 import numpy as np
 import pytest
 import uvloop
+from app.engine.queues import Queues
+from app.engine.silence import Silence
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.engine import messages
 from app.engine.client import EngineClient, Limits, Link, Peer
-from app.engine.queues import Queues
-from app.engine.silence import Silence
 from app.errors import WorkerLostError
 from app.telemetry.metrics import Metrics
 from model.rows import Row

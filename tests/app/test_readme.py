@@ -1,4 +1,4 @@
-"""What is written down agrees with what runs: openapi.json, the README, the settings."""
+"""What is written down agrees with what runs: openapi.json, README.md, app/README.md, docker's."""
 
 import ast
 import json
@@ -15,15 +15,19 @@ import numpy as np
 import pytest
 
 from app.__main__ import settings_table
+from app.errors import ClientGoneError, QuintetError
 from tests.server import LogLines, Service
 
-ROOT = Path(__file__).parents[3]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+README, APP, DOCKER = (
+    (ROOT / name).read_text(encoding="utf-8")
+    for name in ("README.md", "app/README.md", "docker/README.md")
+)
 ADDRESS = "http://127.0.0.1:8080"
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 def test_the_committed_openapi_document_is_the_served_one(service: Service) -> None:
@@ -31,9 +35,32 @@ def test_the_committed_openapi_document_is_the_served_one(service: Service) -> N
     assert json.loads((ROOT / "openapi.json").read_text(encoding="utf-8")) == served
 
 
-def test_the_readme_has_the_table_of_settings() -> None:
-    (table,) = re.findall(r"<!-- settings.*?-->\n(.*?)\n<!-- end", README, re.DOTALL)
-    assert table == settings_table()
+def test_the_apps_readme_has_the_table_of_settings() -> None:
+    (table,) = re.findall(r"<!-- settings.*?-->\n(.*?)\n<!-- end", APP, re.DOTALL)
+    assert table == settings_table(), "put what `quintet settings` prints into app/README.md"
+
+
+def test_the_apps_readme_has_every_error_by_status_and_code() -> None:
+    rows = re.findall(r"^\| (\d{3}) \| (.*?) \|", APP, re.MULTILINE)
+    written = {(int(status), code) for status, codes in rows for code in codes.split("`")[1::2]}
+    kinds = [QuintetError]
+    for kind in kinds:  # it grows while it is gone through
+        kinds += kind.__subclasses__()
+    answered = {(kind.status, kind.code) for kind in kinds if kind is not ClientGoneError}
+    assert written <= answered
+    leaves = {(kind.status, kind.code) for kind in kinds if not kind.__subclasses__()}
+    assert leaves - {(ClientGoneError.status, ClientGoneError.code)} <= written
+
+
+def test_settings_and_metrics_of_the_readmes_exist(service: Service) -> None:
+    known = set(re.findall(r"`(EMBED_\w+)`", settings_table()))
+    exposition = httpx.get(f"{service.url}/metrics").text
+    series = set(re.findall(r"^# TYPE (\w+)", exposition, re.MULTILINE))
+    for text in (README, APP, DOCKER):
+        named = set(re.findall(r"\bEMBED_[A-Z_]+[A-Z]\b", text))
+        assert named <= known, named - known
+        metrics = {name.removesuffix("_total") for name in re.findall(r"`(quintet_\w+)`", text)}
+        assert metrics <= {name.removesuffix("_total") for name in series}
 
 
 def test_the_readmes_make_commands_are_the_two_and_serve_serves() -> None:
@@ -96,7 +123,7 @@ def test_the_readmes_document_has_the_readmes_chunks(service: Service) -> None:
 
 
 def asked_and_shown(service: Service, path: str) -> tuple[Any, Any]:
-    """What a curl of the README is answered, and the answer that stands below it."""
+    """What a curl of README.md is answered, and the answer that stands below it."""
     curls = [block for block in blocks("sh") if block.startswith("curl")]
     (at,) = [index for index, block in enumerate(curls) if path in block]
     command = shlex.split(curls[at].replace(ADDRESS, service.url))
@@ -112,17 +139,14 @@ def assert_begins(found: dict[str, Any], shown: dict[str, Any]) -> None:
     np.testing.assert_allclose(found["embedding"][: len(head)], head, atol=0.015)
 
 
-@pytest.mark.parametrize("block", blocks("python"))
+@pytest.mark.parametrize("block", [*blocks("python"), *blocks("python", APP)])
 def test_the_readmes_python_runs(service: Service, block: str) -> None:
     ast.parse(block)
     code = block.replace(ADDRESS, service.url)
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=120)
 
 
-def test_the_readme_names_every_route_and_every_command_that_exists(service: Service) -> None:
-    paths = httpx.get(f"{service.url}/openapi.json").json()["paths"]
-    for path in ("/v1/embeddings", "/v1/documents", "/v1/models", "/live", "/ready", "/metrics"):
-        assert path in paths
-        assert path in README
-    for folder in re.findall(r"^  ?(\w+\.py|\w+/) ", README, re.MULTILINE):
-        assert list(ROOT.rglob(folder.rstrip("/"))), f"{folder} is on the map and not there"
+def test_the_apps_readme_names_every_route(service: Service) -> None:
+    for path in httpx.get(f"{service.url}/openapi.json").json()["paths"]:
+        named = re.escape(path.replace("{name}", "NAME"))
+        assert re.search(rf"{named}(?![/\w])", APP), path

@@ -1,0 +1,54 @@
+"""Dependencies of routes: check the caller's API key, and charge the request to its limits."""
+
+from typing import Annotated
+
+from fastapi import Request, Security
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+
+from app.access.callers import KEY_HEADERS
+from app.api.context import request_of, service_of
+
+# Only for the OpenAPI document and its page; `Callers.key_name` reads the headers.
+_BEARER = HTTPBearer(
+    auto_error=False,
+    scheme_name="key",
+    description="A key that `quintet keys add NAME` made; none is asked for where there are none.",
+)
+_API_KEY, _X_API_KEY = (
+    APIKeyHeader(name=name, auto_error=False, scheme_name=name, description="The same key.")
+    for name in KEY_HEADERS
+)
+
+
+def identify(request: Request) -> None:
+    """Add the name of the caller's key to the request's context and log line.
+
+    Raises:
+        UnauthorisedError: the service has keys, and the request none of them.
+    """
+    context = request_of(request)
+    context.key_name = service_of(request.app).callers.key_name(request.headers)
+    if context.key_name:
+        context.log_line.facts["key"] = context.key_name
+
+
+async def identified(
+    request: Request,
+    _bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
+    _api_key: Annotated[str | None, Security(_API_KEY)],
+    _x_api_key: Annotated[str | None, Security(_X_API_KEY)],
+) -> None:
+    """For routes that need a key where the service has keys; raises what `identify` does."""
+    identify(request)
+
+
+async def admitted(request: Request) -> None:
+    """For routes with rate limits, behind `identified`: charge one request.
+
+    Raises:
+        RequestsPerMinuteError: it is over the limit.
+    """
+    context, callers = request_of(request), service_of(request.app).callers
+    address = request.client.host if request.client else "unknown"
+    context.budget = callers.budget(context.key_name, address, context.response_headers)
+    await context.budget.admit()

@@ -1,0 +1,150 @@
+"""Messages between the parent process and its children, in msgpack, and the socket they go over.
+
+    parent -> worker          StartWorker, then an AddLink for each HTTP process that serves;
+                              Finish, or the end of the stream
+    worker -> parent          Started or StartFailed
+    parent -> HTTP process    StartHttpProcess; once it is Prepared, an AttachWorker for each worker
+                              that is ready, and Serve; later AttachWorker, CountRestart, Drain,
+                              Finish; the end of the stream: the parent has gone
+    HTTP process -> parent    Prepared or StartFailed; Attached after each AttachWorker
+
+Sockets and open files travel as descriptors beside the message (SCM_RIGHTS). This module needs no
+numpy, so that the parent stays small.
+"""
+
+import asyncio
+import socket
+from collections.abc import Sequence
+
+import msgspec
+
+from app.engine import framing
+
+# Descriptors of one message: the listening socket and the queue table are the most.
+_MAX_DESCRIPTORS = 2
+
+
+class StartWorker(msgspec.Struct, frozen=True, tag=True):
+    """Load this checkpoint. `max_batch_tokens` is None where the worker is to choose by its device;
+    `threads` is how many one on a CPU takes, None for one on each core that it may use."""
+
+    folder: str
+    device: str
+    dtype: str
+    max_batch_tokens: int | None
+    log_format: str = "text"
+    threads: int | None = None
+
+
+class AddLink(msgspec.Struct, frozen=True, tag=True):
+    """Take jobs over this socket (1 descriptor), whose other end an HTTP process gets."""
+
+
+class Started(msgspec.Struct, frozen=True, tag=True):
+    """The model is loaded. `parameters` counts base and adapters; `seconds` is the loading time;
+    `process` is the worker's process id."""
+
+    device: str
+    dtype: str
+    attention: str
+    parameters: int
+    max_batch_tokens: int
+    seconds: float
+    process: int
+
+
+class StartFailed(msgspec.Struct, frozen=True, tag=True):
+    """The child cannot do its work; the sentence says why."""
+
+    reason: str
+
+
+class StartHttpProcess(msgspec.Struct, frozen=True, tag=True):
+    """Build the application (2 descriptors: the listening socket and the queue table's file).
+
+    `folder` has the checkpoint; `predecessor` is the process id of the one that this one replaces.
+    """
+
+    folder: str
+    predecessor: int | None
+
+
+class Prepared(msgspec.Struct, frozen=True, tag=True):
+    """The application is built; no connection is accepted yet."""
+
+
+class AttachWorker(msgspec.Struct, frozen=True, tag=True):
+    """That worker takes jobs over this socket (1 descriptor)."""
+
+    worker: int
+    started: Started
+
+
+class Attached(msgspec.Struct, frozen=True, tag=True):
+    """Requests go to the worker with that process id from now on."""
+
+    process: int
+
+
+class Serve(msgspec.Struct, frozen=True, tag=True):
+    """Accept connections."""
+
+
+class CountRestart(msgspec.Struct, frozen=True, tag=True):
+    """Enter the restart of a worker into the metrics: one HTTP process is told of each."""
+
+
+class Drain(msgspec.Struct, frozen=True, tag=True):
+    """Say that the service is about to end: /ready turns 503, responses close connections."""
+
+
+class Finish(msgspec.Struct, frozen=True, tag=True):
+    """Accept nothing more, answer what is accepted, exit."""
+
+
+ToChild = (
+    StartWorker | AddLink | StartHttpProcess | AttachWorker | Serve | CountRestart | Drain | Finish
+)
+FromChild = Started | StartFailed | Prepared | Attached
+
+_encoder = msgspec.msgpack.Encoder()
+_to_child = msgspec.msgpack.Decoder(ToChild)
+_from_child = msgspec.msgpack.Decoder(FromChild)
+
+
+class ControlSocket:
+    """One end of the socket between the parent and a child."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    def send(self, message: ToChild | FromChild, descriptors: Sequence[int] = ()) -> None:
+        """Send a message; the receiver gets copies of the descriptors.
+
+        Raises:
+            OSError: the other process has gone, or (where this end does not block) takes nothing.
+        """
+        data = framing.frame(_encoder.encode(message))
+        if socket.send_fds(self._connection, [data], descriptors) < len(data):
+            raise BlockingIOError("the other process takes no messages")
+
+    def receive(self) -> tuple[ToChild, list[int]] | None:
+        """For a child: wait for the next message with its descriptors; None at the stream's end."""
+        try:
+            head, descriptors, _, _ = socket.recv_fds(
+                self._connection, framing.LENGTH.size, _MAX_DESCRIPTORS
+            )
+        except ConnectionError:
+            return None
+        rest = framing.receive_exactly(self._connection, framing.LENGTH.size - len(head))
+        if not head or rest is None:
+            return None
+        (length,) = framing.LENGTH.unpack(head + rest)
+        body = framing.receive_exactly(self._connection, length)
+        return None if body is None else (_to_child.decode(body), descriptors)
+
+
+async def read_from_child(reader: asyncio.StreamReader) -> FromChild | None:
+    """For the parent: the next message of a child; None when its stream has ended."""
+    body = await framing.read_frame(reader)
+    return None if body is None else _from_child.decode(body)

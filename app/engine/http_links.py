@@ -1,0 +1,127 @@
+"""A worker's connections to HTTP processes, each with a thread that reads and one that writes.
+
+It keeps promise 8 of README.md: an HTTP process that does not read its results holds back no
+others. What waits for it is limited by the queue's limit, since each accepted job has one result
+and its tokens count as waiting until the HTTP process has read that.
+"""
+
+import contextlib
+import itertools
+import logging
+import queue
+import socket
+import threading
+import time
+from typing import Any
+
+import msgspec
+
+from app.engine import messages
+from app.engine.board import Board
+
+log = logging.getLogger("quintet.worker")
+
+# With so many messages waiting for an HTTP process, it is not told of further batches.
+_MAX_WAITING = 100
+
+
+class HttpLink:
+    """The connection to one HTTP process."""
+
+    def __init__(self, number: int, connection: socket.socket, links: "HttpLinks") -> None:
+        self.number = number
+        self._connection = connection
+        self._links = links
+        self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, name=f"read {number}", daemon=True)
+        self._writer = threading.Thread(target=self._write, name=f"write {number}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to take and to send messages."""
+        self._writer.start()
+        self._reader.start()
+
+    @property
+    def waiting(self) -> int:
+        """Messages that wait for the HTTP process to read."""
+        return self._outgoing.qsize()
+
+    def send(self, message: messages.FromWorker) -> None:
+        """Queue a message; never waits."""
+        self._outgoing.put(messages.frame(message))
+
+    def end(self) -> None:
+        """Send what is queued, and nothing after it."""
+        self._outgoing.put(None)
+
+    def join(self, timeout_s: float) -> None:
+        """Wait until that is sent."""
+        self._writer.join(timeout_s)
+
+    def _read(self) -> None:
+        board = self._links.board
+        while (message := messages.receive_to_worker(self._connection)) is not None:
+            if isinstance(message, messages.Embed):
+                board.add((self.number, message.job), messages.rows_of(message))
+            else:
+                board.cancel((self.number, message.job))
+        self._links.remove(self)
+        self.end()
+        self._writer.join()
+        self._connection.close()
+
+    def _write(self) -> None:
+        with contextlib.suppress(OSError):
+            while (data := self._outgoing.get()) is not None:
+                self._connection.sendall(data)
+        with contextlib.suppress(OSError):  # the reading thread sees the end, too
+            self._connection.shutdown(socket.SHUT_RDWR)
+
+
+class HttpLinks:
+    """All of them, behind one lock."""
+
+    def __init__(self, board: Board[Any]) -> None:
+        self.board = board
+        self._lock = threading.Lock()
+        self._numbers = itertools.count()
+        self._links: dict[int, HttpLink] = {}
+
+    def add(self, connection: socket.socket) -> None:
+        """Take jobs from a further HTTP process."""
+        link = HttpLink(next(self._numbers), connection, self)
+        with self._lock:
+            self._links[link.number] = link
+        link.start()
+
+    def remove(self, link: HttpLink) -> None:
+        """The HTTP process has exited: its jobs are dropped."""
+        with self._lock:
+            self._links.pop(link.number, None)
+        self.board.drop_link(link.number)
+
+    def send(self, link: int, message: messages.FromWorker) -> None:
+        """Queue a message for an HTTP process, if that is still there."""
+        with self._lock:
+            if link in self._links:
+                self._links[link].send(message)
+
+    def send_batch_done(self, done: messages.BatchDone) -> None:
+        """Tell each HTTP process that takes its messages; the one that is quickest counts it."""
+        with self._lock:
+            links = sorted(self._links.values(), key=lambda link: link.waiting)
+            for place, link in enumerate(links):
+                if place == 0:
+                    link.send(msgspec.structs.replace(done, counted=True))
+                elif link.waiting < _MAX_WAITING:
+                    link.send(done)
+
+    def close(self, timeout_s: float) -> None:
+        """Send what is queued, but give up on an HTTP process that reads nothing for so long."""
+        with self._lock:
+            links = list(self._links.values())
+        deadline = time.monotonic() + timeout_s
+        for link in links:
+            link.end()
+        for link in links:
+            link.join(max(deadline - time.monotonic(), 0))

@@ -1,0 +1,146 @@
+"""ChildProcess: starts a child of the parent, restarts it when it ends, and ends it.
+
+Each child has a control socket to the parent (../engine/control.py). The end of its stream tells
+the child that the parent has gone, so that no child outlives it.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from typing import Protocol
+
+from app.engine.control import (
+    ControlSocket,
+    Finish,
+    FromChild,
+    StartFailed,
+    ToChild,
+    read_from_child,
+)
+from app.processes.restart_backoff import RestartBackoff
+from app.processes.spawn import start_module
+
+log = logging.getLogger("quintet.engine")
+
+
+class Events(Protocol):
+    """What the parent is told of a child."""
+
+    def begun(self, child: "ChildProcess", number: int) -> None:
+        """It runs, for the `number`th time from 0: it has to be sent what to do."""
+
+    def received(self, child: "ChildProcess", message: FromChild) -> None:
+        """It has sent a message."""
+
+    def ended(self, child: "ChildProcess", code: int) -> None:
+        """It has ended with that exit code."""
+
+    def cannot_start(self, child: "ChildProcess", reason: str) -> None:
+        """Its first start has failed, and is not repeated."""
+
+
+class ChildProcess:
+    """One child over all its starts."""
+
+    def __init__(self, name: str, label: str, command: tuple[str, ...], events: Events) -> None:
+        """`name` and `label` are what log lines call it: when it ends, and with its exit code.
+        `command` is its module and what follows the control socket's descriptor as arguments."""
+        self.name = name
+        self.ready = False
+        """Whether it has accepted work, which it is to finish when it is to end."""
+        self.starts = 0
+        self.process_id: int | None = None
+        self.predecessor: int | None = None
+        """The process id of its start before this one."""
+        self._label = label
+        self._command = command
+        self._events = events
+        self._backoff = RestartBackoff(name)
+        self._process: asyncio.subprocess.Process | None = None
+        self._socket: socket.socket | None = None
+        self._hang_timer: asyncio.TimerHandle | None = None
+
+    async def supervise(self) -> None:
+        """Start it, and start it again whenever it ends, until `finish` or `kill`."""
+        async for number in self._backoff.starts():
+            reason = await self._run(number)
+            if reason is None or self._backoff.stopped:
+                continue
+            if number == 0:
+                self._events.cannot_start(self, reason)
+                return
+            log.error("%s does not start: %s", self.name, reason)
+
+    def send(self, message: ToChild, *descriptors: int) -> None:
+        """Send a message, if it runs."""
+        if self._socket is None or self._process is None:
+            return
+        try:
+            ControlSocket(self._socket).send(message, descriptors)
+        except BlockingIOError:
+            log.error("%s takes no messages: it is killed", self.name)  # noqa: TRY400  (no trace needed)
+            self._process.kill()
+        except OSError:
+            pass  # it has just ended
+
+    def finish(self, timeout_s: float) -> None:
+        """Let it finish its work, or kill it where it has none yet; it is not started again. One
+        that has not ended after `timeout_s` hangs, and is killed."""
+        self._backoff.stop()
+        if self.ready:
+            self.send(Finish())
+            loop = asyncio.get_running_loop()
+            self._hang_timer = loop.call_later(timeout_s, self._kill_hung, timeout_s)
+        else:
+            self.kill()
+
+    def kill(self) -> None:
+        """End it, whatever it does; it is not started again."""
+        self._backoff.stop()
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
+    def _kill_hung(self, timeout_s: float) -> None:
+        log.error("%s has not ended in %g s: it is killed", self.name, timeout_s)
+        self.kill()
+
+    async def _run(self, number: int) -> str | None:
+        """From a start to its end; why it has not become ready, if so."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            module, *arguments = self._command
+            self._process = process = await start_module(
+                *(module, str(theirs.fileno()), *arguments),
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,  # a terminal's Ctrl-C is for the parent
+            )
+        self.predecessor, self.process_id = self.process_id, process.pid
+        if self._backoff.stopped:
+            self.kill()
+        reader, writer = await asyncio.open_connection(sock=ours)
+        self._socket, reason = ours, None
+        self._events.begun(self, number)
+        while (message := await read_from_child(reader)) is not None:
+            if isinstance(message, StartFailed):
+                reason = message.reason
+            else:
+                self._events.received(self, message)
+        self._socket = None
+        writer.close()
+        code = await process.wait()
+        self._process = None
+        if self._hang_timer is not None:
+            self._hang_timer.cancel()
+        self.starts = number + 1
+        was_ready, self.ready = self.ready, False
+        self._log_end(code)
+        self._events.ended(self, code)
+        return None if was_ready else reason or f"it exited with {code}."
+
+    def _log_end(self, code: int) -> None:
+        expected = code == 0 or (self._backoff.stopped and code == -signal.SIGKILL)
+        end = "was ended" if expected and code else f"exited with {code}"
+        log.log(logging.INFO if expected else logging.ERROR, "%s %s", self._label, end)

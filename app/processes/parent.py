@@ -1,0 +1,235 @@
+"""Parent: starts, links, restarts and ends the HTTP processes and the workers of a service.
+
+It keeps promises 6, 9 and 10 of ../engine/README.md. It imports no FastAPI, uvicorn, torch, numpy
+or prometheus_client, so that it takes little memory beside its children.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from app.engine.control import (
+    AddLink,
+    Attached,
+    AttachWorker,
+    CountRestart,
+    Drain,
+    FromChild,
+    Prepared,
+    Serve,
+    Started,
+    StartHttpProcess,
+    StartWorker,
+)
+from app.engine.queue_table import QueueTable, make_table
+from app.processes import signals
+from app.processes.banner import log_serving
+from app.processes.child_process import ChildProcess
+from app.processes.metrics_folder import keep_in_use, metrics_folder
+from app.settings import PREFIX, Settings
+from app.sockets.address import address_of
+from model.config import EncoderConfig
+from model.cpus import usable_cpus
+
+log = logging.getLogger("quintet")
+
+# What an HTTP process may take to end after the longest request.
+_LAST_REQUEST_S = 60.0
+# After workers are killed: time to answer that they were.
+_LAST_RESPONSES_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What is served, and where."""
+
+    settings: Settings
+    folder: Path
+    config: EncoderConfig
+    listener: socket.socket
+
+
+class Parent:
+    """The children, and the way to the end."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._settings = settings = service.settings
+        self._address = address_of(service.listener)
+        table = make_table(settings.http_processes, len(settings.devices))
+        self._queues = QueueTable(table, len(settings.devices))
+        self._descriptors = service.listener.fileno(), table
+        names = [f"HTTP process {number}" for number in range(settings.http_processes)]
+        self._http_processes = [
+            ChildProcess(name, name, ("app.processes.http_process", str(number)), self)
+            for number, name in enumerate(names)
+        ]
+        self._workers = [
+            ChildProcess(f"the worker on {device}", "a worker", ("app.engine.worker",), self)
+            for device in settings.devices
+        ]
+        self._started: dict[ChildProcess, Started] = {}  # the workers that are ready
+        self._attached: set[tuple[ChildProcess, int]] = set()  # HTTP process, worker's process id
+        self._announced: set[int] = set()  # process ids of workers
+        self._uncounted_restarts = 0
+        self._draining = False
+        self._closing = asyncio.Event()
+        self._exit_code = 0
+
+    async def run(self) -> int:
+        """Serve until a signal or a failed start; the exit code."""
+        self._loop = asyncio.get_running_loop()
+        signals.handle(self._on_signal)
+        with metrics_folder(self._settings.http_processes) as folder:
+            async with asyncio.TaskGroup() as tasks:
+                keeping = tasks.create_task(keep_in_use(folder))
+                http_processes, workers = (
+                    [tasks.create_task(child.supervise()) for child in children]
+                    for children in (self._http_processes, self._workers)
+                )
+                await self._closing.wait()
+                for child in self._http_processes:
+                    child.finish(self._settings.request_timeout_s + _LAST_REQUEST_S)
+                await asyncio.wait(http_processes)
+                with contextlib.suppress(OSError):  # they have shut it down already
+                    self._service.listener.shutdown(socket.SHUT_RDWR)
+                for child in self._workers:  # what they held is answered
+                    child.finish(self._settings.batch_timeout_s)
+                await asyncio.wait(workers)
+                keeping.cancel()
+        signals.ignore()
+        return self._exit_code
+
+    def begun(self, child: ChildProcess, number: int) -> None:
+        """Send a child what to do."""
+        if child in self._http_processes:
+            start = StartHttpProcess(str(self._service.folder), child.predecessor)
+            child.send(start, *self._descriptors)
+        else:
+            self._uncounted_restarts += bool(number)
+            self._report_restarts()
+            child.send(self._worker_start(child))
+
+    def received(self, child: ChildProcess, message: FromChild) -> None:
+        """Link a worker that has started to all HTTP processes, and one of those to all workers."""
+        if isinstance(message, Started):
+            child.ready = True
+            self._started[child] = message
+            for each in self._http_processes:
+                if each.ready:
+                    self._link(each, child)
+        elif isinstance(message, Prepared):
+            child.ready = True
+            for worker in self._started:
+                self._link(child, worker)
+            child.send(Serve())
+            if self._draining:
+                child.send(Drain())
+            self._report_restarts()
+        elif isinstance(message, Attached):
+            self._attached.add((child, message.process))
+            self._announce()
+
+    def ended(self, child: ChildProcess, code: int) -> None:
+        """Forget what a child had."""
+        self._started.pop(child, None)
+        if child in self._http_processes:
+            self._attached = {pair for pair in self._attached if pair[0] is not child}
+            self._queues.clear(self._http_processes.index(child))
+            if self._closing.is_set() and code > 0:
+                self._exit_code = 1
+            self._announce()
+
+    def cannot_start(self, child: ChildProcess, reason: str) -> None:
+        """End with the reason, if it is not the end already."""
+        if not self._draining and not self._closing.is_set():
+            if child in self._workers:
+                device = self._settings.devices[self._workers.index(child)]
+                if device != "auto" and device in reason:
+                    reason = f"{reason} ({PREFIX}DEVICES)"
+            log.error("cannot start: %s", reason)
+            self._exit_code = 1
+        self._closing.set()
+
+    def _worker_start(self, worker: ChildProcess) -> StartWorker:
+        settings = self._settings
+        return StartWorker(
+            folder=str(self._service.folder),
+            device=settings.devices[self._workers.index(worker)],
+            dtype=settings.dtype,
+            max_batch_tokens=settings.max_batch_tokens,
+            log_format=settings.log_format,
+            threads=_worker_threads(settings),
+        )
+
+    def _link(self, http_process: ChildProcess, worker: ChildProcess) -> None:
+        """Give each of them one end of a new connection."""
+        one, other = socket.socketpair()
+        with one, other:
+            worker.send(AddLink(), one.fileno())
+            attach = AttachWorker(self._workers.index(worker), self._started[worker])
+            http_process.send(attach, other.fileno())
+
+    def _announce(self) -> None:
+        """Log the address for each worker that all HTTP processes which accept connections have
+        attached, so that none of them refuses whoever reads the line."""
+        for started in self._started.values():
+            attached = [
+                (child, started.process) in self._attached
+                for child in self._http_processes
+                if child.ready or not child.starts
+            ]
+            if started.process in self._announced or not attached or not all(attached):
+                continue
+            self._announced.add(started.process)
+            if not self._draining:
+                log_serving(self._settings, self._service.config, started, self._address)
+
+    def _report_restarts(self) -> None:
+        """Have restarts of workers counted by an HTTP process, as soon as there is one."""
+        counting = next((child for child in self._http_processes if child.ready), None)
+        if counting is not None:
+            for _ in range(self._uncounted_restarts):
+                counting.send(CountRestart())
+            self._uncounted_restarts = 0
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self._loop.call_soon_threadsafe(self._signalled, number)
+
+    def _signalled(self, number: int) -> None:
+        """The first signal drains, a second one skips the delay, a third one waits for nobody."""
+        if self._closing.is_set():
+            self._kill()
+            return
+        skips_delay = self._draining or number == signal.SIGINT or not self._announced
+        self._draining = True
+        for child in self._http_processes:
+            child.send(Drain())
+        if skips_delay:
+            self._closing.set()
+        else:
+            delay_s = self._settings.drain_delay_s
+            log.info("draining: not ready; the port closes in %g s", delay_s)
+            self._loop.call_later(delay_s, self._closing.set)
+
+    def _kill(self) -> None:
+        for child in self._workers:
+            child.kill()
+        for child in self._http_processes:
+            self._loop.call_later(_LAST_RESPONSES_S, child.kill)
+
+
+def _worker_threads(settings: Settings) -> int | None:
+    """How many threads a worker on a CPU computes with; None for all cores that it may use.
+
+    Workers that share a CPU share its cores out: threads that wait for a core that another one has
+    are slower than fewer threads.
+    """
+    on_cpu = sum(device == "cpu" for device in settings.devices)
+    shared = max(1, usable_cpus() // on_cpu) if on_cpu > 1 else None
+    return settings.cpu_threads or shared

@@ -1,0 +1,23 @@
+"""The names that requests may ask for, and the note on the embedded model."""
+
+from pathlib import Path
+
+from app.settings import Settings
+
+SMALL_MODEL_NOTE = (
+    "quintet-mini is the small embedded model, for trying everything out, not for production. "
+    "Serve the real one with EMBED_MODEL=jinaai/jina-embeddings-v3 (licence CC BY-NC 4.0)."
+)
+
+
+def served_names(settings: Settings) -> tuple[str, ...]:
+    """Those of EMBED_SERVED_MODEL_NAMES, then the model's.
+
+    A hub id answers to its last part too: jinaai/jina-embeddings-v3 to jina-embeddings-v3.
+    """
+    model = settings.model
+    if Path(model).exists():
+        names = [Path(model).expanduser().resolve().name]
+    else:
+        names = [model.rpartition("/")[2], model]
+    return tuple(dict.fromkeys((*settings.served_model_names, *names)))
