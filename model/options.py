@@ -1,23 +1,18 @@
-"""Types for argparse: the numbers that command-line options take."""
+"""Types for argparse: the numbers that command-line options take.
+
+Each raises argparse.ArgumentTypeError, whose sentence argparse prints, for any other text.
+"""
 
 import argparse
 
 
 def positive_int(text: str) -> int:
-    """A whole number from 1 up.
-
-    Raises:
-        argparse.ArgumentTypeError: it is none; argparse prints the sentence.
-    """
+    """A whole number from 1 up."""
     return _int_from(1, text)
 
 
 def non_negative_int(text: str) -> int:
-    """A whole number from 0 up.
-
-    Raises:
-        argparse.ArgumentTypeError: it is none; argparse prints the sentence.
-    """
+    """A whole number from 0 up."""
     return _int_from(0, text)
 
 

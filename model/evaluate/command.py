@@ -63,7 +63,10 @@ def _run(options: argparse.Namespace, open_service: OpenService) -> int:
             )
             for name, is_url in named
         ]
-        results = [evaluate(each, datasets, options.seed, bar=options.progress) for each in models]
+        results = [
+            evaluate(each, datasets, options.seed, show_progress=options.progress)
+            for each in models
+        ]
     return _report(options, results, passed_over)
 
 

@@ -21,9 +21,7 @@ class EmbeddingCache:
     """The vectors of one model; `on_embedded` is called with the texts and chunks of each call."""
 
     def __init__(
-        self,
-        model: EvaluatedModel,
-        on_embedded: Callable[[Sequence[str]], None] = lambda _: None,
+        self, model: EvaluatedModel, on_embedded: Callable[[Sequence[str]], object] = lambda _: None
     ) -> None:
         self.model = model
         self._on_embedded = on_embedded

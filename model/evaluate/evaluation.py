@@ -1,7 +1,7 @@
 """Runs an evaluation: reads the datasets of a folder and measures a model on all of them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from model.evaluate.datasets import Dataset, Sampling
 from model.evaluate.embedding_cache import EmbeddingCache
 from model.evaluate.evaluated_model import EvaluatedModel
 from model.evaluate.files import read_folder
-from model.evaluate.progress import EvaluationProgress, characters_of
+from model.evaluate.progress import characters_of, progress_bar
 from model.evaluate.scoring import KINDS, MEAN, Metric, further_tasks, metrics_of
 
 
@@ -26,7 +26,7 @@ class EvaluationResult:
 
     def json(self) -> dict[str, Any]:
         """For evaluation.json."""
-        return {**self.model.facts, "lines": [metric.json() for metric in self.metrics]}
+        return {**self.model.facts, "lines": [asdict(metric) for metric in self.metrics]}
 
 
 def read_datasets(folder: Path, sampling: Sampling) -> tuple[list[Dataset], list[str]]:
@@ -45,25 +45,22 @@ def read_datasets(folder: Path, sampling: Sampling) -> tuple[list[Dataset], list
 
 
 def evaluate(
-    model: EvaluatedModel, datasets: Sequence[Dataset], seed: int, *, bar: bool = False
+    model: EvaluatedModel, datasets: Sequence[Dataset], seed: int, *, show_progress: bool = False
 ) -> EvaluationResult:
-    """All metrics of a model on the datasets; `bar` shows progress where there is no terminal too.
+    """All metrics of a model on the datasets; progress always shows in a terminal.
 
     Raises:
         EvaluationError: a service does not answer.
     """
     everywhere = (*further_tasks(model), *([None] if model.embeds_without_task else []))
-    progress = EvaluationProgress(characters_of(datasets, everywhere), shown=bar)
     metrics: list[Metric] = []
-    try:
+    with progress_bar(characters_of(datasets, everywhere), shown=show_progress) as bar:
         # Vectors are kept for one file, whose datasets share texts.
         for _, of_file in groupby(datasets, key=lambda dataset: dataset.file):
-            embeddings = EmbeddingCache(model, progress.embedded)
+            embeddings = EmbeddingCache(model, lambda texts: bar.update(sum(map(len, texts))))
             for dataset in of_file:
-                progress.describe(dataset)
+                bar.set_description(f"{dataset.file} {dataset.language}".strip())
                 metrics += metrics_of(dataset, embeddings, seed)
-    finally:
-        progress.close()
     return EvaluationResult(model, tuple(with_means(metrics)))
 
 

@@ -9,31 +9,16 @@ from model.evaluate.datasets import Dataset, Labels, Questions
 from model.evaluate.scoring import PASSAGE, QUERY, chunks_by_document
 
 
-class EvaluationProgress:
+def progress_bar(characters: int, *, shown: bool) -> "tqdm[None]":
     """The bar, which shows in a terminal, or where `shown` asks for it."""
-
-    def __init__(self, total: int, *, shown: bool) -> None:
-        """`total` is the number of characters."""
-        self._bar = tqdm(
-            total=total,
-            unit=" characters",
-            unit_scale=True,
-            file=sys.stderr,
-            dynamic_ncols=True,
-            disable=not (shown or sys.stderr.isatty()),
-        )
-
-    def describe(self, dataset: Dataset) -> None:
-        """Show which dataset is measured now."""
-        self._bar.set_description(f"{dataset.file} {dataset.language}".strip())
-
-    def embedded(self, texts: Sequence[str]) -> None:
-        """Advance by texts that were embedded."""
-        self._bar.update(sum(map(len, texts)))
-
-    def close(self) -> None:
-        """End the bar."""
-        self._bar.close()
+    return tqdm(
+        total=characters,
+        unit=" characters",
+        unit_scale=True,
+        file=sys.stderr,
+        dynamic_ncols=True,
+        disable=not (shown or sys.stderr.isatty()),
+    )
 
 
 def characters_of(datasets: Iterable[Dataset], everywhere: Sequence[str | None]) -> int:

@@ -18,7 +18,7 @@ embeds both sides, and its metrics carry its name.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -77,10 +77,6 @@ class Metric:
         """What identifies it among the metrics of one evaluation."""
         key = (self.kind, self.file, self.language, self.measure)
         return (*key, self.task) if self.task else key
-
-    def json(self) -> dict[str, Any]:
-        """Its fields, for evaluation.json."""
-        return asdict(self)
 
 
 def metrics_of(dataset: Dataset, embeddings: EmbeddingCache, seed: int) -> Iterator[Metric]:

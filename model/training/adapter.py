@@ -1,4 +1,4 @@
-"""`quintet train adapter`: train one task's adapter on data of one's own.
+"""`quintet train adapter`: train one task's adapter on your data.
 
 The base is not changed. What is written is a whole checkpoint in the -hf layout, which the service
 serves: the base's tensors and the other tasks' adapters are copied, the trained one is new.

@@ -1,4 +1,4 @@
-"""Decides which adapters are trained, what they start from, and which embeds what."""
+"""Decides which adapters are trained, what they start from, and which embeds which texts."""
 
 import re
 from dataclasses import dataclass

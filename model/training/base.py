@@ -1,11 +1,13 @@
 """Converts the base between published tensor names and transformers' JinaEmbeddingsV3Model."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 from transformers import JinaEmbeddingsV3Config, JinaEmbeddingsV3Model
 
 from model.config import EncoderConfig
-from model.training.weights import AdaptedModule, Weights, modules, norms
+from model.training.weights import Weights, modules, norms
 
 
 def new_base(config: EncoderConfig) -> JinaEmbeddingsV3Model:
@@ -15,21 +17,13 @@ def new_base(config: EncoderConfig) -> JinaEmbeddingsV3Model:
 
 def base_of(weights: Weights) -> JinaEmbeddingsV3Model:
     """The base of a checkpoint in float32, in evaluation mode, without the pooler."""
-    config = weights.config
     native: dict[str, Tensor] = {}
-    for module in modules(config):
-        for kind in _kinds(module):
-            whole = weights.base[f"{module.name.base}.{kind}"]
-            parts = whole.chunk(len(module.name.peft))
-            for part, tensor in zip(module.name.peft, parts, strict=True):
-                native[f"{part}.{kind}"] = tensor
-    for name, native_name in norms(config):
-        for kind in ("weight", "bias"):
-            native[f"{native_name}.{kind}"] = weights.base[f"{name}.{kind}"]
+    for name, parts in _names(weights.config):
+        native |= zip(parts, weights.base[name].chunk(len(parts)), strict=True)
     # bandit warns of unpinned downloads, but the weights are given here.
     base: JinaEmbeddingsV3Model = JinaEmbeddingsV3Model.from_pretrained(  # nosec B615
         None,
-        config=_native_config(config),
+        config=_native_config(weights.config),
         state_dict=native,
         dtype=torch.float32,
         add_pooling_layer=False,
@@ -40,19 +34,17 @@ def base_of(weights: Weights) -> JinaEmbeddingsV3Model:
 def tensors_of(base: JinaEmbeddingsV3Model, config: EncoderConfig) -> dict[str, Tensor]:
     """The tensors of a base, also of one in PEFT's layers, by the names of `Weights.base`."""
     native = {name.replace(".base_layer.", "."): t for name, t in base.state_dict().items()}
-    tensors: dict[str, Tensor] = {}
+    return {name: torch.cat([native[part] for part in parts]) for name, parts in _names(config)}
+
+
+def _names(config: EncoderConfig) -> Iterator[tuple[str, list[str]]]:
+    """Each tensor's published name, and those of its parts (q, k and v) in transformers."""
     for module in modules(config):
-        for kind in _kinds(module):
-            parts = [native[f"{part}.{kind}"] for part in module.name.peft]
-            tensors[f"{module.name.base}.{kind}"] = torch.cat(parts)
-    for name, native_name in norms(config):
+        for kind in ("weight",) if module.embedding else ("weight", "bias"):
+            yield f"{module.name.base}.{kind}", [f"{part}.{kind}" for part in module.name.peft]
+    for name, native in norms(config):
         for kind in ("weight", "bias"):
-            tensors[f"{name}.{kind}"] = native[f"{native_name}.{kind}"]
-    return tensors
-
-
-def _kinds(module: AdaptedModule) -> tuple[str, ...]:
-    return ("weight",) if module.embedding else ("weight", "bias")
+            yield f"{name}.{kind}", [f"{native}.{kind}"]
 
 
 def _native_config(config: EncoderConfig) -> JinaEmbeddingsV3Config:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from model.training.data import LABELLED, PAIRS, TRIPLES, Examples
-from model.training.errors import DataError
+from model.training.errors import TrainingError
 
 # Texts of one label that stand together in a batch; the supervised contrastive loss needs several.
 PER_LABEL = 4
@@ -37,7 +37,7 @@ def split(examples: Examples, share: float, seed: int) -> Split:
     text.
 
     Raises:
-        DataError: fewer than two records are left on a side.
+        TrainingError: fewer than two records are left on a side.
     """
     column = examples.columns[1 if examples.kind in (PAIRS, TRIPLES) else 0]
     held = [index for index, text in enumerate(column) if _hash(text, seed) < share]
@@ -51,10 +51,11 @@ def split_by_file(training: Examples, validation: Examples) -> Split:
     """The same for a validation file; training records that share a text with it are dropped.
 
     Raises:
-        DataError: the files are of different kinds, or fewer than two records are left on a side.
+        TrainingError: the files are of different kinds, or fewer than two records are left on a
+            side.
     """
     if training.kind != validation.kind:
-        raise DataError(
+        raise TrainingError(
             f"the validation file has {validation.kind}, the training file {training.kind}."
         )
     kept = _without(training, validation)
@@ -64,19 +65,21 @@ def split_by_file(training: Examples, validation: Examples) -> Split:
 def _checked(parts: Split) -> Split:
     """
     Raises:
-        DataError: nothing can be learned from it, or nothing validated.
+        TrainingError: nothing can be learned from it, or nothing validated.
     """
     for name, part in (("to learn from", parts.training), ("for validation", parts.validation)):
         if len(part) < _MIN_RECORDS:
-            raise DataError(
+            raise TrainingError(
                 f"{len(part)} records are left {name}, after {parts.dropped} that share a text "
                 f"with validation were dropped; at least {_MIN_RECORDS} are needed."
             )
         if part.values and len(set(part.values)) < _MIN_RECORDS:
             what = "label" if part.kind == LABELLED else "score"
-            raise DataError(f"all records {name} have the same {what}; nothing tells them apart.")
+            raise TrainingError(
+                f"all records {name} have the same {what}; nothing tells them apart."
+            )
         if part.kind == LABELLED and len(set(part.values)) == len(part):
-            raise DataError(f"no two records {name} have the same label.")
+            raise TrainingError(f"no two records {name} have the same label.")
     return parts
 
 

@@ -27,7 +27,7 @@ from model.records import (
     score_of,
     text_of,
 )
-from model.training.errors import DataError
+from model.training.errors import TrainingError
 
 FIRST = ("anchor", "sentence1", "query", "question", "a")
 SECOND = ("positive", "sentence2", "passage", "answer", "b")
@@ -67,8 +67,8 @@ def read_examples(path: Path) -> Examples:
     """Read a .jsonl file, which may be compressed.
 
     Raises:
-        DataError: the file is missing or empty, a line is not a record of one of the kinds, or of
-            another kind than the lines before it; the sentence names file and line.
+        TrainingError: the file is missing or empty, a line is not a record of one of the kinds, or
+            of another kind than the lines before it; the sentence names file and line.
     """
     examples: list[_Example] = []
     repaired = 0
@@ -83,9 +83,9 @@ def read_examples(path: Path) -> Examples:
                 raise LineError(found.line, what)
     except RecordsError as error:
         where = f"{path}, " if isinstance(error, LineError) else ""
-        raise DataError(f"{where}{error}") from None
+        raise TrainingError(f"{where}{error}") from None
     if not examples:
-        raise DataError(f"{path} has no records to learn from.")
+        raise TrainingError(f"{path} has no records to learn from.")
     columns = tuple(zip(*(texts for _, texts, _ in examples), strict=True))
     values = tuple(value for _, _, value in examples if value is not None)
     return Examples(examples[0][0], columns, values, repaired)

@@ -65,7 +65,7 @@ class Objective(nn.Module):
         """The loss, a scalar."""
         tasks = (self._sides.first, self._sides.second, self._sides.second)
         rows = [self._rows(*each) for each in zip(batch.columns, tasks, strict=False)]
-        vectors = [self._embed(*each) for each in zip(rows, tasks, strict=False)]
+        vectors = [self.encoder(*each) for each in zip(rows, tasks, strict=False)]
         # The differences between cosines are too small for bfloat16.
         with torch.autocast(vectors[0].device.type, enabled=False):
             loss = self._loss(batch, vectors)
@@ -76,7 +76,7 @@ class Objective(nn.Module):
     def _loss(self, batch: Examples, vectors: list[Tensor]) -> Tensor:
         device, temperature = vectors[0].device, self._config.temperature
         if batch.kind == LABELLED:
-            labels = torch.tensor(_numbered(batch.values), device=device)
+            labels = _numbered(batch.values).to(device)
             return self._matryoshka(sup_con)(*vectors, labels=labels, temperature=temperature)
         if batch.kind == SCORED:
             scores = torch.tensor(batch.values, device=device)
@@ -99,22 +99,17 @@ class Objective(nn.Module):
         reading = RowOptions(truncate=True)
         return self._tokenizer.rows(list(texts), self._tasks.named(task), reading).rows
 
-    def _embed(self, rows: Sequence[Row], task: str) -> Tensor:
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.encoder.is_trainable(task)):
-            vectors: Tensor = self.encoder(rows, task)
-        return vectors
-
 
 def _same(batch: Examples) -> Tensor:
     """(B, B): whether positive j is right for anchor i because they share a text."""
     same = torch.zeros(len(batch), len(batch), dtype=torch.bool)
     for column in batch.columns[:2]:
-        numbers = torch.tensor(_numbered(column))
+        numbers = _numbered(column)
         same |= numbers[:, None] == numbers[None, :]
     return same
 
 
-def _numbered(names: Sequence[float | str]) -> list[int]:
-    """A number for each name, the same for equal names."""
-    numbers: dict[float | str, int] = {}
-    return [numbers.setdefault(name, len(numbers)) for name in names]
+def _numbered(names: Sequence[float | str]) -> Tensor:
+    """A number for each name (B,), the same for equal names."""
+    last_index = {name: index for index, name in enumerate(names)}
+    return torch.tensor([last_index[name] for name in names])

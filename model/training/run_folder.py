@@ -27,15 +27,6 @@ class RunFolder:
         self._log = self._files / "log.jsonl"
         self._state = self._files / "state.pt"
 
-    def claim(self, settings: Mapping[str, Any]) -> None:
-        """Start a run in an empty folder, or resume the run that was interrupted there.
-
-        Raises:
-            TrainingError: the folder has something else; nothing in it is touched.
-        """
-        with self.reporting_write_errors():
-            self._claim(settings)
-
     @contextmanager
     def reporting_write_errors(self) -> Iterator[None]:
         """
@@ -49,29 +40,35 @@ class RunFolder:
             why = getattr(error, "strerror", None) or str(error).partition("\n")[0]
             raise TrainingError(f"cannot write to {self.out}: {why}") from None
 
-    def _claim(self, settings: Mapping[str, Any]) -> None:
-        if self.out.exists() and not self.out.is_dir():
-            raise TrainingError(f"{self.out} is a file; name a new folder.")
-        if not self._settings.is_file():
-            others = [path.name for path in self.out.glob("*") if path != self._files]
-            if others:
-                raise TrainingError(
-                    f"{self.out} is not empty ({others[0]}) and not an interrupted run; name a new "
-                    "folder."
-                )
-            self._files.mkdir(parents=True, exist_ok=True)
-            _write(self._settings, json.dumps(dict(settings), indent=1).encode())
-            return
-        before = json.loads(self._settings.read_text(encoding="utf-8"))
-        # A finished run has its checkpoint and no state any more.
-        if (self.out / "config.json").is_file() and not self._state.is_file():
-            raise TrainingError(f"{self.out} has a finished run; name a new folder.")
-        for name in sorted(before.keys() | settings.keys()):
-            if before.get(name) != settings.get(name):
-                raise TrainingError(
-                    f"{self.out} has an interrupted run with {name} {before.get(name)!r}, not "
-                    f"{settings.get(name)!r}; say the same to go on, or name a new folder."
-                )
+    def claim(self, settings: Mapping[str, Any]) -> None:
+        """Start a run in an empty folder, or resume the run that was interrupted there.
+
+        Raises:
+            TrainingError: the folder has something else; nothing in it is touched.
+        """
+        with self.reporting_write_errors():
+            if self.out.exists() and not self.out.is_dir():
+                raise TrainingError(f"{self.out} is a file; name a new folder.")
+            if not self._settings.is_file():
+                others = [path.name for path in self.out.glob("*") if path != self._files]
+                if others:
+                    raise TrainingError(
+                        f"{self.out} is not empty ({others[0]}) and not an interrupted run; name a "
+                        "new folder."
+                    )
+                self._files.mkdir(parents=True, exist_ok=True)
+                _write(self._settings, json.dumps(dict(settings), indent=1).encode())
+                return
+            before = json.loads(self._settings.read_text(encoding="utf-8"))
+            # A finished run has its checkpoint and no state any more.
+            if (self.out / "config.json").is_file() and not self._state.is_file():
+                raise TrainingError(f"{self.out} has a finished run; name a new folder.")
+            for name in sorted(before.keys() | settings.keys()):
+                if before.get(name) != settings.get(name):
+                    raise TrainingError(
+                        f"{self.out} has an interrupted run with {name} {before.get(name)!r}, not "
+                        f"{settings.get(name)!r}; say the same to go on, or name a new folder."
+                    )
 
     def load(self) -> dict[str, Any] | None:
         """The state that was saved last, on the CPU; None before the first."""

@@ -63,6 +63,7 @@ class TrainableEncoder(nn.Module):
             encoder.add(task, weights.adapters[task])
         return encoder
 
+    @torch.no_grad()
     def add(self, task: str, adapter: Adapter | None = None) -> None:
         """Add a task's adapter: the given one, or one whose correction is 0.
 
@@ -79,7 +80,9 @@ class TrainableEncoder(nn.Module):
             if adapter is not None:
                 parts = split_lora(module, adapter[module.name.base], self.rank)
                 for layer, part in zip(layers, parts, strict=True):
-                    _write(layer, name, part, embedding=module.embedding)
+                    matrices = _matrices(layer, name, module)
+                    matrices.a.copy_(part.a)
+                    matrices.b.copy_(part.b)
             shared = adapter is None or len(adapter[module.name.base].a) == self.rank
             if len(layers) > 1 and shared:
                 for layer in layers[1:]:
@@ -92,10 +95,6 @@ class TrainableEncoder(nn.Module):
         self._require_gradients()
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
-    def is_trainable(self, task: str) -> bool:
-        """Whether that task's adapter is trained."""
-        return task in self._trainable
-
     def checkpoint_activations(self) -> None:
         """Keep no activations inside blocks: compute them again in the backward pass.
 
@@ -103,10 +102,7 @@ class TrainableEncoder(nn.Module):
         in training mode only.
         """
         self.base.gradient_checkpointing_enable(  # type: ignore[no-untyped-call]
-            gradient_checkpointing_kwargs={
-                "use_reentrant": False,
-                "context_fn": self._checkpoint_contexts,
-            }
+            gradient_checkpointing_kwargs={"use_reentrant": False, "context_fn": self._contexts}
         )
 
     def forward(self, rows: Sequence[Row], task: str | None) -> Tensor:
@@ -122,22 +118,21 @@ class TrainableEncoder(nn.Module):
 
     def adapter(self, task: str) -> dict[str, LoraPair]:
         """A copy of a task's adapter, by module, on the CPU; the pooler has none."""
-        name = adapter_folder(task)
-        return {
-            module.name.base: join_lora(
-                [_read(layer, name, embedding=module.embedding) for layer in self._layers(module)]
-            )
-            for module in modules(self.config)
-        }
+        adapter = {}
+        for module in modules(self.config):
+            parts = []
+            for layer in self._layers(module):
+                lora = _matrices(layer, adapter_folder(task), module)
+                copies = (each.detach().cpu().clone().contiguous() for each in (lora.a, lora.b))
+                parts.append(LoraPair(*copies))
+            adapter[module.name.base] = join_lora(parts)
+        return adapter
 
     def _layers(self, module: AdaptedModule) -> list[Any]:
         return [self.base.get_submodule(part) for part in module.name.peft]
 
-    def _checkpoint_contexts(
-        self,
-    ) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        """The contexts of a block's first computation and of the second, which needs the adapter of
-        the first."""
+    def _contexts(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        """Of a block's first computation and of the second, which needs the first's adapter."""
         return nullcontext(), self._with_adapter(self._active)
 
     @contextmanager
@@ -188,19 +183,8 @@ def means_over_spans(hidden: Tensor, rows: Sequence[Row]) -> Tensor:
     return sums / torch.from_numpy(lengths).to(sums)[:, None]
 
 
-@torch.no_grad()
-def _write(layer: Any, name: str, lora: LoraPair, *, embedding: bool) -> None:
-    if embedding:  # PEFT keeps both matrices of an embedding transposed
-        layer.lora_embedding_A[name].copy_(lora.a.mT)
-        layer.lora_embedding_B[name].copy_(lora.b.mT)
-    else:
-        layer.lora_A[name].weight.copy_(lora.a)
-        layer.lora_B[name].weight.copy_(lora.b)
-
-
-def _read(layer: Any, name: str, *, embedding: bool) -> LoraPair:
-    if embedding:
-        a, b = layer.lora_embedding_A[name].mT, layer.lora_embedding_B[name].mT
-    else:
-        a, b = layer.lora_A[name].weight, layer.lora_B[name].weight
-    return LoraPair(*(each.detach().cpu().clone().contiguous() for each in (a, b)))
+def _matrices(layer: Any, name: str, module: AdaptedModule) -> LoraPair:
+    """The parameters of an adapter in a layer; PEFT has those of an embedding transposed."""
+    if module.embedding:
+        return LoraPair(layer.lora_embedding_A[name].mT, layer.lora_embedding_B[name].mT)
+    return LoraPair(layer.lora_A[name].weight, layer.lora_B[name].weight)

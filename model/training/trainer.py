@@ -5,8 +5,7 @@ the parameters, the optimizer's moments and TrainingState are all that the next 
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -164,13 +163,11 @@ class Trainer:
         if self._accelerator.is_main_process:
             self._run.log(step=self._state.step, **fields)
 
-    @contextmanager
-    def _progress_bar(self) -> Iterator["tqdm[None]"]:
-        with tqdm(
+    def _progress_bar(self) -> "tqdm[None]":
+        return tqdm(
             total=self._config.steps,
             initial=self._state.step,
             desc="teaching",
             unit="step",
             disable=None if self._accelerator.is_main_process else True,
-        ) as bar:
-            yield bar
+        )

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from model.checkpoint import POOLER, TOKEN_TYPE, WORD, block_linears
 from model.config import EncoderConfig, checked_config, read_config
-from model.layouts import Layout, ModuleName, open_layout
+from model.layouts import ModuleName, open_layout
 
 # The norms: their names in the base files -> in transformers' JinaEmbeddingsV3Model.
 _NORMS = {"norm1": "post_attention_layernorm", "norm2": "post_mlp_layernorm"}
@@ -106,8 +106,10 @@ def read(folder: Path) -> Weights:
         base[f"{name}.weight"] = layout.weight(module.name, module.shape)
         if not module.embedding:
             base[f"{name}.bias"] = layout.plain(f"{name}.bias", module.shape[0])
-        for task, lora in zip(config.tasks, _lora(layout, module), strict=True):
-            adapters[task][name] = lora
+        read_lora = layout.embedding_lora if module.embedding else layout.lora
+        lora = read_lora(module.name, module.shape)
+        for task, a, b in zip(config.tasks, lora.a, lora.b, strict=True):
+            adapters[task][name] = LoraPair(a, b)
     for name, _ in norms(config):
         for part in ("weight", "bias"):
             base[f"{name}.{part}"] = layout.plain(f"{name}.{part}", config.hidden_size)
@@ -115,13 +117,6 @@ def read(folder: Path) -> Weights:
     # An -hf checkpoint may have rank and alpha in its adapters' files only.
     lora_fields = {"lora_rank": layout.rank, "lora_alpha": layout.scale * layout.rank}
     return Weights({**lora_fields, **fields}, base, adapters)
-
-
-def _lora(layout: Layout, module: AdaptedModule) -> Iterator[LoraPair]:
-    read_lora = layout.embedding_lora if module.embedding else layout.lora
-    lora = read_lora(module.name, module.shape)
-    for a, b in zip(lora.a, lora.b, strict=True):
-        yield LoraPair(a, b)
 
 
 def split_lora(module: AdaptedModule, lora: LoraPair, rank: int) -> list[LoraPair]:

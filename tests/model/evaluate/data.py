@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-_SUBJECTS = {
+_TOPICS = {
     "sea": "ship sail harbour wave anchor captain",
     "kitchen": "bread oven salt butter spoon soup",
     "sky": "star moon cloud rain comet planet",
 }
-_WORDS = [word for words in _SUBJECTS.values() for word in words.split()]
+_WORDS = [word for words in _TOPICS.values() for word in words.split()]
 
 
 def write(path: Path, records: Iterable[Mapping[str, Any]]) -> Path:
@@ -45,9 +45,9 @@ def pairs() -> list[dict[str, Any]]:
 
 
 def questions() -> list[dict[str, Any]]:
-    """A document of three passages for each subject, two questions a passage, and train records."""
+    """A document of three passages for each topic, two questions a passage, and train records."""
     found: list[dict[str, Any]] = []
-    for title, words in _SUBJECTS.items():
+    for title, words in _TOPICS.items():
         for word in words.split()[:3]:
             passage = (
                 f"This is about the {word}, which many people of the coast and the hills have seen "
@@ -66,7 +66,7 @@ def labels() -> list[dict[str, Any]]:
     return [
         {"split": split, "text": f"{before} {word} {index}", "label": label}
         for split, before in (("train", "look at the"), ("test", "bring me a"))
-        for label, words in _SUBJECTS.items()
+        for label, words in _TOPICS.items()
         for index, word in enumerate(words.split())
     ]
 
@@ -76,6 +76,6 @@ def parallel() -> list[dict[str, Any]]:
     return [
         {"split": split, "topic": label, "en": f"the {word} {split}", "de": f"das {word} {split}"}
         for split in ("train", "dev")
-        for label, words in _SUBJECTS.items()
+        for label, words in _TOPICS.items()
         for word in words.split()
     ]

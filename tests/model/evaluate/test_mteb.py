@@ -1,4 +1,4 @@
-"""The interface to MTEB, judged by small tasks of MTEB's own, which need no hub."""
+"""The interface to MTEB, tested with MTEB's mock tasks, which need no hub."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -10,12 +10,12 @@ from tests.model.training import processes
 
 @pytest.fixture(scope="session")
 def command() -> processes.Command:
-    """Runs the command in a process of its own."""
+    """Runs the command in another process."""
     return processes.command()
 
 
 @pytest.fixture(autouse=True)
-def own_accelerator() -> Iterator[None]:
-    """Accelerate keeps the precision of a process' first run; a test must not hand its own on."""
+def reset_accelerator() -> Iterator[None]:
+    """Reset the state in which Accelerate keeps the precision of a process' first run."""
     yield
     AcceleratorState._reset_state(reset_partial_state=True)

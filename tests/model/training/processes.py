@@ -1,4 +1,4 @@
-"""The command in a process of its own, which can be killed at any point."""
+"""Runs the command in another process, which can be killed at any point."""
 
 import multiprocessing
 import os

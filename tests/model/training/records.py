@@ -54,7 +54,7 @@ def write(path: Path, records: Iterable[dict[str, Any]]) -> Path:
     return path
 
 
-def teach(*options: object) -> int:
+def train_adapter(*options: object) -> int:
     """Run the command here; its exit status."""
     return train("adapter", *options)
 

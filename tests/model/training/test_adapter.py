@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from model import embedder
-from tests.model.training.records import labelled, log_of, pairs, scored, teach, write
+from tests.model.training.records import labelled, log_of, pairs, scored, train_adapter, write
 from tests.reference import Reference
 from tests.server import running
 
@@ -23,7 +23,7 @@ def mine(tmp_path_factory: pytest.TempPathFactory, original: Path) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     data, out = write(folder / "data.jsonl", labelled()), folder / "out"
     new = ("--task", "mine", "--instruction", "Topic: ", "--seed", 3)
-    assert teach("--base", original, "--data", data, "--out", out, *new, *SMALL) == 0
+    assert train_adapter("--base", original, "--data", data, "--out", out, *new, *SMALL) == 0
     return out
 
 
@@ -62,8 +62,8 @@ def test_transformers_and_peft_read_the_outcome_alike(mine: Path) -> None:
 def test_the_service_serves_a_new_task_at_once(mine: Path) -> None:
     expected = embedder.load(mine, "cpu", "float32").embed_texts(["one small river"], "mine")
     with running(model=mine, dtype="float32", default_task="mine") as service:
-        for said in ({"task": "mine"}, {}):
-            answer = service.embed(input=["one small river"], **said).json()
+        for task in ({"task": "mine"}, {}):
+            answer = service.embed(input=["one small river"], **task).json()
             vector = answer["data"][0]["embedding"]
             np.testing.assert_allclose(vector, expected[0], atol=1e-5)
         refused = service.embed(input=["x"], task="yours")
@@ -84,7 +84,7 @@ def test_a_slot_is_replaced_and_no_other(
     tmp_path: Path, hf: Path, task: str, records: list[dict], changed: set[str]
 ) -> None:
     data, out = write(tmp_path / "data.jsonl", records), tmp_path / "out"
-    assert teach("--base", hf, "--task", task, "--data", data, "--out", out, *SMALL) == 0
+    assert train_adapter("--base", hf, "--task", task, "--data", data, "--out", out, *SMALL) == 0
     losses = [line["validation"] for line in log_of(out) if "validation" in line]
     assert min(losses) < losses[0]
     for path in sorted(hf.glob("*/adapter_model.safetensors")):
@@ -102,7 +102,7 @@ def test_a_run_stops_when_validation_gets_no_better_and_keeps_the_best(
     data, out = write(tmp_path / "data.jsonl", labelled()), tmp_path / "out"
     wild = ("--learning-rate", 50, "--validate-every", 1, "--patience", 2, "--start", "none")
     where = ("--base", original, "--task", "separation", "--data", data, "--out", out)
-    assert teach(*where, *wild, "--epochs", 9) == 0
+    assert train_adapter(*where, *wild, "--epochs", 9) == 0
     losses = [line["validation"] for line in log_of(out) if "validation" in line]
     best = losses.index(min(losses))
     assert len(losses) == best + 1 + 2
@@ -117,9 +117,9 @@ def test_what_goes_wrong_is_a_sentence(
     data, out = write(tmp_path / "data.jsonl", labelled()), tmp_path / "out"
 
     def refusal(**changed: object) -> str:
-        said = {"base": original, "task": "mine", "data": data, "out": out, **changed}
-        options = [word for name, value in said.items() for word in (f"--{name}", value)]
-        assert teach(*options, "--max-steps", 1) == 2
+        given = {"base": original, "task": "mine", "data": data, "out": out, **changed}
+        options = [each for name, value in given.items() for each in (f"--{name}", value)]
+        assert train_adapter(*options, "--max-steps", 1) == 2
         return capsys.readouterr().err
 
     assert "neither a folder nor a hub id" in refusal(base="./nowhere")

@@ -69,8 +69,8 @@ def test_both_layouts_give_the_vectors_of_transformers_and_peft(
 def test_the_embedded_model_is_written_as_it_stands(tmp_path: Path) -> None:
     write_original(tmp_path, weights.read(MINI), TOKENIZER)
     assert_same_tensors(tmp_path, MINI)
-    said = json.loads((MINI / "config.json").read_text())
-    assert json.loads((tmp_path / "config.json").read_text()) == said
+    expected = json.loads((MINI / "config.json").read_text())
+    assert json.loads((tmp_path / "config.json").read_text()) == expected
 
 
 def test_an_encoder_s_base_and_adapters_are_written_whole(tmp_path: Path, original: Path) -> None:

@@ -27,12 +27,12 @@ def cosine(a: Tensor, b: Tensor) -> float:
 def slow_info_nce(a: Tensor, p: Tensor, n: list[Tensor], same: list[set[int]]) -> float:
     total = 0.0
     for i in range(len(a)):
-        own = cosine(a[i], p[i]) / TEMPERATURE
+        right = cosine(a[i], p[i]) / TEMPERATURE
         there = [cosine(a[i], p[j]) for j in range(len(p)) if j == i or j not in same[i]]
         there += [cosine(a[i], each) for each in n]
         back = [cosine(a[j], p[i]) for j in range(len(a)) if j == i or i not in same[j]]
         for others in (there, back):
-            total -= own - math.log(sum(math.exp(each / TEMPERATURE) for each in others))
+            total -= right - math.log(sum(math.exp(each / TEMPERATURE) for each in others))
     return total / len(a) / 2
 
 

@@ -13,7 +13,7 @@ import pytest
 from model import embedder
 from model.config import read_config
 from tests.checkpoints import MINI
-from tests.model.training.records import labelled, teach
+from tests.model.training.records import labelled, train_adapter
 
 ROOT = Path(__file__).parents[3]
 README = (ROOT / "model" / "training" / "README.md").read_text(encoding="utf-8")
@@ -35,7 +35,7 @@ def test_the_worked_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     command = commands.replace("\\\n", " ").splitlines()[0]
     assert command.startswith(".venv/bin/quintet train adapter ")
     options = shlex.split(re.sub(r"--max-steps \d+", "--max-steps 1", command))[3:]
-    assert teach(*options) == 0
+    assert train_adapter(*options) == 0
     assert embedder.load("intents").tasks.names == read_config(MINI).tasks
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.model.training.processes import KILLS, Command
-from tests.model.training.records import labelled, log_of, teach, write
+from tests.model.training.records import labelled, log_of, train_adapter, write
 
 
 def test_killed_at_three_random_points_the_weights_are_the_same(
@@ -46,12 +46,12 @@ def test_a_run_goes_on_with_the_same_settings_only(
     data, out = write(tmp_path / "data.jsonl", labelled()), tmp_path / "out"
     options: list[object] = ["--base", original, "--task", "mine", "--data", data, "--max-steps", 2]
     assert command(out, ["adapter", *options], 9)[0] == -signal.SIGKILL
-    assert teach(*options, "--out", out, "--seed", 1) == 2
+    assert train_adapter(*options, "--out", out, "--seed", 1) == 2
     assert "has an interrupted run with seed 0, not 1" in capsys.readouterr().err
     write(data, labelled(19))
-    assert teach(*options, "--out", out) == 2
+    assert train_adapter(*options, "--out", out) == 2
     assert "has an interrupted run with data 'data.jsonl, sha256" in capsys.readouterr().err
     write(data, labelled())
-    assert teach(*options, "--out", out) == 0
-    assert teach(*options, "--out", out) == 2
+    assert train_adapter(*options, "--out", out) == 0
+    assert train_adapter(*options, "--out", out) == 2
     assert "has a finished run" in capsys.readouterr().err
