@@ -19,7 +19,7 @@ import asyncio
 import codecs
 import contextlib
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from itertools import islice
 
 from starlette.requests import ClientDisconnect, Request
@@ -77,7 +77,7 @@ class Bodies:
             BodyTimeoutError: it is not there in time.
             ClientDisconnectedError: the caller disconnected on the way.
         """
-        with self.share() as share:
+        with Share(self) as share:
             try:
                 body = await self._receive(request, share)
             except UnavailableError:
@@ -109,15 +109,6 @@ class Bodies:
             raise ClientDisconnectedError("the caller hung up while sending the body.") from None
         return bytes(body)
 
-    @contextlib.contextmanager
-    def share(self) -> Iterator["Share"]:
-        """What one request holds until the block ends."""
-        share = Share(self)
-        try:
-            yield share
-        finally:
-            self.add(-share.counted)
-
     def check(self, more: int) -> None:
         """
         Raises:
@@ -127,41 +118,38 @@ class Bodies:
             self._metrics.refused.labels(BodiesFullError.reason).inc()
             raise BodiesFullError(more, self.held, self._max_held)
 
-    def add(self, more: int) -> None:
-        """Hold so many bytes more, or fewer."""
+    def hold(self, more: int) -> None:
+        """Count so many bytes more, or fewer."""
         self.held += more
         self._metrics.body_bytes.inc(more)
 
 
 class Share:
-    """The bytes of one request's body that count."""
+    """The bytes of one request's body that count, until the block ends."""
 
     def __init__(self, bodies: Bodies) -> None:
-        self.counted = 0
         self._bodies = bodies
+        self._counted = 0
+
+    def __enter__(self) -> "Share":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bodies.hold(-self._counted)
 
     def expect(self, size: int) -> None:
-        """A body of that many bytes is announced.
-
-        Raises:
-            BodiesFullError: it does not fit beside the others.
-        """
+        """Raise a BodiesFullError if a body of that many bytes does not fit beside the others."""
         self._bodies.check(self._more(size))
 
     def grow(self, size: int) -> None:
-        """That many bytes of it have been received.
-
-        Raises:
-            BodiesFullError: they do not fit beside the others.
-        """
-        more = self._more(size)
-        if more:
+        """Count that many bytes of it, or raise a BodiesFullError."""
+        if more := self._more(size):
             self._bodies.check(more)
-            self._bodies.add(more)
-            self.counted += more
+            self._bodies.hold(more)
+            self._counted += more
 
     def _more(self, size: int) -> int:
-        return max(size - SMALL_BYTES - self.counted, 0)
+        return max(size - SMALL_BYTES - self._counted, 0)
 
 
 def _check_parts(body: bytes) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from app.__main__ import settings_table
-from app.errors import ClientGoneError, QuintetError
+from app.errors import ClientDisconnectedError, QuintetError
 from tests.server import LogLines, Service
 
 ROOT = Path(__file__).parents[2]
@@ -46,10 +46,10 @@ def test_the_apps_readme_has_every_error_by_status_and_code() -> None:
     kinds = [QuintetError]
     for kind in kinds:  # it grows while it is gone through
         kinds += kind.__subclasses__()
-    answered = {(kind.status, kind.code) for kind in kinds if kind is not ClientGoneError}
+    answered = {(kind.status, kind.code) for kind in kinds if kind is not ClientDisconnectedError}
     assert written <= answered
     leaves = {(kind.status, kind.code) for kind in kinds if not kind.__subclasses__()}
-    assert leaves - {(ClientGoneError.status, ClientGoneError.code)} <= written
+    assert leaves - {(ClientDisconnectedError.status, ClientDisconnectedError.code)} <= written
 
 
 def test_settings_and_metrics_of_the_readmes_exist(service: Service) -> None:

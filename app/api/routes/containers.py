@@ -1,4 +1,4 @@
-"""POST /invocations, which containers of model marketplaces answer."""
+"""The route of POST /invocations, which containers of model marketplaces answer."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""POST /v1/documents."""
+"""The route of POST /v1/documents."""
 
 from functools import partial
 

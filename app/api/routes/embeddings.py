@@ -1,4 +1,4 @@
-"""POST /v1/embeddings, and the same under the address of Azure OpenAI's clients."""
+"""The route of POST /v1/embeddings, and the same under the address of Azure OpenAI's clients."""
 
 from functools import partial
 

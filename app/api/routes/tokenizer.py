@@ -1,4 +1,4 @@
-"""POST /tokenize."""
+"""The route of POST /tokenize."""
 
 from fastapi import APIRouter, Request, Response
 

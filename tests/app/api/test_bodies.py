@@ -30,7 +30,7 @@ def test_they_never_hold_more_than_the_limit_and_nothing_in_the_end(
 ) -> None:
     bodies, sizes = Bodies(Settings(max_bodies_bytes=LIMIT), METRICS), [0] * 5
     with contextlib.ExitStack() as stack:
-        shares = [stack.enter_context(bodies.share()) for _ in sizes]
+        shares = [stack.enter_context(Share(bodies)) for _ in sizes]
         for number, more in steps:
             fits = fitting(sizes, number, more)
             assert passes(Share.expect, shares[number], sizes[number] + more) == fits
