@@ -7,23 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
 from app import __version__
 from app.access.callers import callers_of
-from app.api import routes
-from app.api.answers import Model
 from app.api.bodies import Bodies
 from app.api.context import ServiceContext, attach_service, service_of
-from app.api.document import describe
-from app.api.embeddings import CHUNKS_PER_INPUT, Embeddings, Rules
-from app.api.frame import Frame, Refused, answer_error
-from app.api.hosts import Hosts
+from app.api.embeddings import CHUNKS_PER_INPUT, EmbeddingService, Rules
+from app.api.middleware import add_middleware
+from app.api.openapi import describe
+from app.api.response_models import Model
+from app.api.routes import router
+from app.api.routes.pages import PLAYGROUND
 from app.engine.client import EngineClient, EngineLimits
 from app.engine.queue_table import QueueTable, make_table
-from app.errors import QuintetError
 from app.served_names import SMALL_MODEL_NOTE, served_names
 from app.settings import NO_TASK, Settings, SettingsError
 from app.telemetry.metrics import Metrics
@@ -32,9 +29,6 @@ from model.config import EncoderConfig, read_config
 from model.hub import EMBEDDED_MODEL, locate
 from model.tasks import Tasks, UnknownTaskError
 from model.tokenizer import Tokenizer
-
-# How long a browser need not ask again; Chromium keeps it no longer.
-_PREFLIGHT_S = 7200
 
 
 def create_app(
@@ -67,7 +61,7 @@ def create_app(
         engine=engine,
         callers=callers_of(settings, metrics),
         embeddings=_embeddings(settings, folder, config, engine, metrics),
-        bodies=Bodies(settings.max_bodies_bytes, metrics),
+        bodies=Bodies(settings, metrics),
         models=tuple(_model(name, folder, config, embedded=embedded) for name in names),
         info=_facts(settings, config),
         tracing=tracing_of(),
@@ -83,11 +77,9 @@ def create_app(
         redoc_url=None,
     )
     attach_service(app, service)
-    app.include_router(routes.router)
-    app.mount("/playground", StaticFiles(directory=routes.PLAYGROUND), "playground")
-    app.add_exception_handler(QuintetError, answer_error)
-    app.add_exception_handler(HTTPException, answer_error)
-    _add_middleware(app, service)
+    app.include_router(router)
+    app.mount("/playground", StaticFiles(directory=PLAYGROUND), "playground")
+    add_middleware(app, service)
     describe(app)
     return app
 
@@ -101,30 +93,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(service.tracing.close)
 
 
-def _add_middleware(app: FastAPI, service: ServiceContext) -> None:
-    """What is around the routes, from the inside out."""
-    settings = service.settings
-    app.add_middleware(Refused, hosts=Hosts(settings, service.metrics))
-    if settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=["GET", "HEAD", "POST"],
-            allow_headers=["*"],
-            allow_private_network=True,  # a page of the internet that asks a service at home
-            expose_headers=["*"],
-            max_age=_PREFLIGHT_S,
-        )
-    app.add_middleware(Frame, service=service)
-
-
 def _embeddings(
     settings: Settings,
     folder: Path,
     config: EncoderConfig,
     engine: EngineClient,
     metrics: Metrics,
-) -> Embeddings:
+) -> EmbeddingService:
     tasks = Tasks(config)
     default = None if settings.default_task == NO_TASK else settings.default_task
     try:
@@ -139,7 +114,7 @@ def _embeddings(
         settings.max_document_tokens,
         config.hidden_size,
     )
-    return Embeddings(rules, tasks, Tokenizer(folder, config), engine, metrics)
+    return EmbeddingService(rules, tasks, Tokenizer(folder, config), engine, metrics)
 
 
 def _model(name: str, folder: Path, config: EncoderConfig, *, embedded: bool) -> Model:

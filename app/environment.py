@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, ValidationError
 from pydantic_core import ErrorDetails
-from pydantic_settings import NoDecode
 
 # What Kubernetes puts into the environment of each container for a Service: EMBED_SERVICE_HOST,
 # EMBED_PORT=tcp://10.0.0.1:8080, EMBED_PORT_8080_TCP_ADDR, ...
@@ -52,7 +51,7 @@ def _no_url(value: str) -> str:
     return value
 
 
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Devices = Annotated[Names, AfterValidator(_at_least_one)]
 Origins = Annotated[Names, AfterValidator(_origins)]
 Host = Annotated[str, AfterValidator(_no_url)]

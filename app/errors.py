@@ -28,7 +28,7 @@ QuintetError                        500 INTERNAL_ERROR
 │   │   ├── RequestsPerMinuteError  429 RATE_REQUEST_LIMIT_EXCEEDED     rate_limit_exceeded
 │   │   └── TokensPerMinuteError    429 RATE_TOKEN_LIMIT_EXCEEDED       rate_limit_exceeded
 │   └── HeadersTooLargeError        431 INPUT_HEADERS_TOO_LARGE         headers_too_large
-├── ClientGoneError                 499 CLIENT_CLOSED_REQUEST
+├── ClientDisconnectedError         499 CLIENT_CLOSED_REQUEST
 ├── UnavailableError                503 SERVICE_UNAVAILABLE             service_unavailable
 │   ├── BodiesFullError             503 SERVICE_UNAVAILABLE             service_unavailable
 │   ├── QueueFullError              503 SERVICE_UNAVAILABLE             service_unavailable
@@ -39,10 +39,12 @@ QuintetError                        500 INTERNAL_ERROR
 └── InternalError                   500 INTERNAL_ERROR
     └── ForwardError                500 FORWARD_FAILED
 
-A RequestError is the caller's mistake and never reaches the queue of the engine.
+A RequestError is the caller's mistake and never reaches the queue of the engine. Where a class has
+no docstring, its sentence says what it is.
 """
 
 import codecs
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -80,7 +82,7 @@ class QuintetError(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Headers that go with the answer. Seconds are whole and in 1..120, as SDKs obey them."""
+        """Headers of the response. Seconds are whole and in 1..120, as SDKs obey them."""
         if self.retry_after_s is None:
             return {}
         return {"retry-after": str(self.retry_after_s), "x-should-retry": "true"}
@@ -112,6 +114,10 @@ class RequestError(QuintetError):
     status, code = 400, "INPUT_INVALID"
     openai_type = "invalid_request_error"
 
+    def __init__(self, sentence: str, param: str | None = None) -> None:
+        super().__init__(sentence)
+        self.param = param
+
 
 class InvalidHttpError(RequestError):
     """Bytes that are no HTTP, or HTTP that two readers could read in two ways."""
@@ -130,8 +136,6 @@ class InvalidJsonError(RequestError):
 
 
 class NotUtf8Error(InvalidJsonError):
-    """A body in another encoding."""
-
     def __init__(self, body: bytes, offset: int) -> None:
         sixteen = 0 in body[:2] or body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         likely = "UTF-16" if sixteen else "Latin-1 or Windows-1252"
@@ -147,34 +151,30 @@ class TokenIdsError(RequestError):
     code, openai_code = "INPUT_TOKEN_IDS_UNSUPPORTED", "token_ids_unsupported"
 
     def __init__(self, field: str = "input") -> None:
-        self.param = field
         super().__init__(
             f"{field} holds token ids. This model has a tokenizer of its own (XLM-RoBERTa's), so "
             "ids of another one would be read as other words: send texts. In langchain-openai set "
-            "check_embedding_ctx_length=False."
+            "check_embedding_ctx_length=False.",
+            field,
         )
 
 
 class TooManyInputsError(RequestError):
-    """More inputs than one request may have."""
-
     code, openai_code = "INPUT_LIMIT_EXCEEDED", "too_many_inputs"
 
     def __init__(self, inputs: int, limit: int, field: str = "input") -> None:
-        self.param = field
-        super().__init__(f"{field} has {inputs} inputs; one request may have at most {limit}.")
+        sentence = f"{field} has {inputs} inputs; one request may have at most {limit}."
+        super().__init__(sentence, field)
 
 
 class TooManyChunksError(RequestError):
-    """Documents of more chunks than one request may have; `documents` of them were cut."""
-
     code, openai_code = "INPUT_LIMIT_EXCEEDED", "too_many_inputs"
 
     def __init__(self, chunks: int, documents: int, limit: int, field: str = "input") -> None:
-        self.param = field
         super().__init__(
             f"the first {documents} of {field} have {chunks} chunks; one request may have at most "
-            f"{limit}. Send fewer documents, or ask for larger chunks."
+            f"{limit}. Send fewer documents, or ask for larger chunks.",
+            field,
         )
 
 
@@ -184,8 +184,7 @@ class TokenLimitError(RequestError):
     code, openai_code = "INPUT_TOKEN_LIMIT_EXCEEDED", "context_length_exceeded"
 
     def __init__(self, sentence: str, field: str = "input") -> None:
-        self.param = field
-        super().__init__(sentence)
+        super().__init__(sentence, field)
 
 
 class UnauthorisedError(RequestError):
@@ -200,8 +199,6 @@ class UnauthorisedError(RequestError):
 
 
 class MissingKeyError(UnauthorisedError):
-    """No key at all, or not in the form of a bearer."""
-
     code = "AUTH_MISSING_API_KEY"
     reason = "no key"
 
@@ -210,8 +207,6 @@ class MissingKeyError(UnauthorisedError):
 
 
 class WrongKeyError(UnauthorisedError):
-    """A key that is not known, or not any more."""
-
     code, openai_code = "AUTH_INVALID_API_KEY", "invalid_api_key"
     reason = "wrong key"
 
@@ -220,8 +215,6 @@ class WrongKeyError(UnauthorisedError):
 
 
 class HostError(RequestError):
-    """A Host header with a name that is none of the service's."""
-
     status, code, openai_code = 403, "HOST_NOT_ALLOWED", "host_not_allowed"
     reason = "foreign host"
 
@@ -233,8 +226,6 @@ class HostError(RequestError):
 
 
 class OriginError(RequestError):
-    """A request out of a page of another origin."""
-
     status, code, openai_code = 403, "ORIGIN_NOT_ALLOWED", "origin_not_allowed"
     reason = "foreign origin"
 
@@ -252,15 +243,13 @@ class NotFoundError(RequestError):
 
 
 class UnknownModelError(RequestError):
-    """A model that is not served here."""
-
     status, code, openai_code = 404, "INPUT_MODEL_NOT_FOUND", "model_not_found"
 
     def __init__(self, name: str, served: tuple[str, ...], field: str = "model") -> None:
-        self.param = field
         super().__init__(
             f"the model {quoted(name)} is not served here. Send {' or '.join(served)}, or have "
-            "whoever runs the service add the name to EMBED_SERVED_MODEL_NAMES."
+            "whoever runs the service add the name to EMBED_SERVED_MODEL_NAMES.",
+            field,
         )
 
 
@@ -280,8 +269,6 @@ class MethodNotAllowedError(RequestError):
 
 
 class BodyTimeoutError(RequestError):
-    """A body that does not arrive."""
-
     status, code, openai_code = 408, "INPUT_BODY_TIMEOUT", "body_timeout"
 
     def __init__(self, seconds: float) -> None:
@@ -289,8 +276,6 @@ class BodyTimeoutError(RequestError):
 
 
 class HeaderTimeoutError(RequestError):
-    """Headers that do not arrive."""
-
     status, code, openai_code = 408, "INPUT_HEADER_TIMEOUT", "header_timeout"
     reason = "headers too slow"
 
@@ -299,8 +284,6 @@ class HeaderTimeoutError(RequestError):
 
 
 class BodyTooLargeError(RequestError):
-    """A body over the limit in bytes."""
-
     status, code, openai_code = 413, "INPUT_BODY_TOO_LARGE", "body_too_large"
 
     def __init__(self, limit: int, size: int | None = None) -> None:
@@ -320,8 +303,6 @@ class TooManyPartsError(RequestError):
 
 
 class EncodedBodyError(RequestError):
-    """A compressed body."""
-
     status, code, openai_code = 415, "INPUT_ENCODING_UNSUPPORTED", "unsupported_encoding"
 
     def __init__(self, encoding: str) -> None:
@@ -336,9 +317,9 @@ class InvalidFieldsError(RequestError):
     status, code, openai_code = 422, "VALIDATION_ERROR", "invalid_value"
 
     def __init__(self, errors: tuple[FieldError, ...]) -> None:
-        super().__init__("; ".join(error.message for error in errors[:3]))
+        param = errors[0].field.removeprefix("body -> ").replace(" -> ", ".")
+        super().__init__("; ".join(error.message for error in errors[:3]), param)
         self.errors = errors
-        self.param = errors[0].field.removeprefix("body -> ").replace(" -> ", ".")
 
 
 class LimitReachedError(RequestError):
@@ -355,22 +336,16 @@ class LimitReachedError(RequestError):
 
 
 class RequestsPerMinuteError(LimitReachedError):
-    """Too many requests in a minute."""
-
     code, openai_type = "RATE_REQUEST_LIMIT_EXCEEDED", "requests"
     reason = "requests per minute"
 
 
 class TokensPerMinuteError(LimitReachedError):
-    """Too many tokens in a minute."""
-
     code, openai_type = "RATE_TOKEN_LIMIT_EXCEEDED", "tokens"
     reason = "tokens per minute"
 
 
 class HeadersTooLargeError(RequestError):
-    """A request whose address and headers are over the limit in bytes."""
-
     status, code, openai_code = 431, "INPUT_HEADERS_TOO_LARGE", "headers_too_large"
     reason = "headers too large"
 
@@ -378,7 +353,7 @@ class HeadersTooLargeError(RequestError):
         super().__init__(f"the address and headers have more than {limit} bytes.")
 
 
-class ClientGoneError(QuintetError):
+class ClientDisconnectedError(QuintetError):
     """The caller disconnected before the answer, so only the log shows it."""
 
     status, code = 499, "CLIENT_CLOSED_REQUEST"
@@ -395,8 +370,6 @@ class UnavailableError(QuintetError):
 
 
 class BodiesFullError(UnavailableError):
-    """The bodies of the requests under way leave no room for this one's."""
-
     reason = "bodies full"
 
     def __init__(self, size: int, held: int, limit: int) -> None:
@@ -407,7 +380,7 @@ class BodiesFullError(UnavailableError):
 
 
 class QueueFullError(UnavailableError):
-    """The queue has no room for all rows of the request."""
+    reason = "queue full"
 
     def __init__(self, tokens: int, waiting: int, limit: int, retry_after_s: int) -> None:
         super().__init__(
@@ -420,10 +393,10 @@ class QueueFullError(UnavailableError):
 class NotReadyError(UnavailableError):
     """No worker has a model loaded."""
 
+    reason = "not ready"
+
 
 class TooManyConnectionsError(UnavailableError):
-    """Every connection that may be open has a request under way."""
-
     reason = "too many connections"
 
     def __init__(self, limit: int) -> None:
@@ -435,8 +408,6 @@ class WorkerLostError(UnavailableError):
 
 
 class DeadlineError(QuintetError):
-    """The request waited longer than it may."""
-
     status, code, openai_code = 504, "SERVICE_TIMEOUT", "timeout"
 
     def __init__(self, seconds: float) -> None:
@@ -451,3 +422,10 @@ class ForwardError(InternalError):
     """The model failed on a row of this request, also when it was tried alone."""
 
     code = "FORWARD_FAILED"
+
+
+def every_error(kind: type[QuintetError] = QuintetError) -> Iterator[type[QuintetError]]:
+    """A class and all that are derived from it, in the order of the drawing."""
+    yield kind
+    for each in kind.__subclasses__():
+        yield from every_error(each)

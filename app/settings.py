@@ -3,8 +3,7 @@
 import os
 from typing import Literal
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.environment import Devices, Host, Names, Origins, invalid_values, unknown_variable
 from model.hub import EMBEDDED_MODEL
@@ -20,15 +19,13 @@ class SettingsError(Exception):
     """Settings that the service cannot start with; the sentence names the variable."""
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Each field is the variable EMBED_<NAME>; its description says when to turn the knob.
 
     An empty variable is an unset one: compose and shell scripts pass those on.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str = Field(
         EMBEDDED_MODEL,
@@ -226,10 +223,11 @@ def read_settings() -> Settings:
         SettingsError: a value does not fit, or a variable EMBED_* is unknown: a mistyped knob
             that silently keeps its default would be found at night.
     """
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
-    if sentence := unknown_variable(os.environ, PREFIX, known):
+    names = {PREFIX + name.upper(): name for name in Settings.model_fields}
+    if sentence := unknown_variable(os.environ, PREFIX, names):
         raise SettingsError(sentence)
+    given = {name: value for each, name in names.items() if (value := os.environ.get(each))}
     try:
-        return Settings()
+        return Settings.model_validate(given)
     except ValidationError as error:
         raise SettingsError(invalid_values(error, PREFIX)) from None

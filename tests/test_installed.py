@@ -78,7 +78,7 @@ def test_every_file_of_the_packages_is_installed(installed: Path) -> None:
 def test_it_serves_and_embeds_whatever_the_current_folder_holds(
     quintet: Callable[..., subprocess.Popen[str]], hostile: Path
 ) -> None:
-    """The worker, a further HTTP process and the service of `embed` are processes of their own."""
+    """Workers, HTTP processes and the service of `embed` are processes of their own."""
     settings = {"port": 0, "drain_delay_s": 0, "http_processes": 2}
     with quintet("serve", **settings) as process:
         service = Service(process)

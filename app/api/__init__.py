@@ -1,1 +1,1 @@
-"""Speaks HTTP. Read embeddings.py first."""
+"""The HTTP API: routes, bodies, models, errors. Read embeddings.py first."""

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import Request, Security
+from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from app.access.callers import KEY_HEADERS
@@ -29,7 +29,7 @@ def identify(request: Request) -> None:
     context = request_of(request)
     context.key_name = service_of(request.app).callers.key_name(request.headers)
     if context.key_name:
-        context.log_line.facts["key"] = context.key_name
+        context.log_line.fields["key"] = context.key_name
 
 
 async def identified(
@@ -52,3 +52,8 @@ async def admitted(request: Request) -> None:
     address = request.client.host if request.client else "unknown"
     context.budget = callers.budget(context.key_name, address, context.response_headers)
     await context.budget.admit()
+
+
+# Dependencies of routes, in order.
+KEY = [Depends(identified)]
+KEY_AND_LIMITS = [*KEY, Depends(admitted)]

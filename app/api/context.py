@@ -1,7 +1,5 @@
 """What one HTTP process and each of its requests carry along: `service_of` and `request_of`."""
 
-import contextlib
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,14 +8,12 @@ from starlette.types import Scope
 
 from app.access.budget import Budget
 from app.access.callers import Callers
-from app.api.answers import Model
 from app.api.bodies import Bodies
-from app.api.connection import read_body
-from app.api.embeddings import Embeddings
+from app.api.embeddings import EmbeddingService
+from app.api.response_models import Model
 from app.engine.client import EngineClient
-from app.errors import UnavailableError
 from app.settings import Settings
-from app.telemetry.logs import RequestLine
+from app.telemetry.logs import AccessLogLine
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import Tracing
 
@@ -26,7 +22,7 @@ from app.telemetry.tracing import Tracing
 class RequestContext:
     """What the middleware, the dependencies and the route of one request pass to each other."""
 
-    log_line: RequestLine
+    log_line: AccessLogLine
     response_headers: dict[str, str] = field(default_factory=dict)
     """Headers of the response, whether it is an error or not."""
     key_name: str | None = None
@@ -52,7 +48,7 @@ class ServiceContext:
     metrics: Metrics
     engine: EngineClient
     callers: Callers
-    embeddings: Embeddings
+    embeddings: EmbeddingService
     bodies: Bodies
     models: tuple[Model, ...]
     info: dict[str, Any]
@@ -62,27 +58,6 @@ class ServiceContext:
     """True from the signal to end on: /ready turns 503, and responses close their connections."""
     reference_page: str | None = None
     """The page of GET /docs, made on its first request."""
-
-    @contextlib.asynccontextmanager
-    async def body(self, request: Request) -> AsyncIterator[bytes]:
-        """The request's body, bounded in bytes and seconds, and held until the block ends."""
-        limits = self.settings.max_body_bytes, self.settings.body_timeout_s
-        with self.bodies.share() as share:
-            try:
-                body = await read_body(request, *limits, share)
-            except UnavailableError:
-                await request_of(request).budget.give_back()
-                raise
-            yield body
-
-    def record(self, request: RequestContext, facts: dict[str, Any]) -> None:
-        """Add what a request asked for and took to its log line and to the metrics."""
-        request.log_line.facts.update(facts)
-        self.metrics.tokens.labels(facts["task"]).inc(facts["tokens"])
-        self.metrics.documents.inc(facts.get("documents", 0))
-        self.metrics.chunks.inc(facts.get("chunks", 0))
-        if request.key_name:
-            self.metrics.key_tokens.labels(request.key_name).inc(facts["tokens"])
 
 
 def attach_service(app: FastAPI, service: ServiceContext) -> None:

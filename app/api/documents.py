@@ -3,7 +3,7 @@
 bytes -> DocumentsRequest -> rows with a span a chunk -> vectors (in the engine) -> bytes
 """
 
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,10 @@ import orjson
 
 from app.access.budget import Budget
 from app.api import vectors
-from app.api.document_wire import DocumentsRequest
-from app.api.embeddings import Embeddings, check_range
-from app.api.invalid import invalid_field, validated
-from app.api.notes import notes
+from app.api.document_models import DocumentsRequest
+from app.api.embeddings import EmbeddingService, Result, check_range, encoded_for
+from app.api.response_headers import headers_of
+from app.api.validation import invalid_field, validated
 from app.errors import TokenLimitError, TooManyChunksError
 from model import documents
 from model.documents import ChunkTooLongError, DocumentOptions, SpanError, TokenizedDocuments
@@ -24,33 +24,8 @@ from model.tokenizer import TooManyTokensError
 from model.unicode import Ints, Positions, SplitCharacterError
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """What became of a request: the answer's body, and what it took."""
-
-    request: DocumentsRequest
-    task: Task
-    read: TokenizedDocuments
-    body: bytes
-
-    def notes(self) -> dict[str, str]:
-        """What the answer's headers say of it."""
-        return notes(self.request)
-
-    def facts(self) -> dict[str, Any]:
-        """What the log line says of it."""
-        return {
-            "task": self.task.name or "none",
-            "documents": len(self.read.documents),
-            "chunks": sum(len(document.chunks) for document in self.read.documents),
-            "tokens": self.read.tokens,
-            "rows": len(self.read.rows),
-            "late_chunking": self.request.late_chunking,
-        }
-
-
-async def answer(embeddings: Embeddings, body: bytes, budget: Budget) -> Answered:
-    """One request, from its body to the answer's.
+async def answer(embeddings: EmbeddingService, body: bytes, budget: Budget) -> Result:
+    """One request, from its body to that of the response.
 
     Raises:
         RequestError: the request is refused, and nothing of it reached the queue.
@@ -59,25 +34,37 @@ async def answer(embeddings: Embeddings, body: bytes, budget: Budget) -> Answere
     request = validated(DocumentsRequest, body)
     task = embeddings.task(request, default=PASSAGE_TASK)
     _check_sizes(request, embeddings)
-    read = await embeddings.in_thread("tokenise", _read, request, task, embeddings)
+    read = await embeddings.in_thread("tokenise", partial(_tokenized, request, task, embeddings))
     pooled = await embeddings.compute(read.rows, read.tokens, budget)
-    model = embeddings.signed(request)
-    written = await embeddings.in_thread("encode", _written, request, read, pooled, model)
-    return Answered(request, task, read, written)
+    model = embeddings.model_name(request)
+    written = await embeddings.in_thread(
+        "encode", partial(_response_body, request, read, pooled, model)
+    )
+    log_fields = {
+        "task": task.name or "none",
+        "documents": len(read.documents),
+        "chunks": sum(len(document.chunks) for document in read.documents),
+        "tokens": read.tokens,
+        "rows": len(read.rows),
+        "late_chunking": request.late_chunking,
+    }
+    return Result(written, headers_of(request), log_fields)
 
 
-def _check_sizes(request: DocumentsRequest, embeddings: Embeddings) -> None:
-    """What only the loaded model can judge of a request's numbers."""
-    rules, own = embeddings.rules, request.chunking
+def _check_sizes(request: DocumentsRequest, embeddings: EmbeddingService) -> None:
+    """Check what depends on the loaded model."""
+    rules, chunking = embeddings.rules, request.chunking
     check_range(request.sent_as("dimensions"), request.dimensions, 1, rules.width)
     check_range("late_chunking_overlap", request.late_chunking_overlap, 0, rules.max_tokens // 2)
-    check_range("chunking.max_tokens", own.max_tokens, 1, rules.max_tokens)
-    with_most = f"where max_tokens is {own.max_tokens} it may be"
-    check_range("chunking.min_tokens", own.min_tokens, 0, own.max_tokens, with_most)
-    check_range("chunking.overlap", own.overlap, 0, own.max_tokens // 2, with_most)
+    check_range("chunking.max_tokens", chunking.max_tokens, 1, rules.max_tokens)
+    with_most = f"where max_tokens is {chunking.max_tokens} it may be"
+    check_range("chunking.min_tokens", chunking.min_tokens, 0, chunking.max_tokens, with_most)
+    check_range("chunking.overlap", chunking.overlap, 0, chunking.max_tokens // 2, with_most)
 
 
-def _read(request: DocumentsRequest, task: Task, embeddings: Embeddings) -> TokenizedDocuments:
+def _tokenized(
+    request: DocumentsRequest, task: Task, embeddings: EmbeddingService
+) -> TokenizedDocuments:
     field, rules = request.sent_as("input"), embeddings.rules
     reading = DocumentOptions(
         request.chunking.chunking(),
@@ -112,19 +99,19 @@ def _spans(request: DocumentsRequest) -> list[Ints] | None:
     """The caller's spans in code points.
 
     Raises:
-        InvalidFieldsError: one is none of its text.
+        InvalidFieldsError: one is empty, or begins or ends within a character.
     """
     given = request.chunking.spans
     if given is None:
         return None
     found = []
     for index, (text, spans) in enumerate(zip(request.input, given, strict=True)):
-        own = np.array(spans, np.int64).reshape(-1, 2)
-        if len(wrong := np.flatnonzero(own[:, 0] >= own[:, 1])):
+        ends = np.array(spans, np.int64).reshape(-1, 2)
+        if len(wrong := np.flatnonzero(ends[:, 0] >= ends[:, 1])):
             sentence = "does not end behind its start"
             raise _invalid_span(request, index, int(wrong[0]), sentence)
         try:
-            found.append(Positions(text, request.offsets).codepoints(own))
+            found.append(Positions(text, request.offsets).codepoints(ends))
         except SplitCharacterError as error:
             raise _invalid_span(request, index, error.index // 2, str(error)) from None
     return found
@@ -137,20 +124,20 @@ def _invalid_span(request: DocumentsRequest, index: int, span: int, sentence: st
     return invalid_field(name, shown, "span", list(given))
 
 
-def _written(
+def _response_body(
     request: DocumentsRequest, read: TokenizedDocuments, pooled: Vectors, model: str
 ) -> bytes:
-    """The answer, document by document: others of the process' threads run in between."""
+    """Written document by document, so that other threads of the process run in between."""
     data = []
-    for index, (document, (chunks, own)) in enumerate(
+    for index, (document, (chunks, whole)) in enumerate(
         zip(read.documents, read.vectors(pooled), strict=True)
     ):
         spans, positions = document.chunks.spans, Positions(document.text, request.offsets)
         written: dict[str, Any] = {"object": "document", "index": index}
-        if (name := request.ids[index]) is not None:
-            written["id"] = name
+        if (document_id := request.ids[index]) is not None:
+            written["id"] = document_id
         if request.document_embedding:
-            written["embedding"] = _encoded(request, own)[0]
+            written["embedding"] = encoded_for(request, whole)[0]
         written["tokens"] = document.tokens
         written["chunks"] = [
             {"object": "chunk", "index": at, "start": start, "end": end, "tokens": count}
@@ -159,7 +146,7 @@ def _written(
             )
         ]
         for chunk, (start, end), vector in zip(
-            written["chunks"], spans.tolist(), _encoded(request, chunks), strict=True
+            written["chunks"], spans.tolist(), encoded_for(request, chunks), strict=True
         ):
             if request.return_text:
                 chunk["text"] = document.text[start:end]
@@ -167,10 +154,3 @@ def _written(
         data.append(orjson.Fragment(vectors.to_json(written)))
     usage = {"prompt_tokens": read.tokens, "total_tokens": read.tokens}
     return vectors.to_json({"object": "list", "model": model, "usage": usage, "data": data})
-
-
-def _encoded(request: DocumentsRequest, pooled: Vectors) -> list[Any]:
-    embedded = vectors.cut(pooled, request.dimensions)
-    if request.normalized:
-        embedded = vectors.normalise(embedded)
-    return vectors.encode(embedded, request.embedding_type)

@@ -8,15 +8,15 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from app.access.budget import Budget
 from app.api import vectors
-from app.api.invalid import invalid_field, validated
-from app.api.notes import notes
-from app.api.schemas import EmbeddingsRequest, TextsRequest
+from app.api.request_models import EmbeddingsRequest, TextsRequest, VectorsRequest
+from app.api.response_headers import headers_of
+from app.api.validation import invalid_field, validated
 from app.engine.client import EngineClient
 from app.errors import TokenLimitError, TooManyInputsError, UnknownModelError
 from app.telemetry.metrics import Metrics
@@ -26,7 +26,6 @@ from model.rows import Row, Vectors
 from model.tasks import Task, Tasks, UnknownTaskError
 from model.tokenizer import RowOptions, TokenizedInputs, Tokenizer, TooManyTokensError
 
-Arguments = ParamSpec("Arguments")
 T = TypeVar("T")
 
 # Chunks of one request, for each input that it may have: a book in sentences.
@@ -35,7 +34,8 @@ CHUNKS_PER_INPUT = 4
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a request may ask for. `served` are the names of the model, the signing one first."""
+    """What a request may ask for. `served` are the names of the model; a response to a request
+    that names none has the first."""
 
     served: tuple[str, ...]
     default_task: str | None
@@ -51,40 +51,37 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Embedded:
-    """What became of a request: an encoded vector for each input, and the tokens it took."""
+class Result:
+    """The response to a request with texts, and what the access log says of it."""
+
+    body: bytes
+    headers: dict[str, str]
+    log_fields: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedInputs:
+    """A request, and for each of its inputs an encoded vector."""
 
     request: EmbeddingsRequest
     task: Task
     tokenized: TokenizedInputs
     encoded: list[Any]
 
-    def body(self, model: str) -> bytes:
-        """The answer of POST /v1/embeddings, in the order of the hosted API's keys."""
-        tokens = self.tokenized.tokens
-        data = [
-            {"object": "embedding", "index": index, "embedding": embedding}
-            for index, embedding in enumerate(self.encoded)
-        ]
-        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-        return vectors.to_json({"model": model, "object": "list", "usage": usage, "data": data})
-
-    def notes(self) -> dict[str, str]:
-        """What the answer's headers say of it."""
-        return notes(self.request, self.tokenized.truncated)
-
-    def facts(self) -> dict[str, Any]:
-        """What the log line says of it."""
-        return {
+    def result(self, body: dict[str, Any]) -> Result:
+        """The response with this body."""
+        log_fields = {
             "task": self.task.name or "none",
             "inputs": len(self.request.input),
             "tokens": self.tokenized.tokens,
             "rows": len(self.tokenized.rows),
             "late_chunking": self.request.late_chunking,
         }
+        headers = headers_of(self.request, self.tokenized.truncated)
+        return Result(vectors.to_json(body), headers, log_fields)
 
 
-class Embeddings:
+class EmbeddingService:
     """Answers requests with texts."""
 
     def __init__(
@@ -102,9 +99,9 @@ class Embeddings:
         self._stage_seconds = metrics.stage_seconds
         self._threads = ThreadPoolExecutor(usable_cpus(), "tokenize")
 
-    async def answer(self, body: bytes, budget: Budget, model: str | None = None) -> Embedded:
-        """One request, from its body to its encoded vectors. A `model` of its address comes before
-        one of its body.
+    async def answer(self, body: bytes, budget: Budget, model: str | None = None) -> Result:
+        """One request of POST /v1/embeddings, from its body to that of the response, with keys in
+        the order of the hosted API. A `model` of its address comes before one of its body.
 
         Raises:
             RequestError: the request is refused, and nothing of it reached the queue.
@@ -116,9 +113,21 @@ class Embeddings:
             if request.model not in (None, model):
                 request.ignore({"model"})
             request.model = model
-        return await self.embed(request, budget)
+        embedded = await self.embed(request, budget)
+        tokens = embedded.tokenized.tokens
+        return embedded.result(
+            {
+                "model": self.model_name(request),
+                "object": "list",
+                "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+                "data": [
+                    {"object": "embedding", "index": index, "embedding": vector}
+                    for index, vector in enumerate(embedded.encoded)
+                ],
+            }
+        )
 
-    async def embed(self, request: EmbeddingsRequest, budget: Budget) -> Embedded:
+    async def embed(self, request: EmbeddingsRequest, budget: Budget) -> EmbeddedInputs:
         """One valid request -> its encoded vectors; raises what `answer` does."""
         task = self.task(request)
         self._check_sizes(request)
@@ -131,15 +140,12 @@ class Embeddings:
         tokenized = await self.tokenize(request, task, reading)
         pooled = await self.compute(tokenized.rows, tokenized.tokens, budget)
         with self._stage_seconds.labels("encode").time():
-            embedded = vectors.cut(tokenized.vectors(pooled), request.dimensions)
-            if request.normalized:
-                embedded = vectors.normalise(embedded)
-            encoded = vectors.encode(embedded, request.embedding_type)
-        return Embedded(request, task, tokenized, encoded)
+            encoded = encoded_for(request, tokenized.vectors(pooled))
+        return EmbeddedInputs(request, task, tokenized, encoded)
 
     def task(self, request: TextsRequest, *, default: str | None = None) -> Task:
-        """The task of a request for a model that is served, with not too many inputs. Without one
-        it is `default`, if this model has that, or else the service's.
+        """The task of a request for a model that is served, with not too many inputs. A request
+        that names none has `default`, if the model has that task, or else the service's default.
 
         Raises:
             RequestError: the model, the number of inputs or the task is refused.
@@ -149,16 +155,15 @@ class Embeddings:
         if len(request.input) > self.rules.max_inputs:
             inputs, most = len(request.input), self.rules.max_inputs
             raise TooManyInputsError(inputs, most, request.sent_as("input"))
-        own = default if default in self._tasks.names else self.rules.default_task
-        name = own if request.task is None else request.task
+        default = default if default in self._tasks.names else self.rules.default_task
         try:
-            return self._tasks.named(name)
+            return self._tasks.named(default if request.task is None else request.task)
         except UnknownTaskError as error:
             name = request.sent_as("task")
             raise invalid_field(name, str(error), "enum", request.task) from None
 
-    def signed(self, request: TextsRequest) -> str:
-        """The model's name as an answer gives it: the one that was asked for."""
+    def model_name(self, request: TextsRequest) -> str:
+        """The model's name in the response: the one that was asked for."""
         return request.model or self.rules.served[0]
 
     async def tokenize(
@@ -170,24 +175,17 @@ class Embeddings:
             TokenLimitError: a text or the document is too long.
         """
         try:
-            return await self.in_thread(
-                "tokenise", self.tokenizer.rows, request.input, task, reading
-            )
+            rows = partial(self.tokenizer.rows, request.input, task, reading)
+            return await self.in_thread("tokenise", rows)
         except TooManyTokensError as error:
             field = request.sent_as("input")
             raise TokenLimitError(_too_long(error, reading, field), field) from None
 
-    async def in_thread(
-        self,
-        stage: str,
-        work: Callable[Arguments, T],
-        *args: Arguments.args,
-        **kwargs: Arguments.kwargs,
-    ) -> T:
+    async def in_thread(self, stage: str, work: Callable[[], T]) -> T:
         """Work that takes long for the event loop, as a stage of a request."""
         loop = asyncio.get_running_loop()
         with self._stage_seconds.labels(stage).time():
-            return await loop.run_in_executor(self._threads, partial(work, *args, **kwargs))
+            return await loop.run_in_executor(self._threads, work)
 
     async def compute(self, rows: Sequence[Row], tokens: int, budget: Budget) -> Vectors:
         """The vectors of the rows' spans, for so many tokens of the caller's budget.
@@ -201,12 +199,20 @@ class Embeddings:
             return await self._engine.embed(rows)
 
     def _check_sizes(self, request: EmbeddingsRequest) -> None:
-        """What only the loaded model can judge of a request's numbers."""
+        """Check what depends on the loaded model."""
         for field, least, most in (
             ("dimensions", 1, self.rules.width),
             ("late_chunking_overlap", 0, self.rules.max_tokens // 2),
         ):
             check_range(request.sent_as(field), getattr(request, field), least, most)
+
+
+def encoded_for(request: VectorsRequest, pooled: Vectors) -> list[Any]:
+    """Vectors of the model as the request asks for them."""
+    embedded = vectors.cut(pooled, request.dimensions)
+    if request.normalized:
+        embedded = vectors.normalise(embedded)
+    return vectors.encode(embedded, request.embedding_type)
 
 
 def check_range(

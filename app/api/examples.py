@@ -1,4 +1,4 @@
-"""Examples: a request for each route with texts, for the OpenAPI document and its page."""
+"""An example of a request for each route with texts, for the OpenAPI document and its page."""
 
 from typing import Any
 

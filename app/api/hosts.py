@@ -1,4 +1,4 @@
-"""Hosts: under which names the service answers, and whose pages may use it.
+"""Checks of Host and Origin: under which names the service answers, and whose pages may use it.
 
 Without keys, a service on a loopback address is for whoever is on that machine; but a browser there
 runs anybody's pages.
@@ -28,8 +28,8 @@ _SAFE = {"GET", "HEAD", "OPTIONS"}
 _HOST = re.compile(r"\[(?P<v6>[0-9a-f:.]+)\](?::\d*)?|(?P<name>[^\s:@/\[\]]+)(?::\d*)?")
 
 
-class Hosts:
-    """See the top of the file."""
+class HostPolicy:
+    """Which hosts and origins may send requests; the top of the file says why."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._keyless = settings.keys_file is None and is_loopback(settings.host)
@@ -59,7 +59,7 @@ class Hosts:
         # HTTP/1.0 needs no Host; a browser always sends one.
         for host in filter(None, request.headers.getlist("host")):
             name = _name(host)
-            if not (name in self._names or _leads_here(name)):
+            if not (name in self._names or _is_loopback_name(name)):
                 raise HostError(host)
 
     def _check_origin(self, request: Request) -> None:
@@ -67,12 +67,12 @@ class Hosts:
         if ANY in self._origins or origin in self._origins:
             return
         # A page can set neither of these headers. Browsers send the second to https and localhost.
-        own = site in ("same-origin", "none") if site else self._is_own(origin, request)
-        if not own:
+        same = site in ("same-origin", "none") if site else self._is_same(origin, request)
+        if not same:
             raise OriginError(origin or "another origin")
 
-    def _is_own(self, origin: str | None, request: Request) -> bool:
-        if origin is None:  # no page
+    def _is_same(self, origin: str | None, request: Request) -> bool:
+        if origin is None:  # not out of a page
             return True
         authority = origin.partition("://")[2]
         hosts = [*request.headers.getlist("host"), *request.headers.getlist("x-forwarded-host")]
@@ -85,7 +85,7 @@ def _name(host: str) -> str:
     return (match["v6"] or match["name"].rstrip(".")) if match else ""
 
 
-def _leads_here(name: str) -> bool:
+def _is_loopback_name(name: str) -> bool:
     """Whether a name can lead nowhere but to the machine itself."""
     try:
         return ipaddress.ip_address(name).is_loopback

@@ -1,4 +1,4 @@
-"""Inputs: what stands for texts in a body -> texts.
+"""Inputs of a request -> texts.
 
 A text, {"text": ...}, or a list of them, mixed or not. Of an object `text` is read, and `id` where
 an answer has one; other keys mean nothing, but for a task, which is of the whole request.
@@ -29,7 +29,7 @@ SCHEMA = {
 }
 
 _READ = {"text", "id"}
-# The names of a request's task, first its own.
+# The names of a request's task, first the field's.
 TASK_NAMES = ("task", "task_type")
 _KINDS = {dict: "an object", list: "a list", bool: "true or false", type(None): "null"}
 
@@ -38,7 +38,7 @@ def texts_of(value: Any, field: str = "input") -> list[str]:
     """The texts of an input.
 
     Raises:
-        PydanticCustomError: it is none; the sentence names the place.
+        PydanticCustomError: it is none; the sentence says where.
     """
     if not isinstance(value, list):
         return [_text(field, value)]
@@ -66,35 +66,35 @@ def _is_ids(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(map(_is_id, value))
 
 
-def _text(place: str, value: Any) -> str:
+def _text(path: str, value: Any) -> str:
     if isinstance(value, str):
         return value
     if not isinstance(value, dict):
         seen = _kind(value)
     elif "text" not in value:
         seen = f"an object with {shortened(', '.join(islice(value, 10)) or 'nothing')}"
-    elif own := [name for name in TASK_NAMES if value.get(name) is not None]:
+    elif tasks := [name for name in TASK_NAMES if value.get(name) is not None]:
         raise PydanticCustomError(
             "conflict",
-            "{place} has a {name} of its own; all inputs of a request have one, beside input.",
-            {"place": place, "name": own[0]},
+            "{path} has a {name} of its own; all inputs of a request have one, beside input.",
+            {"path": path, "name": tasks[0]},
         )
     else:
-        return _own_text(place, value["text"])
+        return _text_value(path, value["text"])
     raise PydanticCustomError(
         "string_type",
-        '{place} must be a text or an object with the key "text", not {seen}.',
-        {"place": place, "seen": seen},
+        '{path} must be a text or an object with the key "text", not {seen}.',
+        {"path": path, "seen": seen},
     )
 
 
-def _own_text(place: str, value: Any) -> str:
+def _text_value(path: str, value: Any) -> str:
     if isinstance(value, str):
         return value
     raise PydanticCustomError(
         "string_type",
-        "{place}.text must be a text, not {seen}.",
-        {"place": place, "seen": _kind(value)},
+        "{path}.text must be a text, not {seen}.",
+        {"path": path, "seen": _kind(value)},
     )
 
 

@@ -1,6 +1,6 @@
-"""Cut, normalise, encode: what happens to vectors after the batch, per request. Pure numpy.
+"""Vectors of one response: cut, normalised, encoded, and written as JSON. Pure numpy.
 
-S vectors of D dimensions. No loop here touches a single number.
+Arrays are (vectors, dimensions). No Python loop goes over single numbers.
 """
 
 import base64

@@ -147,4 +147,10 @@ class ControlSocket:
 async def read_from_child(reader: asyncio.StreamReader) -> FromChild | None:
     """For the parent: the next message of a child; None when its stream has ended."""
     body = await framing.read_frame(reader)
-    return None if body is None else _from_child.decode(body)
+    return None if body is None else decode_from_child(body)
+
+
+def decode_from_child(body: bytes | bytearray) -> FromChild:
+    """The message that a frame carries."""
+    message: FromChild = _from_child.decode(body)
+    return message

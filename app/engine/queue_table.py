@@ -1,8 +1,8 @@
-"""QueueTable: how many tokens wait for each worker, as all HTTP processes see it (promise 5).
+"""QueueTable: how many tokens wait for each worker, as all HTTP processes see it.
 
-A table of P processes and W workers, in memory that they share. Each process writes its own row and
-reads all: nothing is locked, and two requests that come in the same microsecond to two processes
-may together pass a limit by the smaller one.
+It keeps promise 5 of README.md. A table of P processes and W workers, in memory that they share.
+Each process writes one row and reads all: nothing is locked, and two requests that come in the same
+microsecond to two processes may together pass a limit by the smaller one.
 """
 
 import mmap

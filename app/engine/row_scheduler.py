@@ -1,11 +1,11 @@
-"""RowScheduler: which rows the next batch has (promise 3). A pure policy: no clock, no thread.
+"""RowScheduler: which rows the next batch has. A pure policy: no clock, no thread.
 
-One half of a batch goes to those who came first: whoever is oldest gets on with half of the device
-at least, so an accepted request is done within twice the time that the queue's bound stands for.
-The other half goes round: every job that waits may place one row in its turn, until the next row
-does not fit; the following batch goes on from there. So a job of 2,048 rows shares every batch with
-whoever else waits, and a newcomer is at most one round away. A row longer than half a batch has its
-turn alone, or with those behind it.
+It keeps promise 3 of README.md. One half of a batch goes to the oldest jobs: each gets half of the
+device at least when it is the oldest, so that an accepted request is done within twice the time
+that the queue's limit stands for. The other half goes to all jobs by turns (round robin): each
+places one row, until the next row does not fit; the following batch goes on from there. So a job of
+2,048 rows shares every batch with all others that wait, and a new job is at most one round away. A
+row longer than half a batch has its turn alone, or with those behind it.
 """
 
 from collections import Counter, OrderedDict, deque

@@ -1,7 +1,7 @@
 """ChildProcess: starts a child of the parent, restarts it when it ends, and ends it.
 
-Each child has a control socket to the parent (../engine/control.py). The end of its stream tells
-the child that the parent has gone, so that no child outlives it.
+It keeps promise 6 of ../engine/README.md. Each child has a control socket to the parent
+(../engine/control.py); the end of its stream tells the child that the parent has gone.
 """
 
 import asyncio

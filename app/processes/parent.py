@@ -1,6 +1,6 @@
 """Parent: starts, links, restarts and ends the HTTP processes and the workers of a service.
 
-It keeps promises 6, 9 and 10 of ../engine/README.md. It imports no FastAPI, uvicorn, torch, numpy
+It keeps promises 9 and 11 of ../engine/README.md. It imports no FastAPI, uvicorn, torch, numpy
 or prometheus_client, so that it takes little memory beside its children.
 """
 

@@ -10,7 +10,7 @@ from http import HTTPStatus
 import orjson
 
 from app.errors import QuintetError
-from app.telemetry.logs import RequestLine
+from app.telemetry.logs import AccessLogLine
 from app.telemetry.metrics import Metrics
 
 # In place of a method and a path, which are not known.
@@ -21,7 +21,7 @@ def refusal(error: QuintetError, address: str | None, seconds: float, metrics: M
     """Log and count a refusal, `seconds` after the connection or request began; the response."""
     request_id = uuid.uuid4().hex
     facts = {"code": error.code, "reason": error.reason, "address": address}
-    RequestLine(request_id, _NONE, _NONE, facts).write(error.status, seconds)
+    AccessLogLine(request_id, _NONE, _NONE, facts).write(error.status, seconds)
     metrics.refused.labels(error.reason).inc()
     body, status = orjson.dumps(error.body(request_id)), HTTPStatus(error.status)
     headers = {

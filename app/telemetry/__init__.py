@@ -1,1 +1,1 @@
-"""Telemetry: metrics, log lines, traces."""
+"""What operators see of the service: logs, metrics, traces."""

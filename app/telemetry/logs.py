@@ -1,4 +1,4 @@
-"""Logs: a readable line for people, or JSON for machines; one canonical line per request.
+"""Logging: text for people or JSON for machines, and one access log line for each request.
 
 Never a text, a token or a key of a caller.
 """
@@ -13,23 +13,23 @@ request_log = logging.getLogger("quintet.request")
 
 
 @dataclass(slots=True)
-class RequestLine:
-    """What is known of one request when it ends; routes add to `facts` on the way."""
+class AccessLogLine:
+    """What the log says of one request when it ends; routes add to `fields` on the way."""
 
     request_id: str
     method: str
     path: str
-    facts: dict[str, Any] = field(default_factory=dict)
+    fields: dict[str, Any] = field(default_factory=dict)
 
     def write(self, status: int, seconds: float, level: int = logging.INFO) -> None:
-        """The canonical line."""
+        """Log the line."""
         fields = {
             "method": self.method,
             "path": self.path,
             "status": status,
             "ms": round(seconds * 1e3, 2),
             "request_id": self.request_id,
-            **self.facts,
+            **self.fields,
         }
         text = " ".join(str(fields[name]) for name in ("method", "path", "status"))
         rest = " ".join(f"{name}={value}" for name, value in list(fields.items())[3:])
@@ -53,7 +53,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure_logging(log_format: str = "text") -> None:
-    """Everything of ours to standard error; libraries from warnings up."""
+    """Log to standard error: the service from INFO up, libraries from WARNING up."""
     handler = logging.StreamHandler(sys.stderr)
     if log_format == "json":
         handler.setFormatter(JsonFormatter())

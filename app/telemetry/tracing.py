@@ -1,7 +1,9 @@
-"""Tracing: one server span a request, for whoever runs an OpenTelemetry collector.
+"""Tracing: one server span a request, sent to an OpenTelemetry collector.
 
-It is on where OpenTelemetry's own variables name a collector, and needs the extra `tracing`. A span
-is made when its request is over, from what the log line says; never of a text or a key.
+It is on where OpenTelemetry's environment variables name a collector, and needs the extra
+`tracing`. A span is made when its request has ended, of these attributes only: never of a text or a
+key. OpenTelemetry's own ASGI instrumentation would send paths and queries too, and names a span
+before its route is known.
 """
 
 import os
@@ -14,34 +16,44 @@ from starlette.types import Scope
 
 from app import __version__
 from app.settings import SettingsError
-from app.telemetry.logs import RequestLine
+from app.telemetry.logs import AccessLogLine
 from model.extras import how_to_install
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-_FACTS = ("task", "inputs", "tokens", "rows", "late_chunking", "key", "code")
+# Of the access log line, under quintet.*
+_FIELDS = ("task", "inputs", "tokens", "rows", "late_chunking", "key", "code")
 
 
 class Tracing:
-    """Sends spans."""
+    """Makes spans, and sends them in batches."""
 
     def __init__(self, provider: "TracerProvider") -> None:
         self._provider = provider
         self._tracer = provider.get_tracer("quintet", __version__)
 
-    def record(self, scope: Scope, line: RequestLine, status: int, seconds: float) -> None:
-        """The span of a request that has been answered, a child of the caller's if it says so."""
+    def record(self, scope: Scope, line: AccessLogLine, status: int, seconds: float) -> None:
+        """The span of a request that has ended, a child of the span that its headers name."""
         from opentelemetry import propagate, trace  # noqa: PLC0415  (an extra)
 
         ended = time.time_ns()
         route = getattr(scope.get("route"), "path", None)
+        attributes: dict[str, Any] = {
+            "http.request.method": scope["method"],
+            "http.response.status_code": status,
+            "url.scheme": scope["scheme"],
+            **({"http.route": route} if route else {}),
+            **({"error.type": str(status)} if status >= 500 else {}),
+            "quintet.request_id": line.request_id,
+            **{f"quintet.{name}": line.fields[name] for name in _FIELDS if name in line.fields},
+        }
         span = self._tracer.start_span(
             f"{scope['method']} {route}" if route else scope["method"],
             propagate.extract(Headers(scope=scope)),
             trace.SpanKind.SERVER,
-            _attributes(scope, line, route, status),
+            attributes,
             start_time=ended - int(seconds * 1e9),
         )
         if status >= 500:
@@ -53,22 +65,8 @@ class Tracing:
         self._provider.shutdown()
 
 
-def _attributes(scope: Scope, line: RequestLine, route: str | None, status: int) -> dict[str, Any]:
-    """OpenTelemetry's names for HTTP, and the facts of the log line under `quintet.`."""
-    facts = {f"quintet.{name}": line.facts[name] for name in _FACTS if name in line.facts}
-    return {
-        "http.request.method": scope["method"],
-        "http.response.status_code": status,
-        "url.scheme": scope["scheme"],
-        **({"http.route": route} if route else {}),
-        **({"error.type": str(status)} if status >= 500 else {}),
-        "quintet.request_id": line.request_id,
-        **facts,
-    }
-
-
 def tracing_of(environment: Mapping[str, str] = os.environ) -> Tracing | None:
-    """What the environment asks for; None if it names no collector.
+    """Tracing as the environment asks for it; None if it names no collector.
 
     Raises:
         SettingsError: the extra is not installed.
@@ -85,9 +83,10 @@ def tracing_of(environment: Mapping[str, str] = os.environ) -> Tracing | None:
             f"{named} asks for traces, which need packages that are not installed; to install "
             f"them: {how_to_install('tracing')}"
         ) from None
-    own = resources.Resource.create({"service.name": "quintet", "service.version": __version__})
-    # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES come before our own names.
-    resource = own.merge(resources.OTELResourceDetector().detect())
+    defaults = {"service.name": "quintet", "service.version": __version__}
+    # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES come before these.
+    detected = resources.OTELResourceDetector().detect()
+    resource = resources.Resource.create(defaults).merge(detected)
     provider = trace.TracerProvider(resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(trace_exporter.OTLPSpanExporter()))
     return Tracing(provider)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from playwright.sync_api import expect, sync_playwright
 
-from app.api.routes import PLAYGROUND
+from app.api.routes.pages import PLAYGROUND
 from tests.browser.conftest import FLAGS
 from tests.browser.playground import Playground
 from tests.server import running

@@ -15,6 +15,7 @@ from app.settings import Settings, SettingsError, check_servable
 from app.telemetry.metrics import Metrics
 from tests.operations.wire import connect, read_to_end, statuses, talk
 from tests.server import Service, running
+from tests.waiting import wait_until
 
 LIMIT = 1_000_000
 LARGEST = 800_000
@@ -27,7 +28,7 @@ STEPS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, LIMIT)), max_size=4
 def test_they_never_hold_more_than_the_limit_and_nothing_in_the_end(
     steps: list[tuple[int, int]],
 ) -> None:
-    bodies, sizes = Bodies(LIMIT, METRICS), [0] * 5
+    bodies, sizes = Bodies(Settings(max_bodies_bytes=LIMIT), METRICS), [0] * 5
     with contextlib.ExitStack() as stack:
         shares = [stack.enter_context(bodies.share()) for _ in sizes]
         for number, more in steps:
@@ -84,8 +85,7 @@ def sent(body: bytes) -> bytes:
 
 
 def wait_until_held(service: Service, size: int) -> None:
-    while service.metric("body_bytes") != size:
-        pass
+    wait_until(lambda: service.metric("body_bytes") == size, f"{size} bytes of bodies")
 
 
 @contextlib.contextmanager
@@ -145,21 +145,16 @@ def test_its_bytes_are_given_back(service: Service, body: bytes, status: int) ->
 def test_bytes_are_held_until_the_answer_and_given_back_by_who_hangs_up_or_waits_too_long(
     service: Service,
 ) -> None:
-    (worker,) = service.workers()
-    worker.suspend()
-    try:
+    with service.suspended():
         with connect(service.url) as gone, connect(service.url) as patient:
             gone.sendall(sent(of_size(300_000)))
             patient.sendall(sent(of_size(400_000)))
-            while service.metric("queue_rows") < 2:
-                pass
+            service.wait_for_queue(2)
             assert service.metric("body_bytes") == 700_000 - 2 * SMALL_BYTES
             gone.close()
             wait_until_held(service, 400_000 - SMALL_BYTES)
             assert statuses(read_to_end(patient)) == [504]
         wait_until_held(service, 0)
-    finally:
-        worker.resume()
 
 
 def test_a_refusal_for_want_of_room_costs_no_request_of_the_callers() -> None:

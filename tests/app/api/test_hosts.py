@@ -11,7 +11,7 @@ import pytest
 from starlette.requests import Request
 
 from app.access.keys import add_key
-from app.api.hosts import Hosts
+from app.api.hosts import HostPolicy
 from app.errors import HostError, OriginError
 from app.settings import Settings, SettingsError, read_settings
 from app.telemetry.metrics import Metrics
@@ -22,8 +22,8 @@ from tests.server import Service, bearer, running
 APP = "https://app.example"
 
 
-def hosts(**settings: Any) -> Hosts:
-    return Hosts(Settings(**settings), Metrics("0", "m", ()))
+def hosts(**settings: Any) -> HostPolicy:
+    return HostPolicy(Settings(**settings), Metrics("0", "m", ()))
 
 
 def request(method: str = "POST", path: str = "/v1/embeddings", **headers: str) -> Request:

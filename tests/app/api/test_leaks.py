@@ -10,10 +10,16 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
+from app.api.context import service_of
 from app.application import create_app
+from app.engine.client import WorkerLink
+from app.engine.control import AttachWorker, Started, StartWorker
 from app.processes.server import Server
 from app.settings import Settings
+from app.sockets.address import bound_socket, listen
 from tests.exchange import Connection, Request, get, post
+from tests.waiting import wait_until_async
+from tests.workers import WorkerProcess
 
 BULK = {"input": ["a text that nobody waits for"] * 1000}
 # More than BULK has, and less than twice that.
@@ -27,16 +33,23 @@ async def serving(model: Path) -> AsyncIterator[str]:
     settings = Settings(model=str(model), port=0, max_connections=50, body_timeout_s=0.2, **limits)
     app = create_app(settings)
     server = Server(settings, app)
-    app.state.listener = server.config.bind_socket()
-    ready = asyncio.Event()
-    app.state.on_ready = ready.set
-    running = asyncio.create_task(server.serve([app.state.listener]))
-    try:
-        await ready.wait()
-        yield "http://{}:{}".format(*app.state.listener.getsockname())
-    finally:
-        server.should_exit = True
-        await running
+    worker = WorkerProcess(StartWorker(str(model), "cpu", "float32", None))
+    assert isinstance(worker.started, Started)
+    streams = await asyncio.open_connection(sock=worker.connection())
+    engine = service_of(app).engine
+    link = WorkerLink(AttachWorker(0, worker.started), streams, engine)
+    engine.attach(link)
+    collecting = asyncio.create_task(link.collect())
+    with bound_socket(settings) as listener:
+        listen(listener, settings)
+        running = asyncio.create_task(server.serve([listener]))
+        try:
+            yield "http://{}:{}".format(*listener.getsockname())
+        finally:
+            server.should_exit = True
+            await running
+            worker.close()
+            await collecting
 
 
 async def status(url: str, request: Request) -> int:
@@ -66,8 +79,7 @@ async def refused(url: str) -> None:
     worker = the_worker()
     worker.suspend()  # so that the first one is in work when the second one comes
     first = asyncio.create_task(status(url, post(BULK)))
-    while not await tokens_in_work(url):
-        pass
+    await wait_until_async(lambda: tokens_in_work(url), "tokens in work")
     assert await status(url, post(BULK)) == 503
     worker.resume()
     assert await first == 200

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from tests.app.answers import assert_error
+from tests.checkpoints import TASKS
 from tests.server import Service, running
 
 
@@ -154,3 +155,17 @@ def test_a_port_that_is_taken_ends_with_exit_1(service: Service) -> None:
 
     other = start(port=service.url.rpartition(":")[2])
     assert other.process.wait(60) == 1
+
+
+def test_info_says_what_is_served(service: Service) -> None:
+    info = httpx.get(f"{service.url}/info").json()
+    assert (info["model"], info["width"], info["max_tokens"]) == ("quintet-mini", 256, 8192)
+    assert info["matryoshka_dimensions"] == [32, 64, 128, 256]
+    assert (info["tasks"], info["default_task"]) == (list(TASKS), "text-matching")
+    (worker,) = info["workers"]
+    assert worker["attention"] == "sdpa, products"
+    assert worker["dtype"] in ("bfloat16", "float32")
+
+
+def test_ping_is_readiness(service: Service) -> None:
+    assert httpx.get(f"{service.url}/ping").json() == {"status": "ok"}

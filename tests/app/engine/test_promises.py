@@ -6,7 +6,6 @@ import random
 import signal
 import socket
 import threading
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pytest
 from model.embedder import Embedder
 from tests.checkpoints import TASKS
 from tests.server import Service, running
+from tests.waiting import wait_until
 
 BULK = {"input": [f"number {index} of many short texts" for index in range(2048)]}
 # Some 40 tokens each: in the engine's small batches they take seconds.
@@ -82,11 +82,8 @@ def test_2048_inputs_do_not_delay_anothers_single_queries_beyond_two_batches() -
 
 
 def first_batch_done(service: Service, before: float = 0) -> None:
-    """Wait until the engine has run a batch beside the `before` first ones: ask the metrics, which
-    answer between batches."""
-    deadline = time.monotonic() + 60
-    while service.metric("batch_rows_count") <= before:
-        assert time.monotonic() < deadline
+    """Wait until the engine has run a batch beside the `before` first ones."""
+    wait_until(lambda: service.metric("batch_rows_count") > before, "a batch")
 
 
 def send_and_keep_open(

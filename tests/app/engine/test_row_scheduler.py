@@ -2,19 +2,20 @@
 
 import random
 
-from app.engine.schedule import Schedule
 from hypothesis import given
 from hypothesis import strategies as st
+
+from app.engine.row_scheduler import RowScheduler
 
 lengths = st.lists(st.integers(1, 12), min_size=1, max_size=15)
 
 
-def drained(schedule: Schedule) -> list[list[tuple[int, int]]]:
+def drained(scheduler: RowScheduler) -> list[list[tuple[int, int]]]:
     """The batches until nothing waits."""
     batches = []
-    while schedule:
-        plan = schedule.plan()
-        schedule.take(plan)
+    while scheduler:
+        plan = scheduler.plan()
+        scheduler.take(plan)
         batches.append(list(plan.picks))
     return batches
 
@@ -23,10 +24,10 @@ def drained(schedule: Schedule) -> list[list[tuple[int, int]]]:
 def test_every_row_goes_once_in_order_and_no_batch_is_too_large(
     jobs: list[list[int]], limit: int
 ) -> None:
-    schedule = Schedule(limit)
+    scheduler = RowScheduler(limit)
     for number, rows in enumerate(jobs):
-        schedule.add(number, rows)
-    batches = drained(schedule)
+        scheduler.add(number, rows)
+    batches = drained(scheduler)
     for number, rows in enumerate(jobs):
         gone = [row for batch in batches for job, row in batch if job == number]
         assert gone == list(range(len(rows)))
@@ -39,13 +40,13 @@ def test_half_of_a_batch_goes_by_age_and_the_rest_in_turns(
     jobs: list[list[int]], limit: int
 ) -> None:
     """No row is longer than half a batch here."""
-    schedule = Schedule(limit)
+    scheduler = RowScheduler(limit)
     for number, rows in enumerate(jobs):
-        schedule.add(number, rows)
+        scheduler.add(number, rows)
     left, ring = [list(rows) for rows in jobs], list(range(len(jobs)))
-    while schedule:
-        plan = schedule.plan()
-        schedule.take(plan)
+    while scheduler:
+        plan = scheduler.plan()
+        scheduler.take(plan)
         tokens, by_age, picks = 0, 0, [job for job, _ in plan.picks]
         for job in sorted(range(len(jobs))):
             for row in left[job]:
@@ -69,94 +70,94 @@ def test_half_of_a_batch_goes_by_age_and_the_rest_in_turns(
 
 
 def test_the_oldest_is_done_in_twice_its_time_however_many_come_after_it() -> None:
-    schedule = Schedule(100)
-    schedule.add(0, [10] * 100)  # ten batches, alone
+    scheduler = RowScheduler(100)
+    scheduler.add(0, [10] * 100)  # ten batches, alone
     for batch in range(20):
         for number in range(20):
-            schedule.add(1 + 20 * batch + number, [10])
-        plan = schedule.plan()
-        schedule.take(plan)
+            scheduler.add(1 + 20 * batch + number, [10])
+        plan = scheduler.plan()
+        scheduler.take(plan)
         if (0, 99) in plan.picks:
             break
     assert batch < 20
 
 
 def test_a_full_plan_is_open_to_a_newcomer_unless_everyone_in_it_had_one_turn() -> None:
-    schedule = Schedule(100)
-    schedule.add(1, [10] * 50)
-    assert not schedule.plan().full
+    scheduler = RowScheduler(100)
+    scheduler.add(1, [10] * 50)
+    assert not scheduler.plan().full
     for number in range(2, 12):
-        schedule.add(number, [10])
-    assert schedule.plan().full
-    schedule.add(99, [10])
-    assert 99 not in [job for job, _ in schedule.plan().picks]
+        scheduler.add(number, [10])
+    assert scheduler.plan().full
+    scheduler.add(99, [10])
+    assert 99 not in [job for job, _ in scheduler.plan().picks]
 
 
 def test_a_long_row_has_its_turn_though_there_are_older_jobs() -> None:
-    schedule = Schedule(100)
-    schedule.add(1, [10] * 100)
-    schedule.add(2, [70])
-    schedule.add(3, [500])
+    scheduler = RowScheduler(100)
+    scheduler.add(1, [10] * 100)
+    scheduler.add(2, [70])
+    scheduler.add(3, [500])
     seen = []
-    while schedule:
-        plan = schedule.plan()
-        schedule.take(plan)
+    while scheduler:
+        plan = scheduler.plan()
+        scheduler.take(plan)
         seen.append({job for job, _ in plan.picks})
     assert {3} in seen[:4]
     assert any(2 in jobs for jobs in seen[:3])
 
 
 def test_a_newcomer_is_in_the_next_batch_however_many_rows_wait() -> None:
-    schedule = Schedule(100)
-    schedule.add(1, [10] * 2048)
-    schedule.take(schedule.plan())
-    schedule.add(2, [10])
-    assert (2, 0) in schedule.plan().picks
+    scheduler = RowScheduler(100)
+    scheduler.add(1, [10] * 2048)
+    scheduler.take(scheduler.plan())
+    scheduler.add(2, [10])
+    assert (2, 0) in scheduler.plan().picks
 
 
 def test_a_row_longer_than_a_batch_goes_alone() -> None:
-    schedule = Schedule(10)
-    schedule.add(1, [50])
-    schedule.add(2, [3, 3])
-    assert [len(batch) for batch in drained(schedule)] == [1, 2]
+    scheduler = RowScheduler(10)
+    scheduler.add(1, [50])
+    scheduler.add(2, [3, 3])
+    assert [len(batch) for batch in drained(scheduler)] == [1, 2]
 
 
 def test_looking_takes_nothing_and_a_plan_says_whether_it_could_grow() -> None:
-    schedule = Schedule(10)
-    schedule.add(1, [4])
-    assert schedule.plan() == schedule.plan()
-    assert not schedule.plan().full
-    schedule.add(2, [4])
-    assert not schedule.plan().full
-    schedule.add(3, [4])
-    assert schedule.plan().full
+    scheduler = RowScheduler(10)
+    scheduler.add(1, [4])
+    assert scheduler.plan() == scheduler.plan()
+    assert not scheduler.plan().full
+    scheduler.add(2, [4])
+    assert not scheduler.plan().full
+    scheduler.add(3, [4])
+    assert scheduler.plan().full
 
 
 def test_a_cancelled_job_leaves_and_the_others_stay() -> None:
-    schedule = Schedule(10)
-    schedule.add(1, [5] * 9)
-    schedule.add(2, [5])
-    schedule.cancel(1)
-    schedule.cancel(1)
-    assert drained(schedule) == [[(2, 0)]]
+    scheduler = RowScheduler(10)
+    scheduler.add(1, [5] * 9)
+    scheduler.add(2, [5])
+    scheduler.cancel(1)
+    scheduler.cancel(1)
+    assert drained(scheduler) == [[(2, 0)]]
 
 
 @given(st.integers(0, 2**32), st.integers(1, 30))
 def test_random_arrivals_and_cancellations_lose_nothing(seed: int, limit: int) -> None:
     rng = random.Random(seed)
-    schedule, waiting, gone = Schedule(limit), {}, []
+    scheduler, waiting, gone = RowScheduler(limit), {}, []
     for number in range(30):
         waiting[number] = [rng.randint(1, 9) for _ in range(rng.randint(1, 8))]
-        schedule.add(number, waiting[number])
+        scheduler.add(number, waiting[number])
         if rng.random() < 0.2:
             victim = rng.choice(list(waiting))
-            schedule.cancel(victim)
+            scheduler.cancel(victim)
             del waiting[victim]
-        if rng.random() < 0.7 and schedule:
-            plan = schedule.plan()
-            schedule.take(plan)
+        if rng.random() < 0.7 and scheduler:
+            plan = scheduler.plan()
+            scheduler.take(plan)
             gone += plan.picks
-    gone += [pick for batch in drained(schedule) for pick in batch]
+    gone += [pick for batch in drained(scheduler) for pick in batch]
     assert len(gone) == len(set(gone))
     for number, rows in waiting.items():
         assert [row for job, row in gone if job == number] == list(range(len(rows)))

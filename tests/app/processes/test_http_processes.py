@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,24 +14,17 @@ import numpy as np
 import psutil
 import pytest
 
-from app.engine.queues import Queues
-from tests.server import Service, running
+from app.engine.queue_table import QueueTable, make_table
+from tests.server import Service, running, start
+from tests.waiting import wait_until
 
 PROCESSES = 3
-
-
-def http_processes(service: Service) -> list[psutil.Process]:
-    """The first one, then the others by number."""
-    children = psutil.Process(service.process.pid).children()
-    others = [child for child in children if "app.processes.http_process" in child.cmdline()]
-    others.sort(key=lambda process: process.cmdline()[5])
-    return [psutil.Process(service.process.pid), *others]
 
 
 @contextmanager
 def only(process: psutil.Process, service: Service) -> Iterator[None]:
     """The others stand still, so that new connections go to this one."""
-    others = [other for other in http_processes(service) if other != process]
+    others = [other for other in service.http_processes() if other != process]
     for other in others:
         other.suspend()
     try:
@@ -40,17 +34,10 @@ def only(process: psutil.Process, service: Service) -> Iterator[None]:
             other.resume()
 
 
-def serving(service: Service, life: int = 1) -> None:
-    """Wait until all processes serve."""
-    for number in range(1, PROCESSES):
-        service.log.wait_for(rf"HTTP process {number} serves", count=life if number == 1 else 1)
-
-
 @pytest.fixture(scope="module")
 def service(original: Path) -> Iterator[Service]:
     bounds = {"max_batch_tokens": 256, "max_queue_tokens": 40_000}
     with running(model=original, cpu_threads=1, http_processes=PROCESSES, **bounds) as service:
-        serving(service)
         yield service
 
 
@@ -58,13 +45,13 @@ def test_each_process_answers_and_any_of_them_knows_what_all_have_done(service: 
     service.embed(input="the first one")
     before = service.metric("requests_total"), service.metric("batch_rows_count")
     tokens, vectors = service.metric("tokens_total"), []
-    for process in http_processes(service):
+    for process in service.http_processes():
         with only(process, service):
             answer = service.embed(input="Guten Morgen!", task="separation")
             vectors.append(answer.json()["data"][0]["embedding"])
             tokens += answer.json()["usage"]["total_tokens"]
     np.testing.assert_allclose(vectors[1:], [vectors[0]] * (PROCESSES - 1), atol=1e-6)
-    for process in http_processes(service):
+    for process in service.http_processes():
         with only(process, service):
             assert service.metric("tokens_total") == tokens
             assert service.metric("batch_rows_count") == before[1] + PROCESSES
@@ -75,11 +62,11 @@ def test_each_process_answers_and_any_of_them_knows_what_all_have_done(service: 
 
 
 def test_a_process_that_is_killed_starts_again(service: Service) -> None:
-    victim = http_processes(service)[1]
+    victim = service.http_processes()[1]
     starts = service.log.count("HTTP process 1 serves")
     victim.kill()
     service.log.wait_for("HTTP process 1 serves", count=starts + 1)
-    successor = http_processes(service)[1]
+    successor = service.http_processes()[1]
     assert successor.pid != victim.pid
     with only(successor, service):
         assert service.embed(input="again").status_code == 200
@@ -91,26 +78,25 @@ def test_a_worker_that_is_killed_comes_back_for_all_of_them(service: Service) ->
     links = service.log.count("linked to worker 0")
     worker.kill()
     service.log.wait_for("a worker exited with -9")
-    service.log.wait_for("linked to worker 0", count=links + PROCESSES - 1)
-    for process in http_processes(service):
+    service.log.wait_for("linked to worker 0", count=links + PROCESSES)
+    for process in service.http_processes():
         with only(process, service):
             assert service.embed(input="back").status_code == 200
 
 
 def test_a_worker_that_hangs_is_noticed_by_the_process_that_waits_for_it(original: Path) -> None:
-    """The first one, whose child the worker is, has no job there."""
+    """The other one has no job there."""
     with running(model=original, cpu_threads=1, http_processes=2, batch_timeout_s=1) as service:
-        service.log.wait_for("HTTP process 1 serves")
         answers: list[httpx.Response] = []
         (worker,) = service.workers()
         worker.suspend()
-        with only(http_processes(service)[1], service):
+        with only(service.http_processes()[1], service):
             asking = ask_bulk(service, ["a", "b"], answers)
         asking.join()
         assert (answers[0].status_code, answers[0].headers["retry-after"]) == (503, "1")
         service.log.wait_for("a worker exited with -9")
-        service.log.wait_for("linked to worker 0", count=2)
-        for process in http_processes(service):
+        service.log.wait_for("linked to worker 0", count=4)
+        for process in service.http_processes():
             with only(process, service):
                 assert service.embed(input="back").status_code == 200
 
@@ -125,13 +111,12 @@ def ask_bulk(service: Service, texts: list[str], answers: list[httpx.Response]) 
     held = service.metric("queue_rows")
     thread = threading.Thread(target=ask)
     thread.start()
-    while service.metric("queue_rows") < held + len(texts):
-        pass
+    service.wait_for_queue(int(held) + len(texts))
     return thread
 
 
 def test_the_bound_of_the_queue_is_one_for_all_and_the_dead_hold_nothing(service: Service) -> None:
-    first, second = http_processes(service)[:2]
+    first, second = service.http_processes()[:2]
     starts = service.log.count("HTTP process 1 serves")
     answers: list[httpx.Response] = []
     large = ["f g h i j " * 400] * 15
@@ -156,8 +141,7 @@ def test_one_signal_ends_all_of_them_and_what_was_accepted_is_answered(
     original: Path, number: signal.Signals
 ) -> None:
     with running(model=original, cpu_threads=1, http_processes=2, drain_delay_s=0.2) as service:
-        service.log.wait_for("HTTP process 1 serves")
-        processes = http_processes(service)
+        processes = service.http_processes()
         (worker,) = service.workers()
         answers: list[httpx.Response] = []
         asking = []
@@ -172,22 +156,85 @@ def test_one_signal_ends_all_of_them_and_what_was_accepted_is_answered(
         assert service.process.wait(60) == 0
         assert "Traceback" not in service.log.text()
         assert sorted(len(answer.json()["data"]) for answer in answers) == [100, 101]
-        _, alive = psutil.wait_procs([*processes[1:], worker], timeout=30)
+        _, alive = psutil.wait_procs([*processes, worker], timeout=30)
         assert not alive
 
 
-def test_none_outlives_the_first_one(original: Path) -> None:
-    with running(model=original, cpu_threads=1, http_processes=2) as service:
-        service.log.wait_for("HTTP process 1 serves")
-        family = [*http_processes(service)[1:], *service.workers()]
+def test_the_only_http_process_comes_back_while_the_port_stays_open(original: Path) -> None:
+    """Under load: who connects while there is none waits, and is answered."""
+    with running(model=original, cpu_threads=1) as service:
+        (victim,) = service.http_processes()
+        statuses: Counter[object] = Counter()
+        end = threading.Event()
+
+        def ask() -> None:
+            while not end.is_set():
+                try:
+                    statuses[service.embed(input="a b c").status_code] += 1
+                except httpx.ConnectError:
+                    statuses["refused"] += 1
+                except httpx.TransportError:  # was connected to the one that was killed
+                    statuses["cut off"] += 1
+
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: statuses[200] >= 4, "answers")
+        victim.kill()
+        service.log.wait_for("HTTP process 0 exited with -9")
+        service.log.wait_for("HTTP process 0 serves")
+        answered = statuses[200]
+        wait_until(lambda: statuses[200] > answered + 4, "answers of its successor")
+        end.set()
+        for thread in threads:
+            thread.join()
+        assert set(statuses) <= {200, "cut off"}
+        assert statuses["cut off"] <= len(threads)
+        assert service.metric("workers_ready") == service.metric("workers") == 1
+        assert service.log.count("serving +http") == 1, "its worker has not been restarted"
+
+
+def test_a_worker_and_the_http_process_may_end_at_the_same_time(original: Path) -> None:
+    """Whichever is ready first waits for the other one."""
+    with running(model=original, cpu_threads=1) as service:
+        for order in (1, -1):
+            links = service.log.count("HTTP process 0 is linked to worker 0")
+            for victim in [*service.workers(), *service.http_processes()][::order]:
+                victim.kill()
+            service.log.wait_for("HTTP process 0 is linked to worker 0", count=links + 1)
+            assert service.embed(input="back").status_code == 200
+        assert service.metric("worker_restarts_total") >= 1
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_none_outlives_the_parent(original: Path, processes: int) -> None:
+    with running(model=original, cpu_threads=1, http_processes=processes) as service:
+        children = [*service.http_processes(), *service.workers()]
+        assert len(children) == processes + 1
         os.kill(service.process.pid, signal.SIGKILL)
-        _, alive = psutil.wait_procs(family, timeout=30)
+        _, alive = psutil.wait_procs(children, timeout=30)
         assert not alive
 
 
-def test_queues_of_two_processes_are_one_table(tmp_path) -> None:
-    Queues.make_file(tmp_path / "queues", processes=2, workers=3)
-    one, other = (Queues(3, process, tmp_path / "queues") for process in range(2))
+def test_an_application_that_cannot_be_built_ends_the_service_with_the_reason() -> None:
+    service = start(keys_file="/nowhere/at/all/keys", http_processes=2)
+    assert service.process.wait(60) == 1
+    service.log.wait_for("cannot start: EMBED_KEYS_FILE: ")
+    assert service.log.count("cannot start") == 1
+    assert "Traceback" not in service.log.text()
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_service_with_the_reason() -> None:
+    service = start(devices="cuda:99", http_processes=2)
+    assert service.process.wait(60) == 1
+    service.log.wait_for(r"cannot start: cuda:99 .* \(EMBED_DEVICES\)")
+    assert " ERROR " in service.log.text()
+    assert "Traceback" not in service.log.text()
+
+
+def test_the_queue_table_of_two_processes_is_one() -> None:
+    file = make_table(processes=2, workers=3)
+    one, other = (QueueTable(file, 3, process) for process in range(2))
     one.add(2, 10)
     other.add(2, 5)
     other.add(0, 7)

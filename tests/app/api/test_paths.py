@@ -8,7 +8,7 @@ import numpy as np
 import openai
 import pytest
 
-from app.api.addresses import canonical, suggested
+from app.api.paths import canonical, suggested
 from tests.app.answers import SKINCARE, assert_error, vectors
 from tests.server import Service
 

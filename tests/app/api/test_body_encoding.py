@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.encoding import decoded, repaired
+from app.api.bodies import decoded, repaired
 from app.errors import InvalidJsonError
 from tests.app.answers import assert_error, vectors
 from tests.server import Service

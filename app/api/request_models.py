@@ -1,6 +1,6 @@
-"""The wire, inwards: the bodies of requests with texts.
+"""The bodies of requests with texts: their fields, with the descriptions of the OpenAPI document.
 
-Under which names a field is taken, and which names are ignored or refused, is in fields.py.
+Under which names a field is taken, and which names are ignored or refused, is in field_names.py.
 """
 
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from app.api import inputs
-from app.api.fields import EMBEDDING_TYPES, EmbeddingType, as_list, refusal, resolved
+from app.api.field_names import EMBEDDING_TYPES, EmbeddingType, as_list, refusal, resolve
 from model.unicode import Unit
 
 _EMBEDDING_TYPE_SCHEMA = {
@@ -37,14 +37,13 @@ def _no_bool(value: Any) -> Any:
     return value
 
 
-# Whole numbers; whether they are in the range is for the loaded model to say, in one sentence for
-# both ends.
+# Whole numbers. Their ranges depend on the loaded model: `check_range` in embeddings.py.
 Size = Annotated[int, BeforeValidator(_no_bool), WithJsonSchema({"type": "integer", "minimum": 1})]
 Count = Annotated[int, BeforeValidator(_no_bool), WithJsonSchema({"type": "integer", "minimum": 0})]
 
 
-class Body(BaseModel):
-    """A body, and what is to be said of it beside its answer."""
+class RequestBody(BaseModel):
+    """A body, and what the headers of its response say of it."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -66,11 +65,11 @@ class Body(BaseModel):
         return self._replaced
 
     def replace_surrogates(self, count: int) -> None:
-        """So many were."""
+        """Set their number."""
         self._replaced = count
 
 
-class TextsRequest(Body):
+class TextsRequest(RequestBody):
     """What every request with texts has."""
 
     input: Annotated[list[str], BeforeValidator(inputs.texts_of), WithJsonSchema(inputs.SCHEMA)] = (
@@ -95,22 +94,22 @@ class TextsRequest(Body):
         """The name under which a field was sent, for errors."""
         return self._sent.get(field, self._within + field)
 
-    def stands_in(self, within: str, **others: str) -> None:
-        """Its fields were sent as those of another field, but for these."""
-        inside = {own: within + name for own, name in self._sent.items()}
+    def sent_within(self, within: str, **others: str) -> None:
+        """Its fields were sent inside of another one, with these exceptions."""
+        inside = {field: within + name for field, name in self._sent.items()}
         self._within, self._sent = within, {**inside, **others}
 
     @classmethod
     def check_names(cls, names: set[str]) -> None:
         """
         Raises:
-            ValidationError: one of these names, which mean nothing here, stands elsewhere.
+            ValidationError: one of these ignored names belongs elsewhere in the body.
         """
 
     @model_validator(mode="wrap")
     @classmethod
     def _resolve(cls, body: Any, handler: Any) -> Any:
-        found = resolved(body, cls.model_fields)
+        found = resolve(body, cls.model_fields)
         cls.check_names(found.ignored)
         try:
             request = handler(found.fields)

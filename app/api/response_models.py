@@ -1,17 +1,14 @@
-"""The wire, outwards: what answers look like, for the OpenAPI document.
-
-Embeddings are written straight from numpy arrays (vectors.py), so their models only describe.
-"""
+"""Bodies of responses, for the OpenAPI document: vectors.py writes them from numpy arrays."""
 
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from app.api.fields import EmbeddingType
+from app.api.field_names import EmbeddingType
 
 
-class Answer(BaseModel):
-    """What all have: the text behind a field describes it."""
+class ResponseModel(BaseModel):
+    """A body whose fields are described by the texts behind them."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
@@ -19,7 +16,7 @@ class Answer(BaseModel):
 EmbeddingValue = list[float] | list[int] | str | dict[EmbeddingType, list[float] | list[int] | str]
 
 
-class Embedding(Answer):
+class Embedding(ResponseModel):
     """One vector: numbers, base64, or an object with a key for each type asked for."""
 
     object: Literal["embedding"]
@@ -29,7 +26,7 @@ class Embedding(Answer):
     """As `embedding_type` asks for it."""
 
 
-class Usage(Answer):
+class Usage(ResponseModel):
     """Tokens of the texts and two special tokens a row; a late-chunked request is one row."""
 
     prompt_tokens: int
@@ -38,7 +35,7 @@ class Usage(Answer):
     """The same."""
 
 
-class EmbeddingsResponse(Answer):
+class EmbeddingsResponse(ResponseModel):
     """The answer of POST /v1/embeddings, vectors in the order of the inputs."""
 
     model: str
@@ -49,7 +46,7 @@ class EmbeddingsResponse(Answer):
     """A vector for each input, in order."""
 
 
-class Model(Answer):
+class Model(ResponseModel):
     """A served name, in OpenAI's form with what a caller wants to know beside it."""
 
     id: str
@@ -73,7 +70,7 @@ class Model(Answer):
     """What `task` may be."""
 
 
-class ModelList(Answer):
+class ModelList(ResponseModel):
     """The answer of GET /v1/models."""
 
     object: Literal["list"]
@@ -81,14 +78,14 @@ class ModelList(Answer):
     """Every name that requests may send."""
 
 
-class Health(Answer):
+class Health(ResponseModel):
     """The answer of the probes."""
 
     status: Literal["ok", "not ready", "draining"]
     """`ok` is answered with 200, the others with 503."""
 
 
-class FieldErrorModel(Answer):
+class FieldErrorModel(ResponseModel):
     """One invalid field."""
 
     field: str
@@ -101,7 +98,7 @@ class FieldErrorModel(Answer):
     """What was sent, shortened."""
 
 
-class OpenAIError(Answer):
+class OpenAIError(ResponseModel):
     """The part of an error that OpenAI's SDKs read."""
 
     message: str
@@ -114,7 +111,7 @@ class OpenAIError(Answer):
     """OpenAI's word for the error."""
 
 
-class ErrorBody(Answer):
+class ErrorBody(ResponseModel):
     """The body of every error; `errors` is there on 422 only."""
 
     detail: str
@@ -129,7 +126,7 @@ class ErrorBody(Answer):
     """One for each invalid field."""
 
 
-class InputTokens(Answer):
+class InputTokens(ResponseModel):
     """One input's tokens. `token_ids` have the special tokens and the task's instruction too."""
 
     index: int
@@ -145,7 +142,7 @@ class InputTokens(Answer):
     for; null for special tokens and those of the instruction."""
 
 
-class TokenizeResponse(Answer):
+class TokenizeResponse(ResponseModel):
     """The answer of POST /tokenize. Tokens are the texts' own, which are what limits count."""
 
     model: str
@@ -162,7 +159,7 @@ class TokenizeResponse(Answer):
     """In order."""
 
 
-class WorkerInfo(Answer):
+class WorkerInfo(ResponseModel):
     """A worker that is ready."""
 
     device: str
@@ -175,7 +172,7 @@ class WorkerInfo(Answer):
     """Tokens of one forward pass."""
 
 
-class Info(Answer):
+class Info(ResponseModel):
     """The answer of GET /info."""
 
     version: str
@@ -206,7 +203,7 @@ class Info(Answer):
     """Those that have the model loaded."""
 
 
-class InvocationItem(Answer):
+class InvocationItem(ResponseModel):
     """One vector of a SageMaker answer."""
 
     id: str
@@ -217,7 +214,7 @@ class InvocationItem(Answer):
     """An id and `total_tokens` of this input."""
 
 
-class InvocationsResponse(Answer):
+class InvocationsResponse(ResponseModel):
     """The answer of POST /invocations."""
 
     data: list[InvocationItem]

@@ -1,4 +1,4 @@
-"""The wire of POST /v1/documents, both ways."""
+"""Request and response of POST /v1/documents, with the descriptions of the OpenAPI document."""
 
 from typing import Annotated, Any, Literal
 
@@ -13,29 +13,30 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from app.api.answers import Answer, EmbeddingValue, Usage
-from app.api.fields import check_near_misses, near, refusal, without_nulls
-from app.api.schemas import Count, Size, VectorsRequest
-from app.api.spans import SPANS, spans_of
+from app.api.chunk_spans import SPANS, spans_of
+from app.api.field_names import check_near_misses, refusal, without_nulls
+from app.api.misspellings import near
+from app.api.request_models import Count, Size, VectorsRequest
+from app.api.response_models import EmbeddingValue, ResponseModel, Usage
 from model.chunking import By, Chunking, unused
 from model.documents import DEFAULT_OVERLAP
 from model.unicode import Unit
 
-_ID_BITS = 64  # more are no number to the JSON writer
+_ID_BITS = 64  # the most that orjson writes
 _DEFAULT = Chunking()
 
 
-def _id(place: str, given: Any) -> str | int | None:
+def _id(path: str, given: Any) -> str | int | None:
     """The id of an input.
 
     Raises:
         ValidationError: it is neither a text nor a whole number of 64 bits.
     """
-    own = given.get("id") if isinstance(given, dict) else None
-    number = isinstance(own, int) and not isinstance(own, bool) and own.bit_length() < _ID_BITS
-    if own is None or isinstance(own, str) or number:
-        return own
-    raise refusal(f"{place}.id", "id_type", f"{place}.id must be a text or a whole number.", own)
+    sent = given.get("id") if isinstance(given, dict) else None
+    number = isinstance(sent, int) and not isinstance(sent, bool) and sent.bit_length() < _ID_BITS
+    if sent is None or isinstance(sent, str) or number:
+        return sent
+    raise refusal(f"{path}.id", "id_type", f"{path}.id must be a text or a whole number.", sent)
 
 
 class ChunkingFields(BaseModel):
@@ -78,7 +79,7 @@ class ChunkingFields(BaseModel):
 
     @property
     def ignored(self) -> set[str]:
-        """Names in it that mean nothing."""
+        """Names in it that are ignored."""
         return self._ignored
 
     @model_validator(mode="wrap")
@@ -94,7 +95,7 @@ class ChunkingFields(BaseModel):
 
     @model_validator(mode="after")
     def _agrees(self) -> "ChunkingFields":
-        """What would not count is refused, unless it says what is so anyway."""
+        """Refuse a field that would have no effect, unless it has its default value."""
         if (self.by == "spans") != (self.spans is not None):
             raise refusal("spans", "conflict", 'spans and "by": "spans" need each other.')
         if name := unused(self.chunking()):
@@ -145,14 +146,12 @@ class DocumentsRequest(VectorsRequest):
 
     @classmethod
     def check_names(cls, names: set[str]) -> None:
-        """Fields of `chunking` that stand beside it are refused: they would not count."""
+        """Refuse fields of `chunking` that stand beside it: they would be ignored."""
         inside = frozenset(ChunkingFields.model_fields) - {"by"}
         for name in sorted(names):
-            if name == "by" or near(name, inside):
-                own = name if name == "by" else near(name, inside)
-                raise refusal(
-                    name, "misplaced", f"{name} does not count here; send chunking.{own}."
-                )
+            if meant := "by" if name == "by" else near(name, inside):
+                sentence = f"{name} does not count here; send chunking.{meant}."
+                raise refusal(name, "misplaced", sentence)
 
     @model_validator(mode="after")
     def _complete(self) -> "DocumentsRequest":
@@ -167,7 +166,7 @@ class DocumentsRequest(VectorsRequest):
         return self
 
 
-class Chunk(Answer):
+class Chunk(ResponseModel):
     """A part of a document, and its vector."""
 
     object: Literal["chunk"]
@@ -185,7 +184,7 @@ class Chunk(Answer):
     """As `embedding_type` asks for it."""
 
 
-class Document(Answer):
+class Document(ResponseModel):
     """One document. A text of no token, as an empty one, has no chunks."""
 
     object: Literal["document"]
@@ -201,7 +200,7 @@ class Document(Answer):
     """In order."""
 
 
-class DocumentsResponse(Answer):
+class DocumentsResponse(ResponseModel):
     """The answer of POST /v1/documents, documents in the order of the inputs."""
 
     object: Literal["list"]

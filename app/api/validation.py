@@ -1,24 +1,24 @@
-"""Invalid: pydantic's complaints -> this API's errors."""
+"""Validates bodies by pydantic's models, and turns its errors into those of this API."""
 
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from app.api.encoding import repaired
-from app.api.schemas import Body
+from app.api.bodies import repaired
+from app.api.request_models import RequestBody
 from app.errors import FieldError, InvalidFieldsError, InvalidJsonError, RequestError, TokenIdsError
 from model.quoting import quoted, shortened
 
-Kind = TypeVar("Kind", bound=Body)
+Kind = TypeVar("Kind", bound=RequestBody)
 
-_NO_JSON = "json_invalid"
+_INVALID_JSON = "json_invalid"
 
 
 def validated(kind: type[Kind], body: bytes | dict[str, Any], within: str = "") -> Kind:
     """A body, as JSON or as an object already, as a valid request of that kind.
 
-    `within` is the field of the real body whose value the object is.
+    `within` is the field of the body that holds the object, for errors.
 
     Raises:
         RequestError: it is no JSON, or fields of it are invalid.
@@ -26,14 +26,14 @@ def validated(kind: type[Kind], body: bytes | dict[str, Any], within: str = "") 
     try:
         return _from_json(kind, body) if isinstance(body, bytes) else kind.model_validate(body)
     except ValidationError as error:
-        raise _invalid(error, (within,) if within else ()) from None
+        raise _request_error(error, (within,) if within else ()) from None
 
 
 def _from_json(kind: type[Kind], body: bytes) -> Kind:
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:
-        if not _is_no_json(error):
+        if not _is_invalid_json(error):
             raise
     clean, replaced = repaired(body)
     request = kind.model_validate_json(clean)
@@ -41,35 +41,37 @@ def _from_json(kind: type[Kind], body: bytes) -> Kind:
     return request
 
 
-def _is_no_json(error: ValidationError) -> bool:
-    return error.error_count() == 1 and error.errors(include_input=False)[0]["type"] == _NO_JSON
+def _is_invalid_json(error: ValidationError) -> bool:
+    return (
+        error.error_count() == 1 and error.errors(include_input=False)[0]["type"] == _INVALID_JSON
+    )
 
 
-def _invalid(error: ValidationError, within: tuple[str, ...]) -> RequestError:
+def _request_error(error: ValidationError, within: tuple[str, ...]) -> RequestError:
     """The one error that a request which does not validate is answered with."""
     details = error.errors(include_url=False, include_context=False)
     kinds = {detail["type"]: detail for detail in details}
-    if _NO_JSON in kinds:
-        said = details[0]["msg"].removeprefix("Invalid JSON: ")
-        return InvalidJsonError(f"the body is not valid JSON: {said}.")
-    if own := kinds.get("token_ids"):
-        return TokenIdsError(".".join(map(str, (*within, *own["loc"]))))
+    if _INVALID_JSON in kinds:
+        reason = details[0]["msg"].removeprefix("Invalid JSON: ")
+        return InvalidJsonError(f"the body is not valid JSON: {reason}.")
+    if token_ids := kinds.get("token_ids"):
+        return TokenIdsError(".".join(map(str, (*within, *token_ids["loc"]))))
     return InvalidFieldsError(tuple(_field_error(detail, within) for detail in details))
 
 
 def invalid_field(name: str, message: str, kind: str, value: Any) -> InvalidFieldsError:
-    """The same for a field that only the loaded model can judge."""
+    """The error of one field whose range or values depend on the loaded model."""
     path = " -> ".join(["body", *name.split(".")])
     return InvalidFieldsError((FieldError(path, message, kind, _shown(value)),))
 
 
 def _field_error(detail: ErrorDetails, within: tuple[str, ...]) -> FieldError:
-    place = [*within, *map(str, detail["loc"])]
-    name, message = ".".join(place), detail["msg"].rstrip(".")
+    location = [*within, *map(str, detail["loc"])]
+    name, message = ".".join(location), detail["msg"].rstrip(".")
     if name and not message.startswith(name):
         message = f"{name}: {message[0].lower()}{message[1:]}"
     end = "" if message.endswith("?") else "."
-    path = " -> ".join(["body", *place])
+    path = " -> ".join(["body", *location])
     return FieldError(path, message + end, detail["type"], _shown(detail["input"]))
 
 

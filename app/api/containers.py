@@ -1,7 +1,7 @@
-"""SageMaker: POST /invocations as jina-embeddings-v3's marketplace containers answer it.
+"""POST /invocations, as jina-embeddings-v3's containers on SageMaker and Azure answer it.
 
 A JSON body {"data": [{"text": ...}], "parameters": {...}}, or for a batch transform text/csv with
-rows of an id and a text and no header. Azure Marketplace's container has the same contract.
+rows of an id and a text and no header. Both marketplaces have the same contract.
 """
 
 import csv
@@ -13,37 +13,36 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from app.access.budget import Budget
 from app.api import inputs
-from app.api.embeddings import Embedded, Embeddings
-from app.api.encoding import decoded
-from app.api.fields import (
+from app.api.bodies import decoded
+from app.api.embeddings import EmbeddingService, Result
+from app.api.field_names import (
     ALIASES,
     INPUT_TYPE,
     all_names,
     check_near_misses,
-    deciding,
+    decisive,
     refusal,
     without_nulls,
 )
-from app.api.invalid import invalid_field, validated
-from app.api.schemas import Body, EmbeddingsRequest
-from app.api.vectors import to_json
+from app.api.request_models import EmbeddingsRequest, RequestBody
+from app.api.validation import invalid_field, validated
 from app.errors import InvalidJsonError
 from model.tokenizer import SPECIAL_TOKENS
 
-# Fields without which an answer is another one.
+# Names that belong into parameters: beside data they would be ignored, and change no vector.
 _IN_PARAMETERS = all_names(EmbeddingsRequest.model_fields) - {"model", "user"} | {INPUT_TYPE}
-_DECIDING = deciding(EmbeddingsRequest.model_fields) | {"parameters"}
+_DECISIVE = decisive(EmbeddingsRequest.model_fields) | {"parameters"}
 # The texts are in data.
 _NOT_IN_PARAMETERS = {"input", *ALIASES["input"]}
 
 
 def _items(value: Any) -> list[Any]:
-    """data -> list of texts and objects with a text."""
+    """The field data -> a list of texts and objects with a text."""
     inputs.texts_of(value, "data")
     return value if isinstance(value, list) else [value]
 
 
-class InvocationsRequest(Body):
+class InvocationsRequest(RequestBody):
     """The body of POST /invocations."""
 
     data: Annotated[list[Any], BeforeValidator(_items), WithJsonSchema(inputs.SCHEMA)] = Field(
@@ -63,15 +62,15 @@ class InvocationsRequest(Body):
         if misplaced := sorted(others & _IN_PARAMETERS):
             sentence = "cannot stand beside data; what a request asks for is in parameters."
             raise refusal(misplaced[0], "misplaced", f"{' and '.join(misplaced)} {sentence}")
-        check_near_misses({name: fields[name] for name in others}, _DECIDING)
+        check_near_misses({name: fields[name] for name in others}, _DECISIVE)
         call.ignore(others | inputs.unread_keys(call.data, "data"))
         return call
 
 
-async def invoke(
-    embeddings: Embeddings, body: bytes, content_type: str, budget: Budget
-) -> tuple[bytes, Embedded]:
-    """One request, from its body to the answer's, and what became of it.
+async def answer(
+    embeddings: EmbeddingService, content_type: str, body: bytes, budget: Budget
+) -> Result:
+    """One request, from its body to that of the response.
 
     Raises:
         RequestError: the request is refused, and nothing of it reached the queue.
@@ -79,13 +78,13 @@ async def invoke(
     """
     call = _from_csv(body) if "csv" in content_type.lower() else validated(InvocationsRequest, body)
     given = call.parameters
-    own = {name: given[name] for name in given if name not in _NOT_IN_PARAMETERS}
+    fields = {name: given[name] for name in given if name not in _NOT_IN_PARAMETERS}
     texts = inputs.texts_of(call.data, "data")
-    request = validated(EmbeddingsRequest, {**own, "input": texts}, "parameters")
-    request.stands_in("parameters.", input="data")
+    request = validated(EmbeddingsRequest, {**fields, "input": texts}, "parameters")
+    request.sent_within("parameters.", input="data")
     request.replace_surrogates(call.replaced_surrogates)
-    parameters = {name: own[name] for name in own if name not in request.ignored_fields}
-    request.ignore({*call.ignored_fields, *(given.keys() - own)})
+    parameters = {name: fields[name] for name in fields if name not in request.ignored_fields}
+    request.ignore({*call.ignored_fields, *(given.keys() - fields)})
     embedded = await embeddings.embed(request, budget)
     special = 0 if request.late_chunking else SPECIAL_TOKENS
     data = [
@@ -98,7 +97,7 @@ async def invoke(
             call.data, embedded.encoded, embedded.tokenized.input_tokens, strict=True
         )
     ]
-    return to_json({"data": data, "parameters": parameters}), embedded
+    return embedded.result({"data": data, "parameters": parameters})
 
 
 def _from_csv(body: bytes) -> InvocationsRequest:
@@ -115,5 +114,5 @@ def _from_csv(body: bytes) -> InvocationsRequest:
 
 
 def _id(given: Any) -> str:
-    own = given.get("id") if isinstance(given, dict) else None
-    return uuid.uuid4().hex if own is None else str(own)
+    sent = given.get("id") if isinstance(given, dict) else None
+    return uuid.uuid4().hex if sent is None else str(sent)

@@ -1,5 +1,5 @@
-"""Spans: a caller's own chunks, as they stand in a body. Checked by hand: of a million wrong ones
-there is one error, not a million."""
+"""Validates the spans of chunks that a caller chose: of a million wrong ones there is one error,
+where pydantic would make a million."""
 
 from typing import Any
 
@@ -31,8 +31,8 @@ def spans_of(given: Any) -> list[list[list[int]]]:
     first = given[0] if isinstance(given, list) and given else None
     one = isinstance(first, list) and bool(first) and not isinstance(first[0], list)
     spans = [given] if one else given
-    if isinstance(spans, list) and all(isinstance(own, list) for own in spans):
-        wrong = next((each for own in spans for each in own if not _is_span(each)), None)
+    if isinstance(spans, list) and all(isinstance(document, list) for document in spans):
+        wrong = next((span for document in spans for span in document if not _is_span(span)), None)
         if wrong is None:
             return spans
         seen = f"not {quoted(wrong)}"

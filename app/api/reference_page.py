@@ -1,4 +1,4 @@
-"""Reference: the OpenAPI document as a page.
+"""The OpenAPI document as an HTML page: GET /docs.
 
 It needs no script and nothing from elsewhere, and its links are relative, so that it works offline,
 under a strict content security policy and behind a proxy that adds a prefix.
@@ -6,7 +6,7 @@ under a strict content security policy and behind a proxy that adds a prefix.
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from html import escape
 from http import HTTPStatus
 from typing import Any
@@ -36,7 +36,7 @@ _PAGE = """\
       </nav>
     </header>
     <div class="desk">
-      <nav class="contents" aria-label="On this page">{contents}</nav>
+      <nav class="contents" aria-label="On this page"><ul>{contents}</ul></nav>
       <main id="content">
         <section>{description}
           <p>In the examples <code>$ADDRESS</code> is where this service is: what stands before
@@ -67,7 +67,7 @@ def page(document: Mapping[str, Any]) -> str:
         title=escape(info["title"]),
         summary=_inline(info["summary"]),
         version=escape(info["version"]),
-        contents=_list(f'<a href="#{anchor}">{escape(text)}</a>' for anchor, text in links),
+        contents="".join(f'<li><a href="#{to}">{escape(text)}</a></li>' for to, text in links),
         description=_paragraphs(info.get("description", "")),
         operations="\n".join(_operation(*each, schemas) for each in operations),
         objects="\n".join(_object(name, schema) for name, schema in schemas.items()),
@@ -86,7 +86,7 @@ def _operation(
     body = operation.get("requestBody", {}).get("content", {})
     if body:
         name = body[_JSON]["schema"]["$ref"].removeprefix(_SCHEMAS)
-        parts += [f"<h3>Body: {_link(name)}</h3>", _fields(schemas[name])]
+        parts += [f"<h3>RequestBody: {_link(name)}</h3>", _fields(schemas[name])]
     for kind, content in body.items():
         parts.append(_example(method, path, kind, content["example"]))
     parts += ["<h3>Answers</h3>", _answers(operation["responses"]), "</section>"]
@@ -95,7 +95,9 @@ def _operation(
 
 def _example(method: str, path: str, kind: str, example: Any) -> str:
     """A command for a POSIX shell."""
-    text = example if isinstance(example, str) else _json(example)
+    text = (
+        example if isinstance(example, str) else json.dumps(example, indent=2, ensure_ascii=False)
+    )
     quoted = text.replace("'", "'\\''")  # inside '...' a shell changes nothing else
     address = path.replace("{name}", "quintet-mini")
     command = f"curl -X {method.upper()} $ADDRESS{address} -H 'Content-Type: {kind}'"
@@ -103,23 +105,19 @@ def _example(method: str, path: str, kind: str, example: Any) -> str:
     return f'<pre tabindex="0" aria-label="Example in {kind}">{escape(command)}</pre>'
 
 
-def _json(example: Any) -> str:
-    return json.dumps(example, indent=2, ensure_ascii=False)
-
-
 def _answers(responses: Mapping[str, Any]) -> str:
     rows = []
     for status, response in responses.items():
         schema = response.get("content", {}).get(_JSON, {}).get("schema", {})
         meaning = _inline(response["description"])
-        if meaning == HTTPStatus(int(status)).phrase:  # as FastAPI calls what has no words
+        if meaning == HTTPStatus(int(status)).phrase:  # FastAPI's default description
             meaning = ""
         body = f" {_type(schema)}" if schema else ""
-        notes = "".join(
+        headers = "".join(
             f"<dd>{_code(name)}: {_inline(header['description'])}</dd>"
             for name, header in response.get("headers", {}).items()
         )
-        rows.append(f"<dt>{status}{body}</dt><dd>{meaning}</dd>{notes}")
+        rows.append(f"<dt>{status}{body}</dt><dd>{meaning}</dd>{headers}")
     return f'<dl class="fields">{"".join(rows)}</dl>'
 
 
@@ -135,13 +133,13 @@ def _fields(schema: Mapping[str, Any]) -> str:
     for name, field in schema["properties"].items():
         required = name in schema.get("required", ())
         default = field.get("default")
-        said = [_type(field)]
+        facts = [_type(field)]
         if required:
-            said.append("required")
+            facts.append("required")
         elif default not in (None, {}):
-            said.append(f"default {_code(json.dumps(default))}")
+            facts.append(f"default {_code(json.dumps(default))}")
         about = _inline(field.get("description", ""))
-        rows.append(f"<dt>{_code(name)} <span>{', '.join(said)}</span></dt><dd>{about}</dd>")
+        rows.append(f"<dt>{_code(name)} <span>{', '.join(facts)}</span></dt><dd>{about}</dd>")
     return f'<dl class="fields">{"".join(rows)}</dl>'
 
 
@@ -172,16 +170,12 @@ def _code(text: str) -> str:
 
 
 def _inline(text: str) -> str:
-    """Words with `code` among them."""
+    """Text in which `code` is marked."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text, quote=False))
 
 
 def _paragraphs(text: str) -> str:
     return "".join(f"<p>{_inline(part)}</p>" for part in text.split("\n\n") if part)
-
-
-def _list(items: Iterable[str]) -> str:
-    return f"<ul>{''.join(f'<li>{item}</li>' for item in items)}</ul>"
 
 
 def _anchor(method: str, path: str) -> str:

@@ -1,0 +1,192 @@
+"""HTTP middleware: request id, timing, access log, metrics, host checks, and the JSON error body.
+
+Plain ASGI, so that it sees 404s and failures too, and the last byte of a body. From the outside in:
+RequestMiddleware, CORS where pages of other origins are let in, ErrorMiddleware, the routes. So a
+page of another origin can read errors too.
+"""
+
+import logging
+import re
+import time
+import uuid
+
+from fastapi import FastAPI
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.context import RequestContext, ServiceContext, attach_request, request_of
+from app.api.hosts import PROBES, HostPolicy
+from app.api.openapi import JSON
+from app.api.paths import canonical, suggested
+from app.api.routes import router
+from app.api.vectors import to_json
+from app.errors import (
+    HeadersTooLargeError,
+    InternalError,
+    MethodNotAllowedError,
+    NotFoundError,
+    QuintetError,
+)
+from app.settings import MAX_HEAD_BYTES
+from app.telemetry.logs import AccessLogLine
+from model.quoting import shortened
+
+log = logging.getLogger("quintet.request")
+
+# A caller's name for its request goes into logs: anything else is replaced.
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_LINE_BYTES = len(": \r\n")
+_ASSETS = "/playground/"  # some ten files for one view of the page
+_UNLOGGED = {*PROBES, "/metrics"}
+# How long a browser need not ask again; Chromium keeps it no longer.
+_PREFLIGHT_S = 7200
+# What an unknown path may have meant: those without a parameter.
+_PATHS = {path for route in router.routes if "{" not in (path := getattr(route, "path", "{"))} - {
+    "/",
+    "/docs/",
+}
+
+
+def add_middleware(app: FastAPI, service: ServiceContext) -> None:
+    """Put all middleware around the routes, from the inside out."""
+    settings = service.settings
+    app.add_exception_handler(QuintetError, error_response)
+    app.add_exception_handler(HTTPException, error_response)
+    app.add_middleware(ErrorMiddleware, hosts=HostPolicy(settings, service.metrics))
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "HEAD", "POST"],
+            allow_headers=["*"],
+            allow_private_network=True,  # a page of the internet that asks a service at home
+            expose_headers=["*"],
+            max_age=_PREFLIGHT_S,
+        )
+    app.add_middleware(RequestMiddleware, service=service)
+
+
+class RequestMiddleware:
+    """Gives each request an id and a context, and each response its time, log line and metrics."""
+
+    def __init__(self, app: ASGIApp, service: ServiceContext) -> None:
+        self._app = app
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, under the canonical path of its route."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        # HEAD is GET without the body, which the server leaves out.
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        path = canonical(scope["path"])
+        asked = Headers(scope=scope).get("x-request-id", "")
+        request_id = asked if _REQUEST_ID.fullmatch(asked) else uuid.uuid4().hex
+        context = RequestContext(AccessLogLine(request_id, scope["method"], _printable(path)))
+        scope = {**scope, "method": method, "path": path}
+        attach_request(scope, context)
+        status = 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers.update(context.response_headers)
+                headers["x-request-id"] = request_id
+                headers["openai-processing-ms"] = str(round((time.perf_counter() - started) * 1e3))
+                if self._service.draining:
+                    headers["connection"] = "close"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        finally:
+            self._record(scope, context.log_line, status or 499, time.perf_counter() - started)
+
+    def _record(self, scope: Scope, line: AccessLogLine, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "none")
+        self._service.metrics.requests.labels(route, str(status)).inc()
+        self._service.metrics.request_seconds.labels(route).observe(seconds)
+        if line.path not in _UNLOGGED or status >= 500:
+            asset = line.path.startswith(_ASSETS) and status < 400
+            line.write(status, seconds, logging.DEBUG if asset else logging.INFO)
+            if self._service.tracing:
+                self._service.tracing.record(scope, line, status, seconds)
+
+
+class ErrorMiddleware:
+    """Refuses foreign hosts and large headers, and answers any exception with the error body."""
+
+    def __init__(self, app: ASGIApp, hosts: HostPolicy) -> None:
+        self._app = app
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, if it may pass."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        started = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            _check_size(scope)
+            self._hosts.check(request)
+            await self._app(scope, receive, send_and_note)
+        except Exception as error:
+            response = await error_response(request, error)
+            if started:  # half a response is out: the caller must see that it breaks off
+                raise
+            await response(scope, receive, send)
+
+
+def _check_size(scope: Scope) -> None:
+    """
+    Raises:
+        HeadersTooLargeError: more bytes than MAX_HEAD_BYTES came before the body.
+    """
+    lines = sum(len(name) + len(value) + _LINE_BYTES for name, value in scope["headers"])
+    if len(scope["raw_path"]) + len(scope["query_string"]) + lines > MAX_HEAD_BYTES:
+        raise HeadersTooLargeError(MAX_HEAD_BYTES)
+
+
+def _printable(path: str) -> str:
+    """A path for the log, on one line and not too long, whatever the caller sent."""
+    return shortened(path if path.isprintable() else ascii(path))
+
+
+async def error_response(request: Request, error: Exception) -> Response:
+    """The response to any exception; one that is not foreseen goes into the log with its trace."""
+    line = request_of(request).log_line
+    if isinstance(error, HTTPException):
+        error = _routing_error(request, error)
+    elif not isinstance(error, QuintetError):
+        log.error("request %s failed", line.request_id, exc_info=error)
+        error = InternalError("internal error; the log has its trace under this request id.")
+    line.fields["code"] = error.code
+    return Response(to_json(error.body(line.request_id)), error.status, error.headers, JSON)
+
+
+def _routing_error(request: Request, error: HTTPException) -> QuintetError:
+    """The error of a path that is unknown, or known without the request's method."""
+    path = shortened(request.url.path)
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "GET").replace("GET", "GET, HEAD")
+        hint = "texts go to /v1/embeddings." if path == "/" else "see /docs."
+        sentence = f"{path} takes {allowed}, not {request.method}; {hint}"
+        return MethodNotAllowedError(sentence, allowed)
+    meant = suggested(request.url.path, _PATHS)
+    hint = f"did you mean {meant}? See" if meant else "see"
+    return NotFoundError(f"there is no {path}; {hint} /docs.")

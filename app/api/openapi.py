@@ -1,0 +1,128 @@
+"""The OpenAPI document: what FastAPI cannot see in the code of the routes."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import BaseModel
+
+from app.api.containers import InvocationsRequest
+from app.api.document_models import DocumentsRequest
+from app.api.request_models import EmbeddingsRequest, TokenizeRequest
+from app.api.response_models import ErrorBody
+
+JSON = "application/json"
+
+# Bodies that are read from bytes, so that FastAPI has no model of them.
+_BODIES: tuple[type[BaseModel], ...] = (
+    EmbeddingsRequest,
+    DocumentsRequest,
+    TokenizeRequest,
+    InvocationsRequest,
+)
+# FastAPI's model of its own 422, which no route answers with: validation.py makes them.
+_UNUSED = ("HTTPValidationError", "ValidationError")
+_KEY_OR_NONE: list[dict[str, list[str]]] = [{"key": []}, {"api-key": []}, {"x-api-key": []}, {}]
+_DESCRIPTION = """\
+Texts become vectors, under the HTTP API of OpenAI and of Jina.
+
+`/embeddings` and `/models` are the same as under `/v1`, and so are both under `/openai/v1`; a slash
+at the end changes nothing. Where the service has keys, a request brings one as
+`Authorization: Bearer KEY`, `api-key: KEY` or `x-api-key: KEY`.
+
+A field that may be absent may also be null. Unknown fields are ignored and named in
+`x-ignored-fields`, but for those that look like a field on which the vectors depend.
+
+Every error has the one body `ErrorBody`. A path that does not exist is answered with 404 and the
+`code` `RESOURCE_NOT_FOUND`, one that has no such method with 405 and `METHOD_NOT_ALLOWED`. Every
+answer has an `x-request-id`, the caller's own if it sent one."""
+
+# Headers of a response to texts, each where the request gave a reason for it.
+_HEADERS = {
+    "x-ignored-fields": "Names in the body that mean nothing here.",
+    "x-truncated-inputs": "Indices of the inputs that were cut, where `truncate` was asked for.",
+    "x-replaced-surrogates": "How many lone surrogates (halves of a character) became U+FFFD.",
+}
+REFUSALS = {
+    400: "The body is no JSON, or over a limit that the sentence names.",
+    401: "This service asks for a key, and the request has none that is known.",
+    403: "The request came for another host, or out of a page of another origin.",
+    404: "The model is not served here.",
+    408: "The body did not arrive in time.",
+    413: "The body has too many bytes or parts.",
+    415: "The body is compressed.",
+    422: "A field is missing, of the wrong type or out of range; `errors` names it.",
+    429: "Over a limit of this caller; retry after as many seconds as Retry-After says.",
+    431: "The address and headers have too many bytes.",
+    500: "A defect of the service; the log has its trace under the request id.",
+    503: "Not now; retry after as many seconds as Retry-After says.",
+    504: "The request waited too long.",
+}
+# Without the engine a request waits for nothing; 503 is for want of room for its body.
+NO_ENGINE = tuple(status for status in REFUSALS if status != 504)
+
+
+def responses(
+    model: type[BaseModel], description: str, *refusals: int, of_texts: bool = False
+) -> dict[int | str, Any]:
+    """The responses of a route: 200, and the statuses it refuses with, all of them if none is
+    given. Those to texts have headers of their own."""
+    answered: dict[str, Any] = {"model": model, "description": description}
+    if of_texts:
+        answered["headers"] = {
+            name: {"description": meaning, "schema": {"type": "string"}}
+            for name, meaning in _HEADERS.items()
+        }
+    return {200: answered, **refused(*refusals or REFUSALS)}
+
+
+def refused(*statuses: int) -> dict[int | str, Any]:
+    """Responses with the one error body."""
+    return {status: {"model": ErrorBody, "description": REFUSALS[status]} for status in statuses}
+
+
+def body_of(name: str, example: Any, csv: str | None = None) -> dict[str, Any]:
+    """The body of a route that reads it from bytes: one of _BODIES."""
+    schema = {"$ref": f"#/components/schemas/{name}"}
+    content: dict[str, Any] = {JSON: {"schema": schema, "example": example}}
+    if csv:
+        content["text/csv"] = {"schema": {"type": "string"}, "example": csv}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def describe(app: FastAPI) -> None:
+    """Make `app.openapi` complete."""
+    app.description = _DESCRIPTION
+    app.servers = [{"url": ".", "description": "The service that this document comes from."}]
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = generate()  # FastAPI makes it once and keeps it
+        schemas = document["components"]["schemas"]
+        for name in _UNUSED:
+            schemas.pop(name, None)
+        for body in _BODIES:
+            schema = body.model_json_schema(ref_template="#/components/schemas/{model}")
+            nested = schema.pop("$defs", {})
+            for name, each in {body.__name__: schema, **nested}.items():
+                schemas[name] = _null_is_absent(each)
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                if "security" in operation:
+                    operation["security"] = _KEY_OR_NONE
+                if _UNUSED[0] in str(operation["responses"].get("422")):
+                    del operation["responses"]["422"]
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _null_is_absent(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a body, each field of which may be null where it may be absent."""
+    null = {"type": "null"}
+    annotations = ("default", "description", "title")
+    for name, field in schema["properties"].items():
+        types = field.get("anyOf") or [{key: field[key] for key in field if key not in annotations}]
+        if name not in schema.get("required", ()) and null not in types:
+            kept = {key: field[key] for key in annotations if key in field}
+            schema["properties"][name] = {"anyOf": [*types, null], **kept}
+    return schema

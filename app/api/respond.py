@@ -1,0 +1,59 @@
+"""What routes that embed have in common: read the body, compute unless the caller disconnects, and
+record what it took in the access log and the metrics."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.access.budget import Budget
+from app.api.context import request_of, service_of
+from app.api.embeddings import Result
+from app.api.openapi import JSON
+from app.errors import ClientDisconnectedError
+
+T = TypeVar("T")
+
+
+async def respond(
+    request: Request, answer: Callable[[bytes, Budget], Coroutine[Any, Any, Result]]
+) -> Response:
+    """The response of `answer` to the body of a request behind `admitted`.
+
+    Raises:
+        QuintetError: whatever `Bodies.read` and `answer` raise.
+        ClientDisconnectedError: the caller disconnected before the answer.
+    """
+    service, context = service_of(request.app), request_of(request)
+    async with service.bodies.read(request, context.budget) as body:
+        result = await _unless_disconnected(request, answer(body, context.budget))
+    fields, metrics = result.log_fields, service.metrics
+    context.log_line.fields.update(fields)
+    metrics.tokens.labels(fields["task"]).inc(fields["tokens"])
+    metrics.documents.inc(fields.get("documents", 0))
+    metrics.chunks.inc(fields.get("chunks", 0))
+    if context.key_name:
+        metrics.key_tokens.labels(context.key_name).inc(fields["tokens"])
+    return Response(result.body, media_type=JSON, headers=result.headers)
+
+
+async def _unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Await `work`, or cancel it when the caller disconnects. The body must have been read."""
+    working = asyncio.ensure_future(work)
+    disconnected = asyncio.ensure_future(_disconnect(request))
+    try:
+        await asyncio.wait({working, disconnected}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise ClientDisconnectedError("the caller hung up before the answer.")
+    finally:
+        for task in (working, disconnected):
+            task.cancel()
+        await asyncio.gather(working, disconnected, return_exceptions=True)
+
+
+async def _disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
