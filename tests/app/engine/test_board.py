@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from app.engine import messages
-from app.engine.board import Board, Prepared
+from app.engine.board import Board, PreparedBatch
+from app.engine.control import AddLink, ControlSocket
 from app.engine.worker import Worker
 from model.rows import Row
 
@@ -18,10 +19,10 @@ def row(length: int) -> Row:
     return Row.single_span(np.zeros(length, np.int32), None)
 
 
-def offered(board: Board[str]) -> Prepared[str]:
+def offered(board: Board[str]) -> PreparedBatch[str]:
     batch = board.plan()
     assert batch is not None
-    prepared = Prepared(batch, "tensors")
+    prepared = PreparedBatch(batch, "tensors")
     board.offer(prepared)
     return prepared
 
@@ -51,7 +52,7 @@ def test_a_plan_made_before_a_cancellation_is_not_run() -> None:
     stale = board.plan()
     assert stale is not None
     board.cancel(1)
-    board.offer(Prepared(stale, "tensors"))
+    board.offer(PreparedBatch(stale, "tensors"))
     fresh = offered(board)
     taken = board.take()
     assert taken == fresh
@@ -77,7 +78,7 @@ def test_a_job_is_answered_when_its_last_row_is_there_in_the_order_of_its_rows()
         offered(board)
         taken = board.take()
         assert taken is not None
-        said.append(board.settle(taken.next.plan, [np.full((1, WIDTH), value, np.float32)]))
+        said.append(board.finish_rows(taken.next.plan, [np.full((1, WIDTH), value, np.float32)]))
     assert said[0] == []
     (answer,) = said[1]
     assert isinstance(answer.outcome, np.ndarray)
@@ -90,9 +91,9 @@ def test_a_job_fails_once_however_many_rows_fail() -> None:
     offered(board)
     taken = board.take()
     assert taken is not None
-    (settled,) = board.settle(taken.next.plan, ["why", "why"])
-    assert (settled.job, settled.outcome) == (1, "why")
-    assert board.settle(taken.next.plan, ["why", "why"]) == []
+    (finished,) = board.finish_rows(taken.next.plan, ["why", "why"])
+    assert (finished.job, finished.outcome) == (1, "why")
+    assert board.finish_rows(taken.next.plan, ["why", "why"]) == []
 
 
 def test_a_link_that_is_gone_takes_its_own_jobs_with_it() -> None:
@@ -100,7 +101,7 @@ def test_a_link_that_is_gone_takes_its_own_jobs_with_it() -> None:
     for job in ((0, 1), (1, 1), (1, 2)):
         board.add(job, [row(10)])
     offered(board)
-    board.abandon(1)
+    board.drop_link(1)
     fresh = offered(board)
     assert [job for job, _ in fresh.next.plan.picks] == [(0, 1)]
 
@@ -156,12 +157,14 @@ def test_the_next_batch_is_ready_before_the_running_one_ends_and_has_all_that_ga
     company: int,
 ) -> None:
     ours, theirs = socket.socketpair()
+    parent, control = socket.socketpair()
     device = Device()
-    started = messages.Started("a device", "float32", "none", 0, 100, 0.0, 0)
-    worker = Worker(device, theirs, started)  # type: ignore[arg-type]
-    thread = threading.Thread(target=worker.run)
-    with ours, theirs:
+    worker = Worker(device, 100)  # type: ignore[arg-type]
+    thread = threading.Thread(target=worker.run, args=(ControlSocket(control),))
+    with ours, parent, control:
         thread.start()
+        with theirs:
+            ControlSocket(parent).send(AddLink(), [theirs.fileno()])
         ours.sendall(messages.frame(messages.embed_message(0, [row(7)])))
         assert device.running.acquire(timeout=30)
         assert device.packed.acquire(timeout=30)
@@ -171,14 +174,11 @@ def test_the_next_batch_is_ready_before_the_running_one_ends_and_has_all_that_ga
             assert device.packed.acquire(timeout=30)
         assert device.sizes == [1]
         device.may_end.release(2)
-        ours.shutdown(socket.SHUT_WR)
+        parent.shutdown(socket.SHUT_WR)
         thread.join(30)
         assert device.sizes == [1, company]
         answers = {}
-        theirs.close()
-        while (head := messages._receive(ours, 4)) is not None:
-            body = messages._receive(ours, int.from_bytes(head, "little"))
-            word = messages._from_worker.decode(body)
-            if isinstance(word, messages.Answer):
-                answers[word.job] = messages.vectors_of(word, WIDTH)[0, 0]
+        while (message := messages.receive_from_worker(ours)) is not None:
+            if isinstance(message, messages.JobResult):
+                answers[message.job] = messages.vectors_of(message, WIDTH)[0, 0]
     assert answers == {0: 7.0, **{number: float(number) for number in range(1, company + 1)}}

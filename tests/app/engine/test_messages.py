@@ -1,4 +1,4 @@
-"""What one process says is what the other one reads, also in pieces and up to a broken end."""
+"""What one process sends is what the other one reads, also in pieces and up to a broken end."""
 
 import asyncio
 import socket
@@ -39,7 +39,7 @@ def over_the_wire(message: messages.ToWorker) -> messages.ToWorker | None:
     with ours, theirs:
         sender = threading.Thread(target=ours.sendall, args=(messages.frame(message),))
         sender.start()
-        found = messages.read_to_worker(theirs)
+        found = messages.receive_to_worker(theirs)
         sender.join()
         return found
 
@@ -49,7 +49,7 @@ def over_the_wire(message: messages.ToWorker) -> messages.ToWorker | None:
 def test_vectors_arrive_as_they_were_sent(seed: int, chunk: int) -> None:
     rng = np.random.default_rng(seed)
     vectors = rng.standard_normal((int(rng.integers(1, 9)), 16)).astype(np.float32)
-    frames = messages.frame(messages.answer_message(3, vectors, 0.5))
+    frames = messages.frame(messages.result_message(3, vectors, 0.5))
 
     async def read() -> messages.FromWorker | None:
         reader = asyncio.StreamReader()
@@ -59,7 +59,7 @@ def test_vectors_arrive_as_they_were_sent(seed: int, chunk: int) -> None:
         return await messages.read_from_worker(reader)
 
     found = asyncio.run(read())
-    assert isinstance(found, messages.Answer)
+    assert isinstance(found, messages.JobResult)
     np.testing.assert_array_equal(messages.vectors_of(found, 16), vectors)
 
 
@@ -70,4 +70,4 @@ def test_the_end_of_a_stream_is_none_also_in_the_middle_of_a_message() -> None:
         with theirs:
             ours.sendall(frame[:size])
             ours.close()
-            assert messages.read_to_worker(theirs) is None
+            assert messages.receive_to_worker(theirs) is None
