@@ -62,12 +62,9 @@ class ControlledServer(Server):
         self._control = control
         self._may_serve = asyncio.Event()
         self._links: set[asyncio.Task[None]] = set()
-        self._serving = False  # listening, and with a worker since
-        self._name: str | None = None
-
-    def log_as(self, name: str) -> None:
-        """Log under that name when it serves, and with which workers."""
-        self._name = name
+        self._serving = False  # it listens, and has had a worker
+        self.name: str | None = None
+        """Under which it logs when it serves, and with which workers; None logs neither."""
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until the parent says otherwise, or has gone."""
@@ -127,8 +124,8 @@ class ControlledServer(Server):
             self._log("serves")
 
     def _log(self, what: str) -> None:
-        if self._name is not None:
-            log.info("%s %s", self._name, what)
+        if self.name is not None:
+            log.info("%s %s", self.name, what)
 
 
 def main() -> int:
@@ -150,7 +147,7 @@ def main() -> int:
         return 0
     server = ControlledServer(settings, app, control)
     if settings.http_processes > 1 or start.predecessor is not None:
-        server.log_as(f"HTTP process {number}")
+        server.name = f"HTTP process {number}"
     control.send(Prepared())
     server.run(sockets=[socket.socket(fileno=listener)])
     return int(server.lifespan.should_exit)

@@ -9,7 +9,6 @@ import contextlib
 import logging
 import signal
 import socket
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -44,26 +43,18 @@ _LAST_REQUEST_S = 60.0
 _LAST_RESPONSES_S = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Service:
-    """What is served, and where."""
-
-    settings: Settings
-    folder: Path
-    config: EncoderConfig
-    listener: socket.socket
-
-
 class Parent:
     """The children, and the way to the end."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        self._settings = settings = service.settings
-        self._address = address_of(service.listener)
+    def __init__(
+        self, settings: Settings, folder: Path, config: EncoderConfig, listener: socket.socket
+    ) -> None:
+        """`folder` has the checkpoint, whose configuration is `config`."""
+        self._settings, self._folder, self._config = settings, folder, config
+        self._listener = listener
         table = make_table(settings.http_processes, len(settings.devices))
         self._queues = QueueTable(table, len(settings.devices))
-        self._descriptors = service.listener.fileno(), table
+        self._descriptors = listener.fileno(), table
         names = [f"HTTP process {number}" for number in range(settings.http_processes)]
         self._http_processes = [
             ChildProcess(name, name, ("app.processes.http_process", str(number)), self)
@@ -97,7 +88,7 @@ class Parent:
                     child.finish(self._settings.request_timeout_s + _LAST_REQUEST_S)
                 await asyncio.wait(http_processes)
                 with contextlib.suppress(OSError):  # they have shut it down already
-                    self._service.listener.shutdown(socket.SHUT_RDWR)
+                    self._listener.shutdown(socket.SHUT_RDWR)
                 for child in self._workers:  # what they held is answered
                     child.finish(self._settings.batch_timeout_s)
                 await asyncio.wait(workers)
@@ -108,7 +99,7 @@ class Parent:
     def begun(self, child: ChildProcess, number: int) -> None:
         """Send a child what to do."""
         if child in self._http_processes:
-            start = StartHttpProcess(str(self._service.folder), child.predecessor)
+            start = StartHttpProcess(str(self._folder), child.predecessor)
             child.send(start, *self._descriptors)
         else:
             self._uncounted_restarts += bool(number)
@@ -159,7 +150,7 @@ class Parent:
     def _worker_start(self, worker: ChildProcess) -> StartWorker:
         settings = self._settings
         return StartWorker(
-            folder=str(self._service.folder),
+            folder=str(self._folder),
             device=settings.devices[self._workers.index(worker)],
             dtype=settings.dtype,
             max_batch_tokens=settings.max_batch_tokens,
@@ -188,7 +179,7 @@ class Parent:
                 continue
             self._announced.add(started.process)
             if not self._draining:
-                log_serving(self._settings, self._service.config, started, self._address)
+                log_serving(self._settings, self._config, started, address_of(self._listener))
 
     def _report_restarts(self) -> None:
         """Have restarts of workers counted by an HTTP process, as soon as there is one."""
