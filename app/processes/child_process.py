@@ -13,18 +13,10 @@ import socket
 import time
 from typing import Protocol
 
-from app.engine.control import (
-    ControlSocket,
-    Finish,
-    FromChild,
-    StartFailed,
-    ToChild,
-    read_from_child,
-)
+from app.engine import control
 from app.processes.spawn import start_module
 
 log = logging.getLogger("quintet.engine")
-
 
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
@@ -36,7 +28,7 @@ class Events(Protocol):
     """What the parent does when something happens to a child."""
 
     def begun(self, child: "ChildProcess", number: int) -> None: ...
-    def received(self, child: "ChildProcess", message: FromChild) -> None: ...
+    def received(self, child: "ChildProcess", message: control.FromChild) -> None: ...
     def ended(self, child: "ChildProcess", code: int) -> None: ...
     def cannot_start(self, child: "ChildProcess", reason: str) -> None: ...
 
@@ -84,14 +76,14 @@ class ChildProcess:
                 return
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
-    def send(self, message: ToChild, *descriptors: int) -> None:
+    def send(self, message: control.ToChild, *descriptors: int) -> None:
         """Send a message, if it runs."""
         if self._socket is None or self._process is None:
             return
         try:
-            ControlSocket(self._socket).send(message, descriptors)
+            control.ControlSocket(self._socket).send(message, descriptors)
         except BlockingIOError:
-            log.error("%s takes no messages: it is killed", self._name)  # noqa: TRY400  (no trace needed)
+            log.error("%s takes no messages: it is killed", self._name)  # noqa: TRY400
             self._process.kill()
         except OSError:
             pass  # it has just ended
@@ -101,7 +93,7 @@ class ChildProcess:
         that has not ended after `timeout_s` hangs, and is killed."""
         self._stopped.set()
         if self.ready:
-            self.send(Finish())
+            self.send(control.Finish())
             loop = asyncio.get_running_loop()
             self._hang_timer = loop.call_later(timeout_s, self._kill_hung, timeout_s)
         else:
@@ -134,8 +126,8 @@ class ChildProcess:
         reader, writer = await asyncio.open_connection(sock=ours)
         self._socket, reason = ours, None
         self._events.begun(self, number)
-        while (message := await read_from_child(reader)) is not None:
-            if isinstance(message, StartFailed):
+        while (message := await control.read_from_child(reader)) is not None:
+            if isinstance(message, control.StartFailed):
                 reason = message.reason
             else:
                 self._events.received(self, message)

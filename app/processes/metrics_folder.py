@@ -49,7 +49,7 @@ def _private_folder() -> Path:
         return Path(tempfile.mkdtemp(prefix="quintet-"))
     except OSError as error:
         with contextlib.suppress(OSError):
-            return Path(tempfile.mkdtemp(prefix="quintet-", dir="/dev/shm"))  # nosec B108
+            return Path(tempfile.mkdtemp(prefix="quintet-", dir="/dev/shm"))
         raise SettingsError(
             f"{PREFIX}HTTP_PROCESSES needs a folder for the metrics of the processes: "
             f"{error.strerror}. Set TMPDIR to a folder that can be written."

@@ -12,19 +12,7 @@ import socket
 from pathlib import Path
 from types import FrameType
 
-from app.engine.control import (
-    AddLink,
-    Attached,
-    AttachWorker,
-    CountRestart,
-    Drain,
-    FromChild,
-    Prepared,
-    Serve,
-    Started,
-    StartHttpProcess,
-    StartWorker,
-)
+from app.engine import control
 from app.engine.queue_table import QueueTable, make_table
 from app.processes import signals
 from app.processes.banner import log_serving
@@ -64,7 +52,7 @@ class Parent:
             ChildProcess(f"the worker on {device}", "a worker", ("app.engine.worker",), self)
             for device in settings.devices
         ]
-        self._started: dict[ChildProcess, Started] = {}  # the workers that are ready
+        self._started: dict[ChildProcess, control.Started] = {}  # the workers that are ready
         self._attached: set[tuple[ChildProcess, int]] = set()  # HTTP process, worker's process id
         self._announced: set[int] = set()  # process ids of workers
         self._uncounted_restarts = 0
@@ -99,30 +87,30 @@ class Parent:
     def begun(self, child: ChildProcess, number: int) -> None:
         """Send a child what to do."""
         if child in self._http_processes:
-            start = StartHttpProcess(str(self._folder), child.predecessor)
+            start = control.StartHttpProcess(str(self._folder), child.predecessor)
             child.send(start, *self._descriptors)
         else:
             self._uncounted_restarts += bool(number)
             self._report_restarts()
             child.send(self._worker_start(child))
 
-    def received(self, child: ChildProcess, message: FromChild) -> None:
+    def received(self, child: ChildProcess, message: control.FromChild) -> None:
         """Link a worker that has started to all HTTP processes, and one of those to all workers."""
-        if isinstance(message, Started):
+        if isinstance(message, control.Started):
             child.ready = True
             self._started[child] = message
             for each in self._http_processes:
                 if each.ready:
                     self._link(each, child)
-        elif isinstance(message, Prepared):
+        elif isinstance(message, control.Prepared):
             child.ready = True
             for worker in self._started:
                 self._link(child, worker)
-            child.send(Serve())
+            child.send(control.Serve())
             if self._draining:
-                child.send(Drain())
+                child.send(control.Drain())
             self._report_restarts()
-        elif isinstance(message, Attached):
+        elif isinstance(message, control.Attached):
             self._attached.add((child, message.process))
             self._announce()
 
@@ -147,9 +135,9 @@ class Parent:
             self._exit_code = 1
         self._closing.set()
 
-    def _worker_start(self, worker: ChildProcess) -> StartWorker:
+    def _worker_start(self, worker: ChildProcess) -> control.StartWorker:
         settings = self._settings
-        return StartWorker(
+        return control.StartWorker(
             folder=str(self._folder),
             device=settings.devices[self._workers.index(worker)],
             dtype=settings.dtype,
@@ -162,8 +150,8 @@ class Parent:
         """Give each of them one end of a new connection."""
         one, other = socket.socketpair()
         with one, other:
-            worker.send(AddLink(), one.fileno())
-            attach = AttachWorker(self._workers.index(worker), self._started[worker])
+            worker.send(control.AddLink(), one.fileno())
+            attach = control.AttachWorker(self._workers.index(worker), self._started[worker])
             http_process.send(attach, other.fileno())
 
     def _announce(self) -> None:
@@ -186,7 +174,7 @@ class Parent:
         counting = next((child for child in self._http_processes if child.ready), None)
         if counting is not None:
             for _ in range(self._uncounted_restarts):
-                counting.send(CountRestart())
+                counting.send(control.CountRestart())
             self._uncounted_restarts = 0
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
@@ -200,7 +188,7 @@ class Parent:
         skips_delay = self._draining or number == signal.SIGINT or not self._announced
         self._draining = True
         for child in self._http_processes:
-            child.send(Drain())
+            child.send(control.Drain())
         if skips_delay:
             self._closing.set()
         else:

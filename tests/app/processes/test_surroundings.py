@@ -152,7 +152,7 @@ def test_where_no_folder_can_be_written_metrics_are_in_memory_or_the_service_say
     if in_memory:
         with metrics_folder(2) as folder:
             assert folder is not None
-            assert folder.parent == Path("/dev/shm")
+            assert folder.parent == Path("/dev/shm")  # noqa: S108
             assert os.environ[VARIABLE] == str(folder)
         assert not folder.exists()
     else:
