@@ -6,39 +6,31 @@ It keeps promise 6 of ../engine/README.md. Each child has a control socket to th
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import signal
 import socket
+import time
 from typing import Protocol
 
-from app.engine.control import (
-    ControlSocket,
-    Finish,
-    FromChild,
-    StartFailed,
-    ToChild,
-    read_from_child,
-)
-from app.processes.restart_backoff import RestartBackoff
+from app.engine import control
 from app.processes.spawn import start_module
 
 log = logging.getLogger("quintet.engine")
 
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 30.0
+# A child that has run this long has recovered: the next pause is short again.
+_RECOVERED_S = 60.0
+
 
 class Events(Protocol):
-    """What the parent is told of a child."""
+    """What the parent does when something happens to a child."""
 
-    def begun(self, child: "ChildProcess", number: int) -> None:
-        """It runs, for the `number`th time from 0: it has to be sent what to do."""
-
-    def received(self, child: "ChildProcess", message: FromChild) -> None:
-        """It has sent a message."""
-
-    def ended(self, child: "ChildProcess", code: int) -> None:
-        """It has ended with that exit code."""
-
-    def cannot_start(self, child: "ChildProcess", reason: str) -> None:
-        """Its first start has failed, and is not repeated."""
+    def begun(self, child: "ChildProcess", number: int) -> None: ...
+    def received(self, child: "ChildProcess", message: control.FromChild) -> None: ...
+    def ended(self, child: "ChildProcess", code: int) -> None: ...
+    def cannot_start(self, child: "ChildProcess", reason: str) -> None: ...
 
 
 class ChildProcess:
@@ -47,7 +39,7 @@ class ChildProcess:
     def __init__(self, name: str, label: str, command: tuple[str, ...], events: Events) -> None:
         """`name` and `label` are what log lines call it: when it ends, and with its exit code.
         `command` is its module and what follows the control socket's descriptor as arguments."""
-        self.name = name
+        self._name = name
         self.ready = False
         """Whether it has accepted work, which it is to finish when it is to end."""
         self.starts = 0
@@ -57,30 +49,41 @@ class ChildProcess:
         self._label = label
         self._command = command
         self._events = events
-        self._backoff = RestartBackoff(name)
+        self._stopped = asyncio.Event()  # it is not to be started again
         self._process: asyncio.subprocess.Process | None = None
         self._socket: socket.socket | None = None
         self._hang_timer: asyncio.TimerHandle | None = None
 
     async def supervise(self) -> None:
-        """Start it, and start it again whenever it ends, until `finish` or `kill`."""
-        async for number in self._backoff.starts():
+        """Start it, and start it again whenever it ends, until `finish` or `kill`. The pause
+        before a start doubles while it keeps ending (back-off)."""
+        pause_s = _FIRST_PAUSE_S
+        for number in itertools.count():
+            began = time.monotonic()
             reason = await self._run(number)
-            if reason is None or self._backoff.stopped:
-                continue
-            if number == 0:
+            if self._stopped.is_set():
+                return
+            if reason is not None and number == 0:
                 self._events.cannot_start(self, reason)
                 return
-            log.error("%s does not start: %s", self.name, reason)
+            if reason is not None:
+                log.error("%s does not start: %s", self._name, reason)
+            if time.monotonic() - began > _RECOVERED_S:
+                pause_s = _FIRST_PAUSE_S
+            log.error("%s ended; again in %.1f s", self._name, pause_s)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopped.wait(), pause_s)
+                return
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
-    def send(self, message: ToChild, *descriptors: int) -> None:
+    def send(self, message: control.ToChild, *descriptors: int) -> None:
         """Send a message, if it runs."""
         if self._socket is None or self._process is None:
             return
         try:
-            ControlSocket(self._socket).send(message, descriptors)
+            control.ControlSocket(self._socket).send(message, descriptors)
         except BlockingIOError:
-            log.error("%s takes no messages: it is killed", self.name)  # noqa: TRY400  (no trace needed)
+            log.error("%s takes no messages: it is killed", self._name)  # noqa: TRY400
             self._process.kill()
         except OSError:
             pass  # it has just ended
@@ -88,9 +91,9 @@ class ChildProcess:
     def finish(self, timeout_s: float) -> None:
         """Let it finish its work, or kill it where it has none yet; it is not started again. One
         that has not ended after `timeout_s` hangs, and is killed."""
-        self._backoff.stop()
+        self._stopped.set()
         if self.ready:
-            self.send(Finish())
+            self.send(control.Finish())
             loop = asyncio.get_running_loop()
             self._hang_timer = loop.call_later(timeout_s, self._kill_hung, timeout_s)
         else:
@@ -98,13 +101,13 @@ class ChildProcess:
 
     def kill(self) -> None:
         """End it, whatever it does; it is not started again."""
-        self._backoff.stop()
+        self._stopped.set()
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
 
     def _kill_hung(self, timeout_s: float) -> None:
-        log.error("%s has not ended in %g s: it is killed", self.name, timeout_s)
+        log.error("%s has not ended in %g s: it is killed", self._name, timeout_s)
         self.kill()
 
     async def _run(self, number: int) -> str | None:
@@ -118,13 +121,13 @@ class ChildProcess:
                 start_new_session=True,  # a terminal's Ctrl-C is for the parent
             )
         self.predecessor, self.process_id = self.process_id, process.pid
-        if self._backoff.stopped:
+        if self._stopped.is_set():
             self.kill()
         reader, writer = await asyncio.open_connection(sock=ours)
         self._socket, reason = ours, None
         self._events.begun(self, number)
-        while (message := await read_from_child(reader)) is not None:
-            if isinstance(message, StartFailed):
+        while (message := await control.read_from_child(reader)) is not None:
+            if isinstance(message, control.StartFailed):
                 reason = message.reason
             else:
                 self._events.received(self, message)
@@ -141,6 +144,6 @@ class ChildProcess:
         return None if was_ready else reason or f"it exited with {code}."
 
     def _log_end(self, code: int) -> None:
-        expected = code == 0 or (self._backoff.stopped and code == -signal.SIGKILL)
+        expected = code == 0 or (self._stopped.is_set() and code == -signal.SIGKILL)
         end = "was ended" if expected and code else f"exited with {code}"
         log.log(logging.INFO if expected else logging.ERROR, "%s %s", self._label, end)

@@ -26,20 +26,8 @@ from prometheus_client import multiprocess
 
 from app.api.context import service_of
 from app.application import create_app
+from app.engine import control
 from app.engine.client import WorkerLink
-from app.engine.control import (
-    Attached,
-    AttachWorker,
-    ControlSocket,
-    CountRestart,
-    Drain,
-    Finish,
-    Prepared,
-    Serve,
-    StartFailed,
-    StartHttpProcess,
-    ToChild,
-)
 from app.engine.queue_table import QueueTable
 from app.processes.metrics_folder import VARIABLE
 from app.processes.server import Server
@@ -56,27 +44,24 @@ _STREAM_BYTES = 1 << 20
 class ControlledServer(Server):
     """A server that the parent tells when to begin and when to end."""
 
-    def __init__(self, settings: Settings, app: FastAPI, control: ControlSocket) -> None:
+    def __init__(self, settings: Settings, app: FastAPI, parent: control.ControlSocket) -> None:
         super().__init__(settings, app)
         self._service = service_of(app)
-        self._control = control
+        self._parent = parent
         self._may_serve = asyncio.Event()
         self._links: set[asyncio.Task[None]] = set()
-        self._serving = False  # listening, and with a worker since
-        self._name: str | None = None
-
-    def log_as(self, name: str) -> None:
-        """Log under that name when it serves, and with which workers."""
-        self._name = name
+        self._serving = False  # it listens, and has had a worker
+        self.name: str | None = None
+        """Under which it logs when it serves, and with which workers; None logs neither."""
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until the parent says otherwise, or has gone."""
-        received: asyncio.Queue[tuple[ToChild, list[int]] | None] = asyncio.Queue()
+        received: asyncio.Queue[tuple[control.ToChild, list[int]] | None] = asyncio.Queue()
         loop = asyncio.get_running_loop()
 
         def receive() -> None:
             with contextlib.suppress(RuntimeError):  # the loop has ended
-                while message := self._control.receive():
+                while message := self._parent.receive():
                     loop.call_soon_threadsafe(received.put_nowait, message)
                 loop.call_soon_threadsafe(received.put_nowait, None)
 
@@ -91,23 +76,25 @@ class ControlledServer(Server):
         await super().startup(sockets)
         self._log_serving()
 
-    async def _follow(self, received: asyncio.Queue[tuple[ToChild, list[int]] | None]) -> None:
+    async def _follow(
+        self, received: asyncio.Queue[tuple[control.ToChild, list[int]] | None]
+    ) -> None:
         while (next_one := await received.get()) is not None:
             message, descriptors = next_one
-            if isinstance(message, AttachWorker):
+            if isinstance(message, control.AttachWorker):
                 await self._attach(message, socket.socket(fileno=descriptors[0]))
-            elif isinstance(message, Serve):
+            elif isinstance(message, control.Serve):
                 self._may_serve.set()
-            elif isinstance(message, CountRestart):
+            elif isinstance(message, control.CountRestart):
                 self._service.metrics.worker_restarts.inc()
-            elif isinstance(message, Drain):
+            elif isinstance(message, control.Drain):
                 self._service.draining = True
-            elif isinstance(message, Finish):
+            elif isinstance(message, control.Finish):
                 self._service.draining = self.should_exit = True
         log.error("the parent process has gone")
         os._exit(1)
 
-    async def _attach(self, message: AttachWorker, connection: socket.socket) -> None:
+    async def _attach(self, message: control.AttachWorker, connection: socket.socket) -> None:
         """Hand jobs to a worker until it ends."""
         streams = await asyncio.open_connection(sock=connection, limit=_STREAM_BYTES)
         engine = self._service.engine
@@ -116,8 +103,8 @@ class ControlledServer(Server):
         collecting = asyncio.create_task(link.collect())
         self._links.add(collecting)
         collecting.add_done_callback(self._links.discard)
-        with contextlib.suppress(OSError):  # the parent has gone
-            self._control.send(Attached(message.started.process))
+        with contextlib.suppress(ConnectionError):  # the parent has gone
+            self._parent.send(control.Attached(message.started.process))
         self._log(f"is linked to worker {message.worker}")
         self._log_serving()
 
@@ -127,18 +114,18 @@ class ControlledServer(Server):
             self._log("serves")
 
     def _log(self, what: str) -> None:
-        if self._name is not None:
-            log.info("%s %s", self._name, what)
+        if self.name is not None:
+            log.info("%s %s", self.name, what)
 
 
 def main() -> int:
     """Serve; the exit code."""
-    control, number = ControlSocket(socket.socket(fileno=int(sys.argv[1]))), int(sys.argv[2])
-    received = control.receive()
+    parent, number = control.ControlSocket(socket.socket(fileno=int(sys.argv[1]))), int(sys.argv[2])
+    received = parent.receive()
     if received is None:  # the parent has gone
         return 1
     start, (listener, table) = received
-    assert isinstance(start, StartHttpProcess), "what the parent sends first"
+    assert isinstance(start, control.StartHttpProcess), "what the parent sends first"
     try:
         settings = read_settings()
         configure_logging(settings.log_format)
@@ -146,12 +133,14 @@ def main() -> int:
         queues = QueueTable(table, len(settings.devices), number)
         app = create_app(settings, Path(start.folder), queues)
     except (CheckpointError, SettingsError) as error:
-        control.send(StartFailed(str(error)))
+        with contextlib.suppress(ConnectionError):  # the parent has gone
+            parent.send(control.StartFailed(str(error)))
         return 0
-    server = ControlledServer(settings, app, control)
+    server = ControlledServer(settings, app, parent)
     if settings.http_processes > 1 or start.predecessor is not None:
-        server.log_as(f"HTTP process {number}")
-    control.send(Prepared())
+        server.name = f"HTTP process {number}"
+    with contextlib.suppress(ConnectionError):  # the server sees that the parent has gone
+        parent.send(control.Prepared())
     server.run(sockets=[socket.socket(fileno=listener)])
     return int(server.lifespan.should_exit)
 

@@ -9,23 +9,10 @@ import contextlib
 import logging
 import signal
 import socket
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from app.engine.control import (
-    AddLink,
-    Attached,
-    AttachWorker,
-    CountRestart,
-    Drain,
-    FromChild,
-    Prepared,
-    Serve,
-    Started,
-    StartHttpProcess,
-    StartWorker,
-)
+from app.engine import control
 from app.engine.queue_table import QueueTable, make_table
 from app.processes import signals
 from app.processes.banner import log_serving
@@ -44,26 +31,18 @@ _LAST_REQUEST_S = 60.0
 _LAST_RESPONSES_S = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Service:
-    """What is served, and where."""
-
-    settings: Settings
-    folder: Path
-    config: EncoderConfig
-    listener: socket.socket
-
-
 class Parent:
     """The children, and the way to the end."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        self._settings = settings = service.settings
-        self._address = address_of(service.listener)
+    def __init__(
+        self, settings: Settings, folder: Path, config: EncoderConfig, listener: socket.socket
+    ) -> None:
+        """`folder` has the checkpoint, whose configuration is `config`."""
+        self._settings, self._folder, self._config = settings, folder, config
+        self._listener = listener
         table = make_table(settings.http_processes, len(settings.devices))
         self._queues = QueueTable(table, len(settings.devices))
-        self._descriptors = service.listener.fileno(), table
+        self._descriptors = listener.fileno(), table
         names = [f"HTTP process {number}" for number in range(settings.http_processes)]
         self._http_processes = [
             ChildProcess(name, name, ("app.processes.http_process", str(number)), self)
@@ -73,7 +52,7 @@ class Parent:
             ChildProcess(f"the worker on {device}", "a worker", ("app.engine.worker",), self)
             for device in settings.devices
         ]
-        self._started: dict[ChildProcess, Started] = {}  # the workers that are ready
+        self._started: dict[ChildProcess, control.Started] = {}  # the workers that are ready
         self._attached: set[tuple[ChildProcess, int]] = set()  # HTTP process, worker's process id
         self._announced: set[int] = set()  # process ids of workers
         self._uncounted_restarts = 0
@@ -97,7 +76,7 @@ class Parent:
                     child.finish(self._settings.request_timeout_s + _LAST_REQUEST_S)
                 await asyncio.wait(http_processes)
                 with contextlib.suppress(OSError):  # they have shut it down already
-                    self._service.listener.shutdown(socket.SHUT_RDWR)
+                    self._listener.shutdown(socket.SHUT_RDWR)
                 for child in self._workers:  # what they held is answered
                     child.finish(self._settings.batch_timeout_s)
                 await asyncio.wait(workers)
@@ -108,30 +87,30 @@ class Parent:
     def begun(self, child: ChildProcess, number: int) -> None:
         """Send a child what to do."""
         if child in self._http_processes:
-            start = StartHttpProcess(str(self._service.folder), child.predecessor)
+            start = control.StartHttpProcess(str(self._folder), child.predecessor)
             child.send(start, *self._descriptors)
         else:
             self._uncounted_restarts += bool(number)
             self._report_restarts()
             child.send(self._worker_start(child))
 
-    def received(self, child: ChildProcess, message: FromChild) -> None:
+    def received(self, child: ChildProcess, message: control.FromChild) -> None:
         """Link a worker that has started to all HTTP processes, and one of those to all workers."""
-        if isinstance(message, Started):
+        if isinstance(message, control.Started):
             child.ready = True
             self._started[child] = message
             for each in self._http_processes:
                 if each.ready:
                     self._link(each, child)
-        elif isinstance(message, Prepared):
+        elif isinstance(message, control.Prepared):
             child.ready = True
             for worker in self._started:
                 self._link(child, worker)
-            child.send(Serve())
+            child.send(control.Serve())
             if self._draining:
-                child.send(Drain())
+                child.send(control.Drain())
             self._report_restarts()
-        elif isinstance(message, Attached):
+        elif isinstance(message, control.Attached):
             self._attached.add((child, message.process))
             self._announce()
 
@@ -156,10 +135,10 @@ class Parent:
             self._exit_code = 1
         self._closing.set()
 
-    def _worker_start(self, worker: ChildProcess) -> StartWorker:
+    def _worker_start(self, worker: ChildProcess) -> control.StartWorker:
         settings = self._settings
-        return StartWorker(
-            folder=str(self._service.folder),
+        return control.StartWorker(
+            folder=str(self._folder),
             device=settings.devices[self._workers.index(worker)],
             dtype=settings.dtype,
             max_batch_tokens=settings.max_batch_tokens,
@@ -171,8 +150,8 @@ class Parent:
         """Give each of them one end of a new connection."""
         one, other = socket.socketpair()
         with one, other:
-            worker.send(AddLink(), one.fileno())
-            attach = AttachWorker(self._workers.index(worker), self._started[worker])
+            worker.send(control.AddLink(), one.fileno())
+            attach = control.AttachWorker(self._workers.index(worker), self._started[worker])
             http_process.send(attach, other.fileno())
 
     def _announce(self) -> None:
@@ -188,14 +167,14 @@ class Parent:
                 continue
             self._announced.add(started.process)
             if not self._draining:
-                log_serving(self._settings, self._service.config, started, self._address)
+                log_serving(self._settings, self._config, started, address_of(self._listener))
 
     def _report_restarts(self) -> None:
         """Have restarts of workers counted by an HTTP process, as soon as there is one."""
         counting = next((child for child in self._http_processes if child.ready), None)
         if counting is not None:
             for _ in range(self._uncounted_restarts):
-                counting.send(CountRestart())
+                counting.send(control.CountRestart())
             self._uncounted_restarts = 0
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
@@ -209,7 +188,7 @@ class Parent:
         skips_delay = self._draining or number == signal.SIGINT or not self._announced
         self._draining = True
         for child in self._http_processes:
-            child.send(Drain())
+            child.send(control.Drain())
         if skips_delay:
             self._closing.set()
         else:

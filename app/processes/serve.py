@@ -6,7 +6,7 @@ import logging
 import os
 import resource
 
-from app.processes.parent import Parent, Service
+from app.processes.parent import Parent
 from app.settings import PREFIX, SettingsError, check_servable, read_settings
 from app.sockets.address import bound_socket, inherited_socket, listen
 from app.telemetry.logs import configure_logging
@@ -41,9 +41,9 @@ def run(options: argparse.Namespace) -> int:
         bound = bound_socket(settings) if options.fd is None else inherited_socket(options.fd)
         with bound as listener:
             folder = locate(settings.model, settings.model_revision)
-            service = Service(settings, folder, read_config(folder), listener)
+            parent = Parent(settings, folder, read_config(folder), listener)
             listen(listener, settings)
-            return asyncio.run(Parent(service).run())
+            return asyncio.run(parent.run())
     except (CheckpointError, SettingsError) as error:
         log.error("cannot start: %s", error)  # noqa: TRY400  (no trace needed)
         return 1

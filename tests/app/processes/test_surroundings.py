@@ -1,6 +1,7 @@
 """The place a service runs in: variables of others, folders, addresses, logs."""
 
 import ctypes
+import errno
 import json
 import os
 import re
@@ -8,13 +9,14 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from app.processes.metrics_folder import private_folder
+from app.processes.metrics_folder import VARIABLE, metrics_folder
 from app.settings import Settings, SettingsError
 from app.sockets.address import address_of, bound_socket, inherited_socket, listen
 from tests.server import Service, running, start
@@ -117,13 +119,10 @@ def test_other_commands_do_not_need_anothers_folder_for_metrics() -> None:
 def test_the_metrics_of_several_processes_outlive_the_cleaning_of_their_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = tmp_path / "file"
-    file.touch()
-    for name, value in {**OTHERS, "TMPDIR": str(file)}.items():
+    for name, value in {**OTHERS, "TMPDIR": str(tmp_path)}.items():
         monkeypatch.setenv(name, value)
     with running(http_processes=2) as service:
-        told = service.log.wait_for(r"Not a directory; the metrics .* are in (/\S+)")
-        folder = Path(told.group(1))
+        (folder,) = tmp_path.iterdir()
         assert "quintet_workers_ready 1.0" in get(service, "/metrics").text
         shutil.rmtree(folder)
         service.http_processes()[1].kill()
@@ -137,13 +136,31 @@ def test_the_metrics_of_several_processes_outlive_the_cleaning_of_their_folder(
     assert not folder.exists()
 
 
-def test_without_a_folder_that_can_be_written_the_reasons_are_told(tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    file.touch()
-    with pytest.raises(SettingsError) as told:
-        private_folder([NOWHERE, str(file)])
-    for reason in ("No such file or directory", "Not a directory", "TMPDIR"):
-        assert reason in str(told.value)
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_where_no_folder_can_be_written_metrics_are_in_memory_or_the_service_says_so(
+    in_memory: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = tempfile.mkdtemp
+
+    def refused(prefix: str, dir: str | None = None) -> str:  # noqa: A002
+        if dir is None or not in_memory:
+            raise OSError(errno.EROFS, "Read-only file system")
+        return make(prefix=prefix, dir=dir)
+
+    monkeypatch.setenv(VARIABLE, NOWHERE)  # and put back as it was at the end
+    monkeypatch.setattr(tempfile, "mkdtemp", refused)
+    if in_memory:
+        with metrics_folder(2) as folder:
+            assert folder is not None
+            assert folder.parent == Path("/dev/shm")  # noqa: S108
+            assert os.environ[VARIABLE] == str(folder)
+        assert not folder.exists()
+    else:
+        with (
+            pytest.raises(SettingsError, match=r"Read-only file system\. Set TMPDIR"),
+            metrics_folder(2),
+        ):
+            pass
 
 
 def test_text_logs_have_the_date_and_end_their_greeting_with_an_invitation(
