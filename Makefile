@@ -50,7 +50,8 @@ test-operations: $(VENV)/.operations
 	$(BIN)/pytest -m 'operations or timing' tests
 
 test-training: $(VENV)/.dev
-	$(BIN)/pytest -m 'training and not operations' tests/model
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile -m 'training and not operations' \
+		tests/model tests/app/tools
 
 soak: $(VENV)/.dev
 	SOAK_SECONDS=$(or $(SOAK_SECONDS),600) $(BIN)/pytest -s -m operations tests/operations/test_soak.py
