@@ -16,7 +16,7 @@ from app.settings import PREFIX, SettingsError
 # prometheus_client's name for the folder, and the one it had before. It reads them when imported.
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _OLD_VARIABLE = "prometheus_multiproc_dir"
-_IN_MEMORY = "/dev/shm"  # noqa: S108  # nosec B108  (a private folder is made there)
+_IN_MEMORY = "/dev/shm"  # noqa: S108  # nosec B108
 # Cleaners of temporary files leave alone what is younger than some days.
 _TOUCH_S = 3600.0
 
