@@ -16,6 +16,7 @@ from app.settings import PREFIX, SettingsError
 # prometheus_client's name for the folder, and the one it had before. It reads them when imported.
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _OLD_VARIABLE = "prometheus_multiproc_dir"
+_IN_MEMORY = "/dev/shm"  # noqa: S108  # nosec B108
 # Cleaners of temporary files leave alone what is younger than some days.
 _TOUCH_S = 3600.0
 
@@ -49,7 +50,7 @@ def _private_folder() -> Path:
         return Path(tempfile.mkdtemp(prefix="quintet-"))
     except OSError as error:
         with contextlib.suppress(OSError):
-            return Path(tempfile.mkdtemp(prefix="quintet-", dir="/dev/shm"))
+            return Path(tempfile.mkdtemp(prefix="quintet-", dir=_IN_MEMORY))
         raise SettingsError(
             f"{PREFIX}HTTP_PROCESSES needs a folder for the metrics of the processes: "
             f"{error.strerror}. Set TMPDIR to a folder that can be written."

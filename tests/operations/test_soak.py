@@ -139,9 +139,9 @@ def test_a_long_run_leaks_nothing_and_every_vector_is_right(
         def make_request(number: int) -> Request:
             return further[number // 5 % len(further)] if number % 5 == 0 else mixture(number)
 
-        (worker,) = service.workers()
+        (http_process,), (worker,) = service.http_processes(), service.workers()
         watched = [
-            Watched("HTTP process", psutil.Process(service.process.pid)),
+            Watched("HTTP process", http_process),
             Watched("worker", worker),
         ]
         until = time.monotonic() + SECONDS

@@ -3,7 +3,6 @@
 import socket
 
 import httpx
-import psutil
 import pytest
 
 from tests.app.answers import assert_error
@@ -36,7 +35,7 @@ def send_for_ever(connection: socket.socket) -> None:
 
 def test_a_head_without_an_end_is_given_up(service: Service) -> None:
     host, port = service.url.removeprefix("http://").split(":")
-    process = psutil.Process(service.process.pid)
+    (process,) = service.http_processes()
     before = process.memory_info().rss
     with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(b"GET /live HTTP/1.1\r\nhost: localhost\r\n")

@@ -101,9 +101,8 @@ def test_metrics_count_requests_tokens_and_batches(service: Service) -> None:
 
 
 def test_the_http_process_has_no_torch_and_the_worker_has(service: Service) -> None:
-    own = Path(f"/proc/{service.process.pid}/maps").read_text()
-    (worker,) = service.workers()
-    assert "libtorch" not in own
+    (http_process,), (worker,) = service.http_processes(), service.workers()
+    assert "libtorch" not in Path(f"/proc/{http_process.pid}/maps").read_text()
     assert "libtorch" in Path(f"/proc/{worker.pid}/maps").read_text()
 
 
