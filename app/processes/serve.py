@@ -34,12 +34,15 @@ def run(options: argparse.Namespace) -> int:
     # Before the settings are read, so that what is wrong with them has the form of the log.
     configure_logging("json" if os.environ.get(f"{PREFIX}LOG_FORMAT") == "json" else "text")
     try:
+        inherited = None if options.fd is None else inherited_socket(options.fd)
+        if inherited is not None:  # its address counts as the settings', also for the children
+            host, port = inherited.getsockname()[:2]
+            os.environ.update({f"{PREFIX}HOST": host, f"{PREFIX}PORT": str(port)})
         settings = read_settings()
         check_servable(settings)
         _raise_file_limit(settings.max_connections + _OTHER_FILES)
         # First: fetching a checkpoint may take minutes.
-        bound = bound_socket(settings) if options.fd is None else inherited_socket(options.fd)
-        with bound as listener:
+        with inherited or bound_socket(settings) as listener:
             folder = locate(settings.model, settings.model_revision)
             parent = Parent(settings, folder, read_config(folder), listener)
             listen(listener, settings)

@@ -228,6 +228,14 @@ def test_an_inherited_socket_is_served_on_whatever_the_settings_say() -> None:
         get(service, "/live")
 
 
+def test_an_inherited_socket_that_others_can_reach_needs_keys() -> None:
+    with socket.socket() as bound:
+        bound.bind(("0.0.0.0", 0))  # noqa: S104  (refused)
+        service = start(bound)
+    assert service.process.wait(60) == 1
+    service.log.wait_for(r"cannot start: EMBED_HOST=0\.0\.0\.0 can be reached by others")
+
+
 def test_an_inherited_descriptor_that_is_no_bound_socket_is_told() -> None:
     with socket.socket() as unbound, socket.socket(socket.AF_UNIX) as unix:
         for each in (unbound, unix):
