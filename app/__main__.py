@@ -169,7 +169,7 @@ _COMMANDS = {
         *_functions("app.tools.embed"),
     ),
     "tokens": _Command("count a file's tokens", *_functions("app.tools.tokens")),
-    "keys": _Command("make, list and remove API keys", *_functions("app.tools.keys")),
+    "keys": _Command("make, list and remove API keys", *_functions("app.tools.keys_command")),
     "verify": _Command("compare a checkpoint with published values", _verify, _add_verify),
     "evaluate": _Command(
         "measure how good a checkpoint or a running service is",

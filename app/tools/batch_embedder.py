@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from app.tools.bodies import RequestOptions
-from app.tools.client import Client
-from app.tools.errors import RefusedError, ToolError
-from app.tools.inputs import Record
+from app.tools.client_bodies import RequestOptions
+from app.tools.http_client import Client
+from app.tools.input_records import Record
 from app.tools.journal import Entry
+from app.tools.tool_errors import RefusedError, ToolError
 
-Batch = list[Record]
+RequestBatch = list[Record]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class BatchEmbedder:
     options: RequestOptions
     skip_errors: bool
 
-    async def embed(self, batch: Batch) -> Entry:
+    async def embed(self, batch: RequestBatch) -> Entry:
         """The entry of a batch.
 
         Raises:
@@ -39,7 +39,7 @@ class BatchEmbedder:
                 raise
             raise ToolError(f"{_place(batch, refused)}: {refused.without_index()}") from None
 
-    async def _embed_or_skip(self, batch: Batch) -> Entry:
+    async def _embed_or_skip(self, batch: RequestBatch) -> Entry:
         """Embed the records that can be read.
 
         The batch of late chunking is a document and fails as one: without one of its texts the
@@ -55,7 +55,7 @@ class BatchEmbedder:
         entry = _joined(_failed(unread, None, ""), await self._embed_halves(readable))
         return replace(entry, failed=sorted(entry.failed, key=lambda each: each["record"]))
 
-    async def _embed_halves(self, batch: Batch) -> Entry:
+    async def _embed_halves(self, batch: RequestBatch) -> Entry:
         """One request, or as many as it takes to separate the texts that are refused."""
         try:
             return await self._request(batch)
@@ -68,7 +68,7 @@ class BatchEmbedder:
         front = await self._embed_halves(batch[:half])
         return _joined(front, await self._embed_halves(batch[half:]))
 
-    async def _request(self, batch: Batch) -> Entry:
+    async def _request(self, batch: RequestBatch) -> Entry:
         if self.options.chunking is not None:
             return await self._request_chunks(batch)
         answer = await self.client.embed([record.text for record in batch], self.options)
@@ -76,7 +76,7 @@ class BatchEmbedder:
         given = any(record.id is not None for record in batch)
         return Entry(len(batch), ids, answer.vectors, answer.tokens, given)
 
-    async def _request_chunks(self, batch: Batch) -> Entry:
+    async def _request_chunks(self, batch: RequestBatch) -> Entry:
         """One request, or several where the documents are too much for one together."""
         try:
             answer = await self.client.embed_chunks([each.text for each in batch], self.options)
@@ -90,7 +90,7 @@ class BatchEmbedder:
         return Entry(len(batch), ids, answer.vectors, answer.tokens, True, chunks=answer.details)
 
 
-def _failed(batch: Batch, status: int | None, sentence: str) -> Entry:
+def _failed(batch: RequestBatch, status: int | None, sentence: str) -> Entry:
     """An entry without vectors. A record that could not be read has neither id nor text, and a
     sentence of its own."""
     failed = [
@@ -121,7 +121,7 @@ def _joined(front: Entry, back: Entry) -> Entry:
     )
 
 
-def _place(batch: Batch, refused: RefusedError) -> str:
+def _place(batch: RequestBatch, refused: RefusedError) -> str:
     if refused.index is not None and refused.index < len(batch):
         return batch[refused.index].place
     if len(batch) == 1:

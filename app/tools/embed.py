@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from app.processes import signals
 from app.tools import input_file
-from app.tools.errors import ToolError
 from app.tools.service import KEY_VARIABLE, api_key, base_url
+from app.tools.tool_errors import ToolError
 from model.options import non_negative_int, positive_int
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _run_of(options: argparse.Namespace) -> "EmbedRun":
         ToolError: options that do not go together, or a file or package that is not there.
     """
     from app.tools import outputs  # noqa: PLC0415
-    from app.tools.bodies import RequestOptions  # noqa: PLC0415
+    from app.tools.client_bodies import RequestOptions  # noqa: PLC0415
     from app.tools.embed_run import EmbedRun  # noqa: PLC0415
 
     if options.late_chunking != bool(options.group):
@@ -152,7 +152,7 @@ def _run_of(options: argparse.Namespace) -> "EmbedRun":
         options=request,
         url=url,
         key=api_key(),
-        embedded_model=None if url else options.model,
+        local_model=None if url else options.model,
         batch_size=options.batch_size,
         concurrency=options.concurrency,
         retries=options.retries,

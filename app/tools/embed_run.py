@@ -19,18 +19,18 @@ from typing import Any
 import numpy as np
 
 from app.tools import outputs
-from app.tools.batch_embedder import Batch, BatchEmbedder
-from app.tools.bodies import RequestOptions
-from app.tools.client import Client, RetryPolicy, connect
-from app.tools.embedded_service import embedded_service
-from app.tools.errors import ToolError
+from app.tools.batch_embedder import BatchEmbedder, RequestBatch
+from app.tools.client_bodies import RequestOptions
+from app.tools.http_client import Client, RetryPolicy, connect
 from app.tools.in_order import in_thread, map_in_order
 from app.tools.input_file import InputFile
-from app.tools.inputs import REPAIRED, InputCounts, Record, batches, documents
+from app.tools.input_records import REPAIRED, InputCounts, Record, group_records, request_batches
 from app.tools.journal import Entry, Journal, Totals
+from app.tools.local_service import local_service
 from app.tools.output_path import beside, check_file, is_stream, resolved
 from app.tools.outputs import StreamOutput
 from app.tools.progress import EmbedProgress
+from app.tools.tool_errors import ToolError
 from model.unicode import well_formed
 
 # The fields of GET /info that must be the same when a run is continued; and the vectors' size.
@@ -47,7 +47,7 @@ class EmbedRun:
     options: RequestOptions
     url: str | None
     key: str | None
-    embedded_model: str | None
+    local_model: str | None
     batch_size: int
     concurrency: int
     retries: int
@@ -66,17 +66,17 @@ class EmbedRun:
         """All records; with `skip_errors` also the lines that cannot be read."""
         return self.source.records(skip_errors=self.skip_errors)
 
-    def batches(self, records: Iterable[Record]) -> Iterator[Batch]:
+    def batches(self, records: Iterable[Record]) -> Iterator[RequestBatch]:
         """The batches of records; with late chunking each is a document."""
         if self.options.late_chunking:
-            return documents(records)
-        return batches(records, self.batch_size, cut=self.options.chunking is not None)
+            return group_records(records)
+        return request_batches(records, self.batch_size, chunked=self.options.chunking is not None)
 
     def identity(self) -> dict[str, Any]:
         """What makes two runs the same. Options that change no vector are not in it."""
         source = self.source
         read = source.identity() if source.rereadable else {"the input file": "standard input"}
-        asked = asdict(replace(self.options, model=self.options.model or self.embedded_model))
+        asked = asdict(replace(self.options, model=self.options.model or self.local_model))
         identity = read | {f"--{name.replace('_', '-')}": value for name, value in asked.items()}
         # A file name that is not UTF-8 has lone surrogates here, which JSON cannot hold.
         return {
@@ -236,6 +236,6 @@ async def _client(run: EmbedRun, progress: EmbedProgress) -> AsyncIterator[Clien
     async with contextlib.AsyncExitStack() as stack:
         url = run.url
         if url is None:
-            url = await stack.enter_async_context(embedded_service(run.embedded_model))
+            url = await stack.enter_async_context(local_service(run.local_model))
         http = await stack.enter_async_context(connect(url, run.key, run.concurrency))
         yield Client(http, RetryPolicy(run.retries, run.wait_s), progress.report)

@@ -6,11 +6,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from app.tools.bodies import EmbeddedTexts, RequestOptions
-from app.tools.client import Client, RetryPolicy, connect
-from app.tools.errors import RefusedError, ToolError
+from app.tools.client_bodies import EmbeddedTexts, RequestOptions
+from app.tools.http_client import Client, RetryPolicy, connect
 from app.tools.in_order import map_in_order
 from app.tools.service import api_key, base_url
+from app.tools.tool_errors import RefusedError, ToolError
 from model.evaluate.errors import EvaluationError
 from model.evaluate.evaluated_model import checked_sizes
 from model.rows import Vectors
@@ -26,8 +26,8 @@ _CONCURRENCY = 4
 class EvaluatedService:
     """Implements model.evaluate.evaluated_model.EvaluatedModel by POST /v1/embeddings.
 
-    To be read without an adapter is asked for by leaving `task` out, which means that only where
-    GET /info says that the service has no default task (EMBED_DEFAULT_TASK=none).
+    embed(task=None) omits `task`, which selects the base model only if GET /info reports no default
+    task (EMBED_DEFAULT_TASK=none): see `embeds_without_task`.
     """
 
     def __init__(self, url: str, sizes: Sequence[int] = ()) -> None:

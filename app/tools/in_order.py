@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from typing import TypeVar
 
-from app.tools.errors import ToolError
+from app.tools.tool_errors import ToolError
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -42,33 +42,36 @@ async def map_in_order(
         async with slots:
             return await work(item)
 
-    async def begin_next() -> asyncio.Future[Result] | None:
-        """Begin the work on the next item, None if there is none; an error of the stream is the
-        result of an item."""
-        try:
-            # A list, since StopIteration cannot be the exception of a future.
-            following = await in_thread(lambda: [*itertools.islice(items, 1)])
-        except ToolError as error:
-            failure: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-            failure.set_exception(error)
-            return failure
-        return asyncio.create_task(work_in_slot(following[0])) if following else None
-
-    window: deque[asyncio.Future[Result]] = deque()
+    pending: deque[asyncio.Future[Result]] = deque()
     more = True
     try:
-        while more or window:
-            if not more or len(window) == 2 * concurrency:
-                await store(await window.popleft())
-            elif (begun := await begin_next()) is not None:
-                window.append(begun)
+        while more or pending:
+            if not more or len(pending) == 2 * concurrency:
+                await store(await pending.popleft())
+            elif (begun := await _begin_next(items, work_in_slot)) is not None:
+                pending.append(begun)
             else:
                 more = False
-            more = more and not any(map(_has_failed, window))
+            more = more and not any(map(_has_failed, pending))
     finally:
-        for waiting in window:
+        for waiting in pending:
             waiting.cancel()
-        await asyncio.gather(*window, return_exceptions=True)
+        await asyncio.gather(*pending, return_exceptions=True)
+
+
+async def _begin_next(
+    items: Iterator[Item], work: Callable[[Item], Awaitable[Result]]
+) -> asyncio.Future[Result] | None:
+    """Begin the work on the next item, None if there is none; an error of the stream is the result
+    of an item."""
+    try:
+        # A list, since StopIteration cannot be the exception of a future.
+        following = await in_thread(lambda: [*itertools.islice(items, 1)])
+    except ToolError as error:
+        failure: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        failure.set_exception(error)
+        return failure
+    return asyncio.ensure_future(work(following[0])) if following else None
 
 
 def _has_failed(result: asyncio.Future[Result]) -> bool:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.tools.errors import ToolError
-from app.tools.inputs import Fields, Record, records
+from app.tools.input_records import Fields, Record, records
+from app.tools.tool_errors import ToolError
 from model.records import (
     KINDS,
     PACKINGS,

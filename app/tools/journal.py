@@ -22,8 +22,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import orjson
 
-from app.tools.errors import ToolError
 from app.tools.output_path import resolved
+from app.tools.tool_errors import ToolError
 from model.records import Id
 from model.rows import Vectors
 

@@ -13,7 +13,7 @@ import os
 import stat
 from pathlib import Path
 
-from app.tools.errors import ToolError
+from app.tools.tool_errors import ToolError
 
 STANDARD_OUTPUT = "-"
 _LINKS = 40  # as many as Linux follows

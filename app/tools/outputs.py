@@ -18,9 +18,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import orjson
 
-from app.tools.errors import ToolError
 from app.tools.journal import Entry, Journal, Totals, sync_folder
 from app.tools.output_path import STANDARD_OUTPUT, beside, is_stream, resolved
+from app.tools.tool_errors import ToolError
 from model.extras import how_to_install
 
 DEFAULT_FORMAT = "jsonl"
@@ -147,7 +147,7 @@ def _replace(
 
 
 def _write_jsonl(journal: Journal, file: BinaryIO, _: int) -> None:
-    """As _jsonl."""
+    """One line for each vector, as `_jsonl` writes it."""
     for entry in journal.entries():
         file.writelines(_jsonl(entry))
 

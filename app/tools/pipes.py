@@ -1,4 +1,4 @@
-"""Standard output whose reader has left."""
+"""Discards standard output whose reader has closed the pipe."""
 
 import os
 import sys

@@ -3,7 +3,7 @@
 import os
 from urllib.parse import urlsplit
 
-from app.tools.errors import ToolError
+from app.tools.tool_errors import ToolError
 
 KEY_VARIABLE = "QUINTET_API_KEY"
 

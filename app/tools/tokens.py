@@ -13,10 +13,10 @@ from typing import Any
 
 from app.settings import NO_TASK, read_settings
 from app.tools import input_file
-from app.tools.errors import ToolError
-from app.tools.inputs import REPAIRED, InputCounts, Record, batches
+from app.tools.input_records import REPAIRED, InputCounts, Record, request_batches
 from app.tools.pipes import discard_output
 from app.tools.token_counts import TokenCounts, report_of, table
+from app.tools.tool_errors import ToolError
 from model.config import read_config
 from model.hub import locate
 from model.tasks import Task, Tasks, UnknownTaskError
@@ -91,7 +91,7 @@ def _count(options: argparse.Namespace, inputs: InputCounts) -> dict[str, Any]:
     config = read_config(folder)
     task = _task(Tasks(config), options.task or settings.default_task)
     tokenizer, counts = Tokenizer(folder, config), TokenCounts(config.max_tokens)
-    for batch in batches(records, _BATCH):
+    for batch in request_batches(records, _BATCH):
         counted = tokenizer.rows([each.text for each in batch], task, RowOptions(counting=True))
         counts.charged += counted.tokens
         for record, tokens in zip(batch, counted.input_tokens, strict=True):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from app.tools.client import connect
-from app.tools.errors import ToolError
+from app.tools.http_client import connect
+from app.tools.tool_errors import ToolError
 from model.config import CheckpointError
 from model.hub import locate
 from model.proxies import behind_proxies

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.tools.errors import ToolError
 from app.tools.input_file import InputFile
-from app.tools.inputs import Fields
+from app.tools.input_records import Fields
+from app.tools.tool_errors import ToolError
 from model import parsing
 from model.evaluate.errors import EvaluationError
 from model.evaluate.files import read_folder

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.tools.errors import ToolError
 from app.tools.in_order import map_in_order
+from app.tools.tool_errors import ToolError
 
 
 class Observed:

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.tools.errors import ToolError
 from app.tools.journal import Entry, Journal
+from app.tools.tool_errors import ToolError
 
 RUN = {"the input file": "in.jsonl", "--dimensions": 3}
 

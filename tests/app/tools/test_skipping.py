@@ -6,7 +6,7 @@ import pytest
 
 from tests.app.tools.command import read_jsonl, run_here, write_jsonl
 from tests.app.tools.scripted import Refusal, Scripted
-from tests.app.tools.test_client import TEXTS, assert_complete, embed
+from tests.app.tools.test_http_client import TEXTS, assert_complete, embed
 from tests.server import Service
 
 

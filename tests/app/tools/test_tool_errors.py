@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.tools.errors import RefusedError
+from app.tools.tool_errors import RefusedError
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A service that a tool starts for itself: `quintet serve` in a process of its own.
+"""Starts a service for the run of a tool: `quintet serve` on this machine, in a subprocess.
 
 Promise: it ends with the tool. At the end of the block by an interrupt, which lets it finish; if
 the tool is killed, the kernel sends the same signal.
@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator
 import httpx
 
 from app.processes.spawn import start_module
-from app.tools.errors import ToolError
+from app.tools.tool_errors import ToolError
 
 _HOST = "127.0.0.1"
 _END_S = 30
@@ -35,7 +35,7 @@ _LEFT_OUT = {
 
 
 @contextlib.asynccontextmanager
-async def embedded_service(model: str | None) -> AsyncIterator[str]:
+async def local_service(model: str | None) -> AsyncIterator[str]:
     """Start the service with the EMBED_* settings, and `model` if given; its address when ready.
 
     Raises:

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.tools import inputs
-from app.tools.errors import ToolError
-from app.tools.inputs import Fields, Record, batches, documents, records
+from app.tools import input_records
+from app.tools.input_records import Fields, Record, group_records, records, request_batches
+from app.tools.tool_errors import ToolError
 from model import parsing
 from model.records import RecordsError
 from model.records import read as lines_of
@@ -125,8 +125,8 @@ def test_batches_are_all_records_in_order_and_within_both_limits(
 ) -> None:
     found = [Record(number, number, None, text) for number, text in enumerate(written)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inputs, "MOST_CHARACTERS", characters)
-        made = list(batches(found, size))
+        patch.setattr(input_records, "MOST_CHARACTERS", characters)
+        made = list(request_batches(found, size))
     # The first ones are small: 1, 2, 4 and so on.
     assert all(len(batch) <= batch[0].number + 1 for batch in made)
     assert [record for batch in made for record in batch] == found
@@ -138,7 +138,7 @@ def test_batches_are_all_records_in_order_and_within_both_limits(
 @given(st.lists(st.sampled_from(["a", "b", 1, "1"])))
 def test_documents_are_consecutive_records_of_one_group(groups: list[str | int]) -> None:
     found = [Record(number, number, None, "x", group) for number, group in enumerate(groups)]
-    made = list(documents(found))
+    made = list(group_records(found))
     assert [record for document in made for record in document] == found
     assert all(len({each.group for each in document}) == 1 for document in made)
     for one, other in itertools.pairwise(made):
@@ -146,8 +146,8 @@ def test_documents_are_consecutive_records_of_one_group(groups: list[str | int])
 
 
 def test_a_document_without_an_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inputs, "MOST_RECORDS", 10)
+    monkeypatch.setattr(input_records, "MOST_RECORDS", 10)
     found = (Record(number, number + 1, None, "x", "one") for number in range(1000))
     with pytest.raises(ToolError, match="line 11: the document 'one' has more than 10 records"):
-        list(documents(found))
+        list(group_records(found))
     assert next(found).number == 11

@@ -1,4 +1,4 @@
-"""The HTTP client of a running service: each request is sent until it is answered."""
+"""The HTTP client of a running service: retries each request a limited number of times."""
 
 import asyncio
 import itertools
@@ -15,14 +15,14 @@ import numpy as np
 import orjson
 
 from app.tools import retry
-from app.tools.bodies import (
+from app.tools.client_bodies import (
     EmbeddedChunks,
     EmbeddedTexts,
     RequestOptions,
     parse_chunks,
     parse_embeddings,
 )
-from app.tools.errors import RefusedError, ToolError
+from app.tools.tool_errors import RefusedError, ToolError
 from model.proxies import behind_proxies, proxy_refusal
 
 # Over the service's limit of 600 s, so that it is the service that gives up, and says why.

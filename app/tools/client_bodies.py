@@ -1,4 +1,4 @@
-"""The bodies of requests to a service and of its answers.
+"""The bodies of requests that the tools send, and of the answers they read.
 
 n texts, C chunks of all documents of a request, D dimensions.
 """

@@ -8,14 +8,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from app.tools.errors import ToolError
+from app.tools.tool_errors import ToolError
 from model.records import Id, LineError, ParsedRecord, id_of, separator_hint, text_of
 
 DEFAULT_ID_FIELD = "id"
 # A request's body stays under the service's limit, whatever the batch size.
 MOST_CHARACTERS = 4_000_000
-# The same of documents, which are late-chunked whole: so that many requests fit into the queue.
-MOST_CUT_CHARACTERS = 500_000
+# Lower with --chunk, so that several requests fit into a worker's queue.
+MOST_CHUNKED_CHARACTERS = 500_000
 # A document's records are in memory together. A wrong --group would make the file one document.
 MOST_RECORDS = 65_536
 # The warning about texts that were repaired, with their number.
@@ -94,9 +94,11 @@ def records(
         yield record
 
 
-def batches(records: Iterable[Record], size: int, *, cut: bool = False) -> Iterator[list[Record]]:
+def request_batches(
+    records: Iterable[Record], size: int, *, chunked: bool = False
+) -> Iterator[list[Record]]:
     """Up to `size` consecutive records each, and of no more characters than a request takes; fewer
-    where they are documents that are `cut`.
+    where they are documents to be `chunked`.
 
     The first ones are small, so that something is answered, shown and kept soon: a batch that
     begins with record k has at most k + 1 records, which is 1, 2, 4 and so on. That depends on the
@@ -105,7 +107,7 @@ def batches(records: Iterable[Record], size: int, *, cut: bool = False) -> Itera
     deliver much later.
     """
     batch: list[Record] = []
-    characters, most = 0, MOST_CUT_CHARACTERS if cut else MOST_CHARACTERS
+    characters, most = 0, MOST_CHUNKED_CHARACTERS if chunked else MOST_CHARACTERS
     for record in records:
         if batch and characters + len(record.text) > most:
             yield batch
@@ -119,7 +121,7 @@ def batches(records: Iterable[Record], size: int, *, cut: bool = False) -> Itera
         yield batch
 
 
-def documents(records: Iterable[Record]) -> Iterator[list[Record]]:
+def group_records(records: Iterable[Record]) -> Iterator[list[Record]]:
     """Consecutive records of one group each. A line that could not be read may be part of the
     document before it or after it, and joins both: none of them is whole.
 
