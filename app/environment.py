@@ -14,7 +14,7 @@ _LINK_VALUE = re.compile(r"(tcp|udp|sctp)://")
 _LINK_NAME = re.compile(
     r"_SERVICE_HOST$|_SERVICE_PORT(_\w+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$"
 )
-# Settings of earlier versions, with what to do instead.
+# Settings that were removed, with what to take instead.
 _REMOVED = {"EMBED_MAX_CONCURRENT_TOKENS": "It was removed; take EMBED_MAX_TOKENS_PER_MINUTE."}
 _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s]+")
 # pydantic's types of errors.

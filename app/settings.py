@@ -20,7 +20,7 @@ class SettingsError(Exception):
 
 
 class Settings(BaseModel):
-    """Each field is the variable EMBED_<NAME>; its description says when to turn the knob.
+    """Each field is the variable EMBED_<NAME>; its description says when to change it.
 
     An empty variable is an unset one: compose and shell scripts pass those on.
     """
@@ -220,8 +220,8 @@ def read_settings() -> Settings:
     """Settings from the environment.
 
     Raises:
-        SettingsError: a value does not fit, or a variable EMBED_* is unknown: a mistyped knob
-            that silently keeps its default would be found at night.
+        SettingsError: a value does not fit, or a variable EMBED_* is unknown: a mistyped name
+            would silently leave the setting at its default.
     """
     names = {PREFIX + name.upper(): name for name in Settings.model_fields}
     if sentence := unknown_variable(os.environ, PREFIX, names):

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from app.access.budget import Budget
-from app.access.keys import KeyRing, KeysError
+from app.access.keyfile import KeysError
+from app.access.keys import KeyRing
 from app.access.limits import RateLimits, limits_of
 from app.errors import UnauthorisedError
 from app.settings import PREFIX, Settings, SettingsError

@@ -17,10 +17,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from app.access.keyfile import KeysError, add_key, digest, read_keys
+from app.access.keyfile import KeysError, digest, read_keys
 from app.errors import MissingKeyError, WrongKeyError
-
-__all__ = ["KeyRing", "KeysError", "add_key"]
 
 log = logging.getLogger("quintet.keys")
 

@@ -4,7 +4,7 @@ Promises:
 1. A request over a limit is refused whole and costs nothing: what it was charged is given back.
 2. Requests are charged when they come, tokens when they are counted, before the engine has them.
 3. Replicas with one Redis count together. When Redis does not answer, requests are let through and
-   counted in a metric: at night a service without limits is better than no service.
+   counted in a metric: a service without limits is better than none.
 
 The minutes slide: of the minute before counts the share that is less than 60 s ago, as if its
 requests had been spread evenly. So right after a burst up to twice the limit may pass within 60 s.
@@ -43,7 +43,7 @@ class StorePausedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class MinuteWindow:
     """One caller's sliding minute: counts of the fixed minute before and of the current one, and
     the seconds after which each of them no longer counts."""
 
@@ -121,10 +121,10 @@ class MinuteLimit:
         """Undo a charge."""
         await self._limiter.hit(self._item, caller, cost=-cost)
 
-    async def read(self, caller: str, headers: dict[str, str]) -> Window:
+    async def read(self, caller: str, headers: dict[str, str]) -> MinuteWindow:
         """The caller's window; what is left is written into `headers`."""
         key = self._item.key_for(caller)
-        window = Window(self.limit, *await self._storage.get_sliding_window(key, MINUTE_S))
+        window = MinuteWindow(self.limit, *await self._storage.get_sliding_window(key, MINUTE_S))
         headers.update(window.headers(self._unit))
         return window
 

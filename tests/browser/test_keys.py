@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from app.access.keys import add_key
+from app.access.keyfile import add_key
 from tests.browser.playground import Playground
 from tests.server import running
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 import yaml
 
-from app.access.keys import add_key
+from app.access.keyfile import add_key
 from tests.operations.programs import DOCKER, ROOT, program, run
 from tests.server import LogLines, Service, bearer, running
 

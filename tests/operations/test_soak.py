@@ -15,7 +15,7 @@ from statistics import quantiles
 import psutil
 import pytest
 
-from app.access.keys import add_key
+from app.access.keyfile import add_key
 from tests.exchange import OK, Answer, Request, get, post
 from tests.load import under_load
 from tests.mixture import Mixture, bodies

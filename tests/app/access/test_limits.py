@@ -13,7 +13,7 @@ import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.access.limits import Window
+from app.access.limits import MinuteWindow
 from app.access.store import store_of
 from app.settings import Settings, SettingsError, check_servable
 from model.extras import how_to_install
@@ -37,13 +37,13 @@ def test_after_the_time_to_wait_a_request_fits_and_a_second_earlier_it_does_not(
     """Judged by letting the seconds pass one by one."""
     cost, before, current = min(cost, limit), min(before, limit), min(current, limit)
 
-    def after(seconds: float) -> Window:
+    def after(seconds: float) -> MinuteWindow:
         """The same window later, as the library slides it."""
         if seconds < before_ends_s:
             left = before_ends_s - seconds
-            return Window(limit, before, left, current, left + 60)
+            return MinuteWindow(limit, before, left, current, left + 60)
         left = max(before_ends_s + 60 - seconds, 0.0)
-        return Window(limit, current, left, 0, 0.0)
+        return MinuteWindow(limit, current, left, 0, 0.0)
 
     wait = after(0).wait_s(cost)
     assert 1 <= wait <= 120

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.access.keys import add_key
+from app.access.keyfile import add_key
 from app.api.routes import router
 from app.application import create_app
 from app.settings import Settings

@@ -10,7 +10,7 @@ import openai
 import pytest
 from starlette.requests import Request
 
-from app.access.keys import add_key
+from app.access.keyfile import add_key
 from app.api.hosts import HostPolicy
 from app.errors import HostError, OriginError
 from app.settings import Settings, SettingsError, read_settings
