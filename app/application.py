@@ -63,7 +63,7 @@ def create_app(
         embeddings=_embeddings(settings, folder, config, engine, metrics),
         bodies=Bodies(settings, metrics),
         models=tuple(_model(name, folder, config, embedded=embedded) for name in names),
-        info=_facts(settings, config),
+        info=_info(settings, config),
         tracing=tracing_of(),
     )
     app = FastAPI(
@@ -132,7 +132,7 @@ def _model(name: str, folder: Path, config: EncoderConfig, *, embedded: bool) ->
     )
 
 
-def _facts(settings: Settings, config: EncoderConfig) -> dict[str, Any]:
+def _info(settings: Settings, config: EncoderConfig) -> dict[str, Any]:
     """What GET /info says, but for the workers."""
     return {
         "version": __version__,

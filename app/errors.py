@@ -8,7 +8,7 @@ QuintetError                        500 INTERNAL_ERROR
 │   │   └── NotUtf8Error            400 INPUT_INVALID_JSON              invalid_json
 │   ├── TokenIdsError               400 INPUT_TOKEN_IDS_UNSUPPORTED     token_ids_unsupported
 │   ├── TooManyInputsError          400 INPUT_LIMIT_EXCEEDED            too_many_inputs
-│   ├── TooManyChunksError          400 INPUT_LIMIT_EXCEEDED            too_many_inputs
+│   ├── ChunkLimitError             400 INPUT_LIMIT_EXCEEDED            too_many_inputs
 │   ├── TokenLimitError             400 INPUT_TOKEN_LIMIT_EXCEEDED      context_length_exceeded
 │   ├── UnauthorisedError           401 INPUT_INVALID
 │   │   ├── MissingKeyError         401 AUTH_MISSING_API_KEY
@@ -21,7 +21,7 @@ QuintetError                        500 INTERNAL_ERROR
 │   ├── BodyTimeoutError            408 INPUT_BODY_TIMEOUT              body_timeout
 │   ├── HeaderTimeoutError          408 INPUT_HEADER_TIMEOUT            header_timeout
 │   ├── BodyTooLargeError           413 INPUT_BODY_TOO_LARGE            body_too_large
-│   ├── TooManyPartsError           413 INPUT_BODY_TOO_LARGE            body_too_large
+│   ├── TooManyJsonTokensError      413 INPUT_BODY_TOO_LARGE            body_too_large
 │   ├── EncodedBodyError            415 INPUT_ENCODING_UNSUPPORTED      unsupported_encoding
 │   ├── InvalidFieldsError          422 VALIDATION_ERROR                invalid_value
 │   ├── LimitReachedError           429 INPUT_INVALID                   rate_limit_exceeded
@@ -167,7 +167,7 @@ class TooManyInputsError(RequestError):
         super().__init__(sentence, field)
 
 
-class TooManyChunksError(RequestError):
+class ChunkLimitError(RequestError):
     code, openai_code = "INPUT_LIMIT_EXCEEDED", "too_many_inputs"
 
     def __init__(self, chunks: int, documents: int, limit: int, field: str = "input") -> None:
@@ -291,8 +291,8 @@ class BodyTooLargeError(RequestError):
         super().__init__(f"the body {seen}; at most {limit} are read.")
 
 
-class TooManyPartsError(RequestError):
-    """A body of so many small parts that it would take many times its bytes of memory."""
+class TooManyJsonTokensError(RequestError):
+    """A body of so many JSON tokens that it would take many times its bytes of memory."""
 
     status, code, openai_code = 413, "INPUT_BODY_TOO_LARGE", "body_too_large"
 

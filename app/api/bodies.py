@@ -1,4 +1,4 @@
-r"""Bodies of requests: read within limits of bytes, seconds and parts, and repaired as UTF-8.
+r"""Bodies of requests: read within limits of bytes, seconds and JSON tokens, and repaired as UTF-8.
 
 Promises about memory:
 1. The bodies of one process together never have more bytes than the limit, but for the first
@@ -6,9 +6,9 @@ Promises about memory:
    where large ones have taken all.
 2. A body counts as it comes in, and until its request has ended. A Content-Length alone takes
    nothing from others; what cannot fit is refused before it is read.
-3. A body has at most MAX_PARTS texts, brackets and commas. Python needs some 70 bytes for the
-   smallest list or text, which take 3 and 4 bytes in JSON: 32 MB of them would be 700 MB. A million
-   are 70 MB, and thousands of inputs with all their keys are far from it.
+3. A body has at most MAX_JSON_TOKENS (texts, brackets and commas). Python needs some 70 bytes for
+   the smallest list or text, which take 3 and 4 bytes in JSON: 32 MB of them would be 700 MB. A
+   million are 70 MB, and thousands of inputs with all their keys are far from it.
 
 `repaired` is for bodies that the JSON parser refuses, so that all others cost nothing. JavaScript
 cuts texts between UTF-16's halves, which leaves half a pair: `"\ud83d"` alone, a lone surrogate. It
@@ -32,7 +32,7 @@ from app.errors import (
     ClientDisconnectedError,
     EncodedBodyError,
     NotUtf8Error,
-    TooManyPartsError,
+    TooManyJsonTokensError,
     UnavailableError,
 )
 from app.settings import Settings
@@ -40,12 +40,12 @@ from app.telemetry.metrics import Metrics
 
 # What the server buffers of each connection anyway.
 SMALL_BYTES = 65_536
-MAX_PARTS = 1_000_000
+MAX_JSON_TOKENS = 1_000_000
 
 _SEPARATORS = b'",[{\n'
-# A text, as JSON and CSV write them, or what separates parts. Possessive, and whatever begins a
+# A text, as JSON and CSV write them, or a separator. Possessive, and whatever begins a
 # text is one, so that no byte is looked at twice.
-_PART = re.compile(rb'"(?:[^"\\]++|\\.?)*+"?|[,\[{\n]', re.DOTALL)
+_JSON_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.?)*+"?|[,\[{\n]', re.DOTALL)
 # Half of a pair of escapes without its other half, where no backslash is itself escaped.
 _LONE_SURROGATE = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})"
@@ -72,7 +72,7 @@ class Bodies:
 
         Raises:
             EncodedBodyError: it is compressed.
-            BodyTooLargeError, TooManyPartsError: it is longer, or has too many parts.
+            BodyTooLargeError, TooManyJsonTokensError: it is longer, or has too many of them.
             BodiesFullError: it does not fit beside those of other requests.
             BodyTimeoutError: it is not there in time.
             ClientDisconnectedError: the caller disconnected on the way.
@@ -83,7 +83,7 @@ class Bodies:
             except UnavailableError:
                 await budget.give_back()
                 raise
-            _check_parts(body)
+            _check_json_tokens(body)
             yield body
 
     async def _receive(self, request: Request, share: "Share") -> bytes:
@@ -152,16 +152,15 @@ class Share:
         return max(size - SMALL_BYTES - self._counted, 0)
 
 
-def _check_parts(body: bytes) -> None:
+def _check_json_tokens(body: bytes) -> None:
     """
     Raises:
-        TooManyPartsError: it has more texts, brackets and commas than MAX_PARTS, those inside of
-            texts not counted.
+        TooManyJsonTokensError: it has more than MAX_JSON_TOKENS, those inside of texts not counted.
     """
-    if len(body) - len(body.translate(None, _SEPARATORS)) > MAX_PARTS:  # inside of texts, too
-        found = islice(_PART.finditer(body), MAX_PARTS + 1)
-        if sum(1 for _ in found) > MAX_PARTS:
-            raise TooManyPartsError(MAX_PARTS)
+    if len(body) - len(body.translate(None, _SEPARATORS)) > MAX_JSON_TOKENS:  # inside of texts, too
+        found = islice(_JSON_TOKEN.finditer(body), MAX_JSON_TOKENS + 1)
+        if sum(1 for _ in found) > MAX_JSON_TOKENS:
+            raise TooManyJsonTokensError(MAX_JSON_TOKENS)
 
 
 def decoded(body: bytes) -> str:

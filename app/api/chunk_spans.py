@@ -1,5 +1,4 @@
-"""Validates the spans of chunks that a caller chose: of a million wrong ones there is one error,
-where pydantic would make a million."""
+"""Validates caller-given spans; reports only the first invalid one of what may be a million."""
 
 from typing import Any
 

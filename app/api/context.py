@@ -1,4 +1,4 @@
-"""What one HTTP process and each of its requests carry along: `service_of` and `request_of`."""
+"""Attaches shared objects to the application and to each request, and finds them again."""
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,4 +1,4 @@
-"""The journey of a request with documents: POST /v1/documents. Like embeddings.py's, with chunks.
+"""Answers POST /v1/documents: validate, chunk and tokenise, embed, encode.
 
 bytes -> DocumentsRequest -> rows with a span a chunk -> vectors (in the engine) -> bytes
 """
@@ -15,7 +15,7 @@ from app.api.document_models import DocumentsRequest
 from app.api.embeddings import EmbeddingService, Result, check_range, encoded_for
 from app.api.response_headers import headers_of
 from app.api.validation import invalid_field, validated
-from app.errors import TokenLimitError, TooManyChunksError
+from app.errors import ChunkLimitError, TokenLimitError
 from model import documents
 from model.documents import ChunkTooLongError, DocumentOptions, SpanError, TokenizedDocuments
 from model.rows import Vectors
@@ -32,20 +32,20 @@ async def answer(embeddings: EmbeddingService, body: bytes, budget: Budget) -> R
         QuintetError: the engine did not take it, or failed on it.
     """
     request = validated(DocumentsRequest, body)
-    task = embeddings.task(request, default=PASSAGE_TASK)
+    task = embeddings.checked_task(request, default=PASSAGE_TASK)
     _check_sizes(request, embeddings)
-    read = await embeddings.in_thread("tokenise", partial(_tokenized, request, task, embeddings))
-    pooled = await embeddings.compute(read.rows, read.tokens, budget)
+    tokenize = partial(_tokenize, request, task, embeddings)
+    tokenized = await embeddings.in_thread("tokenise", tokenize)
+    pooled = await embeddings.compute(tokenized.rows, tokenized.tokens, budget)
     model = embeddings.model_name(request)
-    written = await embeddings.in_thread(
-        "encode", partial(_response_body, request, read, pooled, model)
-    )
+    encode = partial(_response_body, request, tokenized, pooled, model)
+    written = await embeddings.in_thread("encode", encode)
     log_fields = {
         "task": task.name or "none",
-        "documents": len(read.documents),
-        "chunks": sum(len(document.chunks) for document in read.documents),
-        "tokens": read.tokens,
-        "rows": len(read.rows),
+        "documents": len(tokenized.documents),
+        "chunks": sum(len(document.chunks) for document in tokenized.documents),
+        "tokens": tokenized.tokens,
+        "rows": len(tokenized.rows),
         "late_chunking": request.late_chunking,
     }
     return Result(written, headers_of(request), log_fields)
@@ -62,11 +62,11 @@ def _check_sizes(request: DocumentsRequest, embeddings: EmbeddingService) -> Non
     check_range("chunking.overlap", chunking.overlap, 0, chunking.max_tokens // 2, with_most)
 
 
-def _tokenized(
+def _tokenize(
     request: DocumentsRequest, task: Task, embeddings: EmbeddingService
 ) -> TokenizedDocuments:
     field, rules = request.sent_as("input"), embeddings.rules
-    reading = DocumentOptions(
+    options = DocumentOptions(
         request.chunking.chunking(),
         late_chunking=request.late_chunking,
         document_vector=request.document_embedding,
@@ -76,7 +76,7 @@ def _tokenized(
         spans=_spans(request),
     )
     try:
-        return documents.tokenize(request.input, task, reading, embeddings.tokenizer)
+        return documents.tokenize(request.input, task, options, embeddings.tokenizer)
     except ChunkTooLongError as error:
         sentence = (
             f"chunk {error.chunk} of {field}[{error.index}] has {error.tokens} tokens; read alone "
@@ -90,7 +90,7 @@ def _tokenized(
         )
         raise TokenLimitError(sentence, field) from None
     except documents.TooManyChunksError as error:
-        raise TooManyChunksError(error.chunks, error.index + 1, error.limit, field) from None
+        raise ChunkLimitError(error.chunks, error.index + 1, error.limit, field) from None
     except SpanError as error:
         raise _invalid_span(request, error.index, error.span, str(error)) from None
 
@@ -125,12 +125,12 @@ def _invalid_span(request: DocumentsRequest, index: int, span: int, sentence: st
 
 
 def _response_body(
-    request: DocumentsRequest, read: TokenizedDocuments, pooled: Vectors, model: str
+    request: DocumentsRequest, tokenized: TokenizedDocuments, pooled: Vectors, model: str
 ) -> bytes:
     """Written document by document, so that other threads of the process run in between."""
     data = []
     for index, (document, (chunks, whole)) in enumerate(
-        zip(read.documents, read.vectors(pooled), strict=True)
+        zip(tokenized.documents, tokenized.vectors(pooled), strict=True)
     ):
         spans, positions = document.chunks.spans, Positions(document.text, request.offsets)
         written: dict[str, Any] = {"object": "document", "index": index}
@@ -152,5 +152,5 @@ def _response_body(
                 chunk["text"] = document.text[start:end]
             chunk["embedding"] = vector
         data.append(orjson.Fragment(vectors.to_json(written)))
-    usage = {"prompt_tokens": read.tokens, "total_tokens": read.tokens}
+    usage = {"prompt_tokens": tokenized.tokens, "total_tokens": tokenized.tokens}
     return vectors.to_json({"object": "list", "model": model, "usage": usage, "data": data})

@@ -1,4 +1,4 @@
-"""The journey of one embeddings request, top to bottom. Read this first.
+"""Answers POST /v1/embeddings: validate, tokenise, embed, encode. Read this first.
 
 bytes -> EmbeddingsRequest -> rows -> vectors (in the engine) -> cut, normalised, encoded -> bytes
 """
@@ -129,21 +129,21 @@ class EmbeddingService:
 
     async def embed(self, request: EmbeddingsRequest, budget: Budget) -> EmbeddedInputs:
         """One valid request -> its encoded vectors; raises what `answer` does."""
-        task = self.task(request)
+        task = self.checked_task(request)
         self._check_sizes(request)
-        reading = RowOptions(
+        options = RowOptions(
             late_chunking=request.late_chunking,
             truncate=request.truncate,
             overlap=request.late_chunking_overlap,
             max_document_tokens=self.rules.max_document_tokens,
         )
-        tokenized = await self.tokenize(request, task, reading)
+        tokenized = await self.tokenize(request, task, options)
         pooled = await self.compute(tokenized.rows, tokenized.tokens, budget)
         with self._stage_seconds.labels("encode").time():
             encoded = encoded_for(request, tokenized.vectors(pooled))
         return EmbeddedInputs(request, task, tokenized, encoded)
 
-    def task(self, request: TextsRequest, *, default: str | None = None) -> Task:
+    def checked_task(self, request: TextsRequest, *, default: str | None = None) -> Task:
         """The task of a request for a model that is served, with not too many inputs. A request
         that names none has `default`, if the model has that task, or else the service's default.
 
@@ -167,7 +167,7 @@ class EmbeddingService:
         return request.model or self.rules.served[0]
 
     async def tokenize(
-        self, request: TextsRequest, task: Task, reading: RowOptions
+        self, request: TextsRequest, task: Task, options: RowOptions
     ) -> TokenizedInputs:
         """A request's texts -> rows, in a thread.
 
@@ -175,11 +175,11 @@ class EmbeddingService:
             TokenLimitError: a text or the document is too long.
         """
         try:
-            rows = partial(self.tokenizer.rows, request.input, task, reading)
+            rows = partial(self.tokenizer.rows, request.input, task, options)
             return await self.in_thread("tokenise", rows)
         except TooManyTokensError as error:
             field = request.sent_as("input")
-            raise TokenLimitError(_too_long(error, reading, field), field) from None
+            raise TokenLimitError(_too_long(error, options, field), field) from None
 
     async def in_thread(self, stage: str, work: Callable[[], T]) -> T:
         """Work that takes long for the event loop, as a stage of a request."""
@@ -228,7 +228,7 @@ def check_range(
         raise invalid_field(field, sentence, kind, value)
 
 
-def _too_long(error: TooManyTokensError, reading: RowOptions, field: str) -> str:
+def _too_long(error: TooManyTokensError, options: RowOptions, field: str) -> str:
     """What is too long, and what to send instead."""
     way_out = '"truncate": true to cut at the limit'
     if error.index is not None:
@@ -236,7 +236,7 @@ def _too_long(error: TooManyTokensError, reading: RowOptions, field: str) -> str
             f"{field}[{error.index}] has {error.tokens} tokens; this model reads at most "
             f"{error.limit} (send {way_out})."
         )
-    if reading.overlap is None:
+    if options.overlap is None:
         way_out += ', or "late_chunking_overlap" for windows'
     return (
         f"late chunking reads all inputs as one document of at most {error.limit} tokens; these "

@@ -46,7 +46,7 @@ _TASK_OF = {
 }
 
 # Fields on which the vectors depend.
-_DECISIVE = {
+_AFFECTING_VECTORS = {
     *("task", "dimensions", "late_chunking", "late_chunking_overlap", "embedding_type"),
     *("normalized", "truncate", "chunking", "offsets"),
 }
@@ -143,14 +143,15 @@ def check_near_misses(unknown: Mapping[str, Any], candidates: Collection[str]) -
         raise ValidationError.from_exception_data("request", errors)
 
 
-def decisive(model_fields: Collection[str]) -> set[str]:
+def affecting_vectors(model_fields: Collection[str]) -> set[str]:
     """Those fields on which the vectors depend, under all their names."""
-    return {name for each in _DECISIVE & {*model_fields} for name in (each, *ALIASES.get(each, ()))}
+    found = _AFFECTING_VECTORS & {*model_fields}
+    return found.union(*(ALIASES.get(each, ()) for each in found))
 
 
 def _candidates(model_fields: Collection[str], fields: Mapping[str, Any]) -> set[str]:
     input_names = {"input", *ALIASES["input"]}
-    return decisive(model_fields) | (set() if input_names & fields.keys() else input_names)
+    return affecting_vectors(model_fields) | (set() if input_names & fields.keys() else input_names)
 
 
 def _without_aliases(fields: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:

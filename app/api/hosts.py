@@ -3,13 +3,13 @@
 Without keys, a service on a loopback address is for whoever is on that machine; but a browser there
 runs anybody's pages.
 
-1. A page whose own name was made to lead to 127.0.0.1 (DNS rebinding) is of the service's origin to
-   the browser: a Host that is no name of the service is refused.
+1. DNS rebinding: a page whose name was made to resolve to 127.0.0.1 has the service's origin to the
+   browser. Foreign Host headers, which are no name of the service, are refused.
 2. A page may send what a form could send (text/plain) without asking first, and would keep the
    machine busy though it reads no answer: a POST out of a page of another origin is refused.
 
-Where there are keys, or where others can reach the port, a page has nothing that its author has
-not; there only the names in EMBED_ALLOWED_HOSTS count, if any are set. Probes are answered always.
+With keys, or where others can reach the port, a page can do no more than its author could directly;
+there only the names in EMBED_ALLOWED_HOSTS count, if any are set. Probes are answered always.
 """
 
 import ipaddress
@@ -32,9 +32,9 @@ class HostPolicy:
     """Which hosts and origins may send requests; the top of the file says why."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        self._keyless = settings.keys_file is None and is_loopback(settings.host)
+        self._local_without_keys = settings.keys_file is None and is_loopback(settings.host)
         self._names = {_name(host) for host in (*settings.allowed_hosts, settings.host)}
-        limited = self._keyless or bool(settings.allowed_hosts)
+        limited = self._local_without_keys or bool(settings.allowed_hosts)
         self._any_host = not limited or ANY in settings.allowed_hosts
         self._origins = settings.cors_origins
         self._metrics = metrics
@@ -49,7 +49,7 @@ class HostPolicy:
         try:
             if not self._any_host:
                 self._check_host(request)
-            if self._keyless and request.method not in _SAFE:
+            if self._local_without_keys and request.method not in _SAFE:
                 self._check_origin(request)
         except (HostError, OriginError) as error:
             self._metrics.refused.labels(error.reason).inc()

@@ -34,7 +34,7 @@ TASK_NAMES = ("task", "task_type")
 _KINDS = {dict: "an object", list: "a list", bool: "true or false", type(None): "null"}
 
 
-def texts_of(value: Any, field: str = "input") -> list[str]:
+def texts_in(value: Any, field: str = "input") -> list[str]:
     """The texts of an input.
 
     Raises:

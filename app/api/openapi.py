@@ -5,8 +5,8 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from app.api.containers import InvocationsRequest
 from app.api.document_models import DocumentsRequest
+from app.api.invocations import InvocationsRequest
 from app.api.request_models import EmbeddingsRequest, TokenizeRequest
 from app.api.response_models import ErrorBody
 
@@ -42,7 +42,7 @@ _HEADERS = {
     "x-truncated-inputs": "Indices of the inputs that were cut, where `truncate` was asked for.",
     "x-replaced-surrogates": "How many lone surrogates (halves of a character) became U+FFFD.",
 }
-REFUSALS = {
+REFUSED_STATUSES = {
     400: "The body is no JSON, or over a limit that the sentence names.",
     401: "This service asks for a key, and the request has none that is known.",
     403: "The request came for another host, or out of a page of another origin.",
@@ -58,7 +58,7 @@ REFUSALS = {
     504: "The request waited too long.",
 }
 # Without the engine a request waits for nothing; 503 is for want of room for its body.
-NO_ENGINE = tuple(status for status in REFUSALS if status != 504)
+NO_ENGINE = tuple(status for status in REFUSED_STATUSES if status != 504)
 
 
 def responses(
@@ -72,12 +72,12 @@ def responses(
             name: {"description": meaning, "schema": {"type": "string"}}
             for name, meaning in _HEADERS.items()
         }
-    return {200: answered, **refused(*refusals or REFUSALS)}
+    return {200: answered, **refused(*refusals or REFUSED_STATUSES)}
 
 
 def refused(*statuses: int) -> dict[int | str, Any]:
     """Responses with the one error body."""
-    return {status: {"model": ErrorBody, "description": REFUSALS[status]} for status in statuses}
+    return {each: {"model": ErrorBody, "description": REFUSED_STATUSES[each]} for each in statuses}
 
 
 def body_of(name: str, example: Any, csv: str | None = None) -> dict[str, Any]:

@@ -72,7 +72,7 @@ class RequestBody(BaseModel):
 class TextsRequest(RequestBody):
     """What every request with texts has."""
 
-    input: Annotated[list[str], BeforeValidator(inputs.texts_of), WithJsonSchema(inputs.SCHEMA)] = (
+    input: Annotated[list[str], BeforeValidator(inputs.texts_in), WithJsonSchema(inputs.SCHEMA)] = (
         Field(
             description='A text, `{"text": ...}`, or a list of them. Also taken as `texts` and '
             "`content`."

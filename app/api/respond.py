@@ -49,8 +49,8 @@ async def _unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) -
             return working.result()
         raise ClientDisconnectedError("the caller hung up before the answer.")
     finally:
-        for task in (working, disconnected):
-            task.cancel()
+        for future in (working, disconnected):
+            future.cancel()
         await asyncio.gather(working, disconnected, return_exceptions=True)
 
 

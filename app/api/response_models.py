@@ -1,4 +1,4 @@
-"""Bodies of responses, for the OpenAPI document: vectors.py writes them from numpy arrays."""
+"""Models of response bodies, for the OpenAPI document."""
 
 from typing import Any, Literal
 

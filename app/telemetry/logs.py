@@ -37,7 +37,7 @@ class AccessLogLine:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line, with the fields of a canonical line beside its text."""
+    """One JSON object a line, with the fields of an access log line in place of its text."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {

@@ -36,7 +36,7 @@ _FILL = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1)
 _BATCH_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 # Reasons under which refused requests are counted.
-REFUSALS = tuple(dict.fromkeys(error.reason for error in every_error() if error.reason))
+REFUSAL_REASONS = tuple(dict.fromkeys(error.reason for error in every_error() if error.reason))
 
 
 class Metrics:
@@ -100,7 +100,7 @@ class Metrics:
         for series, labels in (
             (self.stage_seconds, STAGES),
             (self.tokens, (*tasks, "none")),
-            (self.refused, REFUSALS),
+            (self.refused, REFUSAL_REASONS),
         ):
             for label in labels:
                 series.labels(label)

@@ -174,7 +174,7 @@ def test_idle_connections_are_closed_in_time(service: Service) -> None:
 
 
 def line_of(answer: bytes, status: int, reason: str) -> str:
-    """The canonical line of an answer that no request was there for."""
+    """The access log line of an answer that no request was there for."""
     (request_id,) = re.findall(r"x-request-id: (\w+)", answer.decode())
     code = orjson.loads(answer.partition(b"\r\n\r\n")[2])["code"]
     return f" - - {status} ms=[\\d.]+ request_id={request_id} code={code} reason={reason} address="

@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter
 
-from app.api.routes import containers, documents, embeddings, operations, pages, tokenizer
+from app.api.routes import documents, embeddings, invocations, operations, pages, tokenize
 
-_FILES = (embeddings, documents, tokenizer, containers, operations, pages)
+_FILES = (embeddings, documents, tokenize, invocations, operations, pages)
 
 router = APIRouter(routes=[route for each in _FILES for route in each.router.routes])

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.field_names import all_names, check_near_misses, decisive
+from app.api.field_names import affecting_vectors, all_names, check_near_misses
 from app.api.misspellings import near
 from app.api.request_models import EmbeddingsRequest
 from tests.app.answers import assert_error, vectors
 from tests.server import Service
 
 FIELDS = EmbeddingsRequest.model_fields
-DECISIVE = frozenset(decisive(FIELDS))
+AFFECTING_VECTORS = frozenset(affecting_vectors(FIELDS))
 # What clients of other services send, or could; all of it means something else there.
 OTHERS = [
     *("user", "model", "encoding_format", "input_type", "truncation_direction", "truncation_side"),
@@ -36,7 +36,7 @@ OTHERS = [
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_the_names_of_other_apis_are_no_misspellings(name: str) -> None:
-    assert name in all_names(FIELDS) or near(name, DECISIVE) is None
+    assert name in all_names(FIELDS) or near(name, AFFECTING_VECTORS) is None
 
 
 @pytest.mark.parametrize(
@@ -62,10 +62,10 @@ def test_the_names_of_other_apis_are_no_misspellings(name: str) -> None:
     ],
 )
 def test_misspellings_are_found(sent: str, meant: str) -> None:
-    assert near(sent, DECISIVE) == meant
+    assert near(sent, AFFECTING_VECTORS) == meant
 
 
-@given(st.sampled_from(sorted(DECISIVE)), st.data())
+@given(st.sampled_from(sorted(AFFECTING_VECTORS)), st.data())
 def test_one_wrong_letter_is_a_misspelling(name: str, data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(name) - 1))
     letter = data.draw(st.sampled_from("abcxyz"))
@@ -76,7 +76,7 @@ def test_one_wrong_letter_is_a_misspelling(name: str, data: st.DataObject) -> No
         name[:place] + letter + name[place + 1 :],
         swapped,
     ):
-        assert near(wrong, DECISIVE) is not None
+        assert near(wrong, AFFECTING_VECTORS) is not None
 
 
 def test_a_million_unknown_names_are_not_compared() -> None:

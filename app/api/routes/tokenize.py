@@ -2,11 +2,12 @@
 
 from fastapi import APIRouter, Request, Response
 
-from app.api import examples, tokenization
+from app.api import examples
 from app.api.admission import KEY_AND_LIMITS
 from app.api.context import request_of, service_of
 from app.api.openapi import JSON, NO_ENGINE, body_of, responses
 from app.api.response_models import TokenizeResponse
+from app.api.tokenize import answer
 
 router = APIRouter()
 
@@ -22,5 +23,5 @@ async def tokenize(request: Request) -> Response:
     """Texts -> token ids and counts, and whether they fit; nothing is embedded."""
     service = service_of(request.app)
     async with service.bodies.read(request, request_of(request).budget) as body:
-        answer, headers = await tokenization.answer(service.embeddings, body)
-    return Response(answer, media_type=JSON, headers=headers)
+        content, headers = await answer(service.embeddings, body)
+    return Response(content, media_type=JSON, headers=headers)

@@ -1,4 +1,4 @@
-"""POST /tokenize: how many tokens a text has, which, and whether it fits; for callers that plan."""
+"""Answers POST /tokenize: count the tokens of texts, list them, and say whether they fit."""
 
 from functools import partial
 from typing import Any
@@ -21,16 +21,15 @@ async def answer(embeddings: EmbeddingService, body: bytes) -> tuple[bytes, dict
         RequestError: the request is refused.
     """
     request = validated(TokenizeRequest, body)
-    task, limit = embeddings.task(request), embeddings.rules.max_tokens
+    task, limit = embeddings.checked_task(request), embeddings.rules.max_tokens
     tokenized = await embeddings.tokenize(request, task, RowOptions(counting=True))
     inputs: list[dict[str, Any]] = []
     for index, (row, tokens) in enumerate(zip(tokenized.rows, tokenized.input_tokens, strict=True)):
         ids = {} if request.counts_only else {"token_ids": row.token_ids}
         inputs.append({"index": index, "tokens": tokens, "fits": tokens <= limit, **ids})
     if request.offsets:
-        offsets = await embeddings.in_thread(
-            "tokenise", partial(_offsets, request, embeddings, inputs)
-        )
+        find_offsets = partial(_offsets, request, embeddings, inputs)
+        offsets = await embeddings.in_thread("tokenise", find_offsets)
         for each, places in zip(inputs, offsets, strict=True):
             each["offsets"] = places
     total = tokenized.tokens - SPECIAL_TOKENS * len(inputs)

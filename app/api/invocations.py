@@ -1,4 +1,4 @@
-"""POST /invocations, as jina-embeddings-v3's containers on SageMaker and Azure answer it.
+"""Answers POST /invocations, as jina-embeddings-v3's containers on SageMaker and Azure answer it.
 
 A JSON body {"data": [{"text": ...}], "parameters": {...}}, or for a batch transform text/csv with
 rows of an id and a text and no header. Both marketplaces have the same contract.
@@ -18,9 +18,9 @@ from app.api.embeddings import EmbeddingService, Result
 from app.api.field_names import (
     ALIASES,
     INPUT_TYPE,
+    affecting_vectors,
     all_names,
     check_near_misses,
-    decisive,
     refusal,
     without_nulls,
 )
@@ -31,14 +31,14 @@ from model.tokenizer import SPECIAL_TOKENS
 
 # Names that belong into parameters: beside data they would be ignored, and change no vector.
 _IN_PARAMETERS = all_names(EmbeddingsRequest.model_fields) - {"model", "user"} | {INPUT_TYPE}
-_DECISIVE = decisive(EmbeddingsRequest.model_fields) | {"parameters"}
+_AFFECTING_VECTORS = affecting_vectors(EmbeddingsRequest.model_fields) | {"parameters"}
 # The texts are in data.
 _NOT_IN_PARAMETERS = {"input", *ALIASES["input"]}
 
 
 def _items(value: Any) -> list[Any]:
     """The field data -> a list of texts and objects with a text."""
-    inputs.texts_of(value, "data")
+    inputs.texts_in(value, "data")
     return value if isinstance(value, list) else [value]
 
 
@@ -62,7 +62,7 @@ class InvocationsRequest(RequestBody):
         if misplaced := sorted(others & _IN_PARAMETERS):
             sentence = "cannot stand beside data; what a request asks for is in parameters."
             raise refusal(misplaced[0], "misplaced", f"{' and '.join(misplaced)} {sentence}")
-        check_near_misses({name: fields[name] for name in others}, _DECISIVE)
+        check_near_misses({name: fields[name] for name in others}, _AFFECTING_VECTORS)
         call.ignore(others | inputs.unread_keys(call.data, "data"))
         return call
 
@@ -79,7 +79,7 @@ async def answer(
     call = _from_csv(body) if "csv" in content_type.lower() else validated(InvocationsRequest, body)
     given = call.parameters
     fields = {name: given[name] for name in given if name not in _NOT_IN_PARAMETERS}
-    texts = inputs.texts_of(call.data, "data")
+    texts = inputs.texts_in(call.data, "data")
     request = validated(EmbeddingsRequest, {**fields, "input": texts}, "parameters")
     request.sent_within("parameters.", input="data")
     request.replace_surrogates(call.replaced_surrogates)

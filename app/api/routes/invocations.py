@@ -4,9 +4,10 @@ from functools import partial
 
 from fastapi import APIRouter, Request, Response
 
-from app.api import containers, examples
+from app.api import examples
 from app.api.admission import KEY_AND_LIMITS
 from app.api.context import service_of
+from app.api.invocations import answer
 from app.api.openapi import JSON, body_of, responses
 from app.api.respond import respond
 from app.api.response_models import InvocationsResponse
@@ -23,9 +24,5 @@ router = APIRouter()
 )
 async def invocations(request: Request) -> Response:
     """The contract of SageMaker's and Azure Marketplace's containers."""
-    answer = partial(
-        containers.answer,
-        service_of(request.app).embeddings,
-        request.headers.get("content-type", JSON),
-    )
-    return await respond(request, answer)
+    content_type = request.headers.get("content-type", JSON)
+    return await respond(request, partial(answer, service_of(request.app).embeddings, content_type))
