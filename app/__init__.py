@@ -1,3 +1,3 @@
-"""Quintet: five task adapters, resident together, in one forward pass."""
+"""The HTTP service; its version."""
 
 __version__ = "0.1.0"

@@ -21,20 +21,20 @@ from app.api.routes import router
 from app.api.routes.pages import PLAYGROUND
 from app.engine.client import EngineClient, EngineLimits
 from app.engine.queue_table import QueueTable, make_table
-from app.served_names import SMALL_MODEL_NOTE, served_names
-from app.settings import NO_TASK, Settings, SettingsError
+from app.served_names import MINI_NOTE, served_names
+from app.settings import Settings, SettingsError
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import tracing_of
 from model.config import EncoderConfig, read_config
 from model.hub import EMBEDDED_MODEL, locate
-from model.tasks import Tasks, UnknownTaskError
+from model.tasks import NO_TASK, Tasks, UnknownTaskError
 from model.tokenizer import Tokenizer
 
 
 def create_app(
     settings: Settings, folder: Path | None = None, queues: QueueTable | None = None
 ) -> FastAPI:
-    """The application of one HTTP process. It takes jobs when workers are attached to its engine.
+    """The application of one HTTP process. It takes jobs when workers are linked to its engine.
 
     `folder` has the checkpoint; None fetches it. `queues` is shared with other HTTP processes; None
     is for one that has no others.
@@ -43,29 +43,8 @@ def create_app(
         CheckpointError, SettingsError: it cannot be served; the sentence says why.
     """
     folder = folder or locate(settings.model, settings.model_revision)
-    workers = len(settings.devices)
-    queues = queues or QueueTable(make_table(1, workers), workers)
-    config = read_config(folder)
-    names = served_names(settings)
-    metrics = Metrics(__version__, names[0], config.tasks)
-    metrics.workers.set(workers)
-    metrics.queue_tokens_limit.set(settings.max_queue_tokens * workers)
-    limits = EngineLimits(
-        settings.max_queue_tokens, settings.request_timeout_s, settings.batch_timeout_s
-    )
-    engine = EngineClient(limits, config.hidden_size, queues, metrics)
-    embedded = settings.model == EMBEDDED_MODEL
-    service = ServiceContext(
-        settings=settings,
-        metrics=metrics,
-        engine=engine,
-        callers=callers_of(settings, metrics),
-        embeddings=_embeddings(settings, folder, config, engine, metrics),
-        bodies=Bodies(settings, metrics),
-        models=tuple(_model(name, folder, config, embedded=embedded) for name in names),
-        info=_info(settings, config),
-        tracing=tracing_of(),
-    )
+    queues = queues or QueueTable(make_table(1, len(settings.devices)), len(settings.devices))
+    service = _context(settings, folder, queues)
     app = FastAPI(
         title="Quintet",
         version=__version__,
@@ -84,6 +63,30 @@ def create_app(
     return app
 
 
+def _context(settings: Settings, folder: Path, queues: QueueTable) -> ServiceContext:
+    config = read_config(folder)
+    names = served_names(settings)
+    metrics = Metrics(__version__, names[0], config.tasks)
+    metrics.workers.set(len(settings.devices))
+    metrics.queue_tokens_limit.set(settings.max_queue_tokens * len(settings.devices))
+    limits = EngineLimits(
+        settings.max_queue_tokens, settings.request_timeout_s, settings.batch_timeout_s
+    )
+    engine = EngineClient(limits, config.hidden_size, queues, metrics)
+    embedded = settings.model == EMBEDDED_MODEL
+    return ServiceContext(
+        settings=settings,
+        metrics=metrics,
+        engine=engine,
+        callers=callers_of(settings, metrics),
+        embeddings=_embeddings(settings, folder, config, engine),
+        bodies=Bodies(settings, metrics),
+        models=tuple(_model(name, folder, config, embedded=embedded) for name in names),
+        info=_info(settings, config),
+        tracing=tracing_of(),
+    )
+
+
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service = service_of(app)
@@ -94,16 +97,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def _embeddings(
-    settings: Settings,
-    folder: Path,
-    config: EncoderConfig,
-    engine: EngineClient,
-    metrics: Metrics,
+    settings: Settings, folder: Path, config: EncoderConfig, engine: EngineClient
 ) -> EmbeddingService:
     tasks = Tasks(config)
     default = None if settings.default_task == NO_TASK else settings.default_task
     try:
-        tasks.named(default)
+        tasks.by_name(default)
     except UnknownTaskError as error:
         raise SettingsError(f"EMBED_DEFAULT_TASK: {error} Or choose {NO_TASK}.") from None
     rules = Rules(
@@ -114,7 +113,7 @@ def _embeddings(
         settings.max_document_tokens,
         config.hidden_size,
     )
-    return EmbeddingService(rules, tasks, Tokenizer(folder, config), engine, metrics)
+    return EmbeddingService(rules, tasks, Tokenizer(folder, config), engine, engine.metrics)
 
 
 def _model(name: str, folder: Path, config: EncoderConfig, *, embedded: bool) -> Model:
@@ -124,7 +123,7 @@ def _model(name: str, folder: Path, config: EncoderConfig, *, embedded: bool) ->
         created=int((folder / "config.json").stat().st_mtime),
         owned_by="quintet",
         name=name,
-        description=SMALL_MODEL_NOTE if embedded else "Served by Quintet.",
+        description=MINI_NOTE if embedded else "Served by Quintet.",
         context_length=config.max_tokens,
         max_output_length=config.hidden_size,
         matryoshka_dimensions=list(config.matryoshka_dimensions),

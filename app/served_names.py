@@ -1,10 +1,10 @@
-"""The names that requests may ask for, and the note on the embedded model."""
+"""The names that requests may ask for, and the note on quintet-mini."""
 
 from pathlib import Path
 
 from app.settings import Settings
 
-SMALL_MODEL_NOTE = (
+MINI_NOTE = (
     "quintet-mini is the small embedded model, for trying everything out, not for production. "
     "Serve the real one with EMBED_MODEL=jinaai/jina-embeddings-v3 (licence CC BY-NC 4.0)."
 )

@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from app.environment import Devices, Host, Names, Origins, invalid_values, unknown_variable
 from model.hub import EMBEDDED_MODEL
 from model.proxies import is_loopback
+from model.tasks import DEFAULT_TASK
 
 PREFIX = "EMBED_"
-NO_TASK = "none"
 # Bytes of a request before its body.
 MAX_HEAD_BYTES = 32_768
 
@@ -157,7 +157,7 @@ class Settings(BaseModel):
         description="Tokens of a late-chunked document that is read in overlapping windows.",
     )
     default_task: str = Field(
-        "text-matching",
+        DEFAULT_TASK,
         min_length=1,
         description="The task of a request that names none. `none` is the base model, without an "
         "adapter and an instruction, which is what Jina's hosted API does now.",

@@ -14,7 +14,7 @@ from model.config import EncoderConfig
 from model.quoting import quoted
 from model.tasks import Task
 from model.tokenizer import RowOptions, TokenizedInputs, Tokenizer, TooManyTokensError
-from model.unicode import Ints
+from model.unicode import Int64Array
 
 
 def texts_of(texts: str | Iterable[str]) -> list[str]:
@@ -99,7 +99,7 @@ def checked_chunking(by: str, sizes: tuple[int, int, int], config: EncoderConfig
 
 def checked_spans(
     by: str, spans: Sequence[Sequence[tuple[int, int]]] | None, texts: list[str]
-) -> list[Ints] | None:
+) -> list[Int64Array] | None:
     """The caller's spans of each text, (C, 2) each in code points, or None if `by` asks for none.
 
     Raises:

@@ -27,7 +27,7 @@ import numpy as np
 import semantic_text_splitter
 import unicode_segmentation_rs
 
-from model.unicode import Ints
+from model.unicode import Int64Array
 
 By = Literal["sentences", "tokens", "markdown", "spans"]
 BY_VALUES = get_args(By)
@@ -54,13 +54,13 @@ class Chunking:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chunks:
-    """Half-open ranges: `spans` (C, 2) in characters and `tokens` (C, 2) in tokens of the text."""
+    """Half-open ranges of a text: (C, 2) in its characters, and (C, 2) in its tokens."""
 
-    spans: Ints
-    tokens: Ints
+    characters: Int64Array
+    tokens: Int64Array
 
     def __len__(self) -> int:
-        return len(self.spans)
+        return len(self.tokens)
 
     @property
     def counts(self) -> list[int]:
@@ -80,17 +80,17 @@ def unused(chunking: Chunking) -> str | None:
     return next((name for name in names if getattr(chunking, name) != getattr(default, name)), None)
 
 
-def chunks_of(text: str, starts: Ints, chunking: Chunking) -> Chunks:
+def chunks_of(text: str, starts: Int64Array, chunking: Chunking) -> Chunks:
     """The chunks of a text whose tokens begin at `starts` (N,), which never decrease."""
     if not len(starts):
         return Chunks(np.empty((0, 2), np.int64), np.empty((0, 2), np.int64))
     cutter = _Cutter(text, starts.tolist(), chunking)
     tokens = list(cutter.chunks())
-    spans = [cutter.characters(start, stop) for start, stop in tokens]
-    return Chunks(np.array(spans, np.int64), np.array(tokens, np.int64))
+    characters = [cutter.characters(start, stop) for start, stop in tokens]
+    return Chunks(np.array(characters, np.int64), np.array(tokens, np.int64))
 
 
-def chunks_at(spans: Ints, starts: Ints) -> Chunks:
+def chunks_at(spans: Int64Array, starts: Int64Array) -> Chunks:
     """The caller's chunks, given as spans (C, 2) of characters; a chunk may have no token."""
     return Chunks(spans, np.searchsorted(starts, spans).astype(np.int64))
 

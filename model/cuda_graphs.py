@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.encoder import Encoder
-from model.packing import NO_ADAPTER, EqualRows, PackedBatch
+from model.packing import EqualRows, PackedBatch
+from model.rows import NO_ADAPTER
 
 log = logging.getLogger("quintet.model")
 

@@ -62,7 +62,7 @@ def as_current_device(device: torch.device) -> AbstractContextManager[object]:
     return contextlib.nullcontext()
 
 
-def survived(device: torch.device, error: Exception) -> bool:
+def usable_after(device: torch.device, error: Exception) -> bool:
     """Whether the device still works after an error of work on it.
 
     Only errors of CUDA itself make a device unusable for the process. Running out of memory does

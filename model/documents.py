@@ -20,7 +20,7 @@ from model.quoting import quoted
 from model.rows import Row, TokenIds, Vectors
 from model.tasks import Task
 from model.tokenizer import SPECIAL_TOKENS, Tokenizer, TooManyTokensError
-from model.unicode import Ints
+from model.unicode import Int64Array
 from model.windows import SpanParts, windows
 
 _NO_CHUNKS = np.empty((0, 2), np.int64)
@@ -71,7 +71,7 @@ class DocumentOptions:
     overlap: int = DEFAULT_OVERLAP
     max_document_tokens: int = 1 << 40
     max_chunks: int = 1 << 40
-    spans: Sequence[Ints] | None = None
+    spans: Sequence[Int64Array] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,7 +140,7 @@ def _chunks(index: int, text: TokenizedText, options: DocumentOptions) -> Chunks
         return chunks_of(text.text, starts, options.chunking)
     chunks = chunks_at(options.spans[index], starts)
     if len(empty := np.flatnonzero(chunks.tokens[:, 0] >= chunks.tokens[:, 1])):
-        characters = text.text[slice(*chunks.spans[empty[0]])]
+        characters = text.text[slice(*chunks.characters[empty[0]])]
         raise SpanError(f"{quoted(characters)} has no token of its own", index, int(empty[0]))
     return chunks
 
@@ -167,7 +167,7 @@ class _RowBuilder:
         if self._options.late_chunking:
             self._add(token_ids, document.chunks.tokens)
             return
-        texts = [document.text[start:end] for start, end in document.chunks.spans]
+        texts = [document.text[start:end] for start, end in document.chunks.characters]
         limit = self._tokenizer.max_tokens
         for chunk, ids in enumerate(self._tokenizer.ids(texts)):
             if len(ids) > limit:
@@ -176,7 +176,7 @@ class _RowBuilder:
         if self._document_vectors:
             self._add(token_ids, _NO_CHUNKS)
 
-    def _add(self, token_ids: TokenIds, chunks: Ints) -> None:
+    def _add(self, token_ids: TokenIds, chunks: Int64Array) -> None:
         """Add a row with spans for `chunks` (C, 2), in its tokens, and one over all of it."""
         row_ids = self._tokenizer.with_special_tokens([self._instruction, token_ids])
         spans = chunks + self._front

@@ -19,7 +19,7 @@ from model.checkpoint import load_encoder
 from model.config import read_config
 from model.cpus import usable_cpus
 from model.cuda_graphs import CudaGraphs, check_same
-from model.devices import as_current_device, device_named, dtype_named, survived
+from model.devices import as_current_device, device_named, dtype_named, usable_after
 from model.encoder import Encoder
 from model.hub import locate
 from model.merging import MergePolicy
@@ -83,9 +83,9 @@ class Embedder(PythonApi):
         """The number of parameters of base and adapters together."""
         return self.encoder.num_parameters
 
-    def survives(self, error: Exception) -> bool:
+    def usable_after(self, error: Exception) -> bool:
         """Whether the device still works after an error of `pack` or `forward`."""
-        return survived(self.device, error)
+        return usable_after(self.device, error)
 
     def free_memory(self) -> None:
         """Give a GPU's unused memory back. Call it after an error is handled, not meanwhile: its
@@ -108,11 +108,11 @@ class Embedder(PythonApi):
         with as_current_device(self.device):
             hidden = None if self._graphs is None else self._graphs.hidden(batch)
             if hidden is None:
-                hidden = self.encoder(batch, merged=self._prepare_merged(batch))
+                hidden = self.encoder(batch, merged=self._merge_if_worthwhile(batch))
             return mean_over_spans(hidden, batch)
 
-    def _prepare_merged(self, batch: PackedBatch) -> bool:
-        """Whether merged weights are there for this batch; they are merged first if that pays."""
+    def _merge_if_worthwhile(self, batch: PackedBatch) -> bool:
+        """Merge weights for this batch if that pays; whether there are merged ones for it."""
         adapter = batch.only_adapter
         pays = self._merge_policy is not None and self._merge_policy.should_merge(batch)
         if pays and adapter != self.encoder.merged_adapter:
@@ -141,8 +141,8 @@ class Embedder(PythonApi):
             check_same(self.forward(batch).cpu(), expected, "after graphs were recorded")
         if max_batch_tokens:
             longest = self.config.max_tokens
-            self._try(example(self.config, max_batch_tokens))
-            self._try(example(self.config, longest, row_tokens=longest))
+            self._check_fits(example(self.config, max_batch_tokens))
+            self._check_fits(example(self.config, longest, row_tokens=longest))
 
     @torch.inference_mode()
     def _record(self, batch: PackedBatch) -> None:
@@ -152,7 +152,7 @@ class Embedder(PythonApi):
         except RuntimeError as error:
             log.error("no CUDA graphs, so short queries are slower: %s", error)  # noqa: TRY400
 
-    def _try(self, rows: list[Row]) -> None:
+    def _check_fits(self, rows: list[Row]) -> None:
         try:
             self.forward(self.pack(rows)).cpu()
         except torch.OutOfMemoryError as error:
@@ -181,9 +181,9 @@ class Embedder(PythonApi):
 
         embedded = [np.empty((0, self.config.hidden_size), np.float32)]
         parts = list(batches(rows, max_batch_tokens))
-        hidden = None if progress is None and len(parts) > 1 else not progress
+        no_bar = None if progress is None and len(parts) > 1 else not progress
         total = sum(map(len, rows))
-        with tqdm(total=total, unit=" tokens", unit_scale=True, disable=hidden) as bar:
+        with tqdm(total=total, unit=" tokens", unit_scale=True, disable=no_bar) as bar:
             for batch in parts:
                 embedded.append(self.forward(self.pack(batch)).cpu().numpy())
                 bar.update(sum(map(len, batch)))

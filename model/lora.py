@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.linear_kernels import LinearKernel
-from model.packing import NO_ADAPTER, PackedBatch, round_up
+from model.packing import PackedBatch, round_up
+from model.rows import NO_ADAPTER
 
 # GPU matrix kernels take columns in groups of 8; the stack is padded with zeros.
 _RANK_MULTIPLE = 8

@@ -1,6 +1,7 @@
 """Merging policy: on a CPU, when one adapter's LoRA is merged into a copy of the weights."""
 
-from model.packing import NO_ADAPTER, PackedBatch
+from model.packing import PackedBatch
+from model.rows import NO_ADAPTER
 
 
 class MergePolicy:

@@ -13,9 +13,7 @@ import torch
 from torch import Tensor
 
 from model.config import EncoderConfig
-from model.rows import MAX_ROWS, Row
-
-NO_ADAPTER = -1
+from model.rows import MAX_ROWS, NO_ADAPTER, Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +32,8 @@ class PackedBatch:
     token_ids, positions, adapters (T,) int64, where adapter -1 is none; row_starts (R + 1,) int32;
     longest is the longest row in tokens; equal_rows cover all rows in packed order. pooled_tokens
     (N,) int64 are the tokens of all spans, span by span in the order of the given rows, and
-    span_starts (S,) int64 are where each span begins in them. only_adapter is the adapter that all
-    tokens have, or -1.
+    span_starts (S,) int64 are where each span begins in them. has_adapters tells whether any token
+    has an adapter; only_adapter is the adapter that all tokens have, or -1.
     """
 
     token_ids: Tensor
@@ -55,11 +53,11 @@ def round_up(count: int, group: int) -> int:
     return -(-count // group) * group
 
 
-def batches(rows: Sequence[Row], max_tokens: int) -> Iterator[Sequence[Row]]:
-    """Groups of consecutive rows with at most `max_tokens` together; a longer row is alone."""
+def batches(rows: Sequence[Row], max_batch_tokens: int) -> Iterator[Sequence[Row]]:
+    """Groups of consecutive rows, `max_batch_tokens` together at most; a longer row is alone."""
     start, tokens = 0, 0
     for index, row in enumerate(rows):
-        full = tokens + len(row) > max_tokens or index - start == MAX_ROWS
+        full = tokens + len(row) > max_batch_tokens or index - start == MAX_ROWS
         if full and index > start:
             yield rows[start:index]
             start, tokens = index, 0

@@ -1,4 +1,4 @@
-"""Proxies: which addresses are reached by HTTP_PROXY, ALL_PROXY, ..., and errors in those."""
+"""Which addresses are this machine's, which the environment's proxies reach, and their errors."""
 
 import ipaddress
 import os

@@ -101,7 +101,7 @@ class PythonApi(ABC):
         check_flags(late_chunking=late_chunking, truncate=truncate)
         overlap = checked_overlap(late_chunking_overlap, self.config, late_chunking=late_chunking)
         options = RowOptions(late_chunking, truncate, overlap, _ANY_LENGTH)
-        inputs = rows_of(texts_of(texts), self.tasks.chosen(task), options, self.tokenizer)
+        inputs = rows_of(texts_of(texts), self.tasks.by_argument(task), options, self.tokenizer)
         vectors = inputs.vectors(self.embed(inputs.rows, progress=progress))
         self._check_finite(vectors)
         return normalised(vectors[:, :dimensions])  # cut first: cutting shortens a vector
@@ -141,26 +141,26 @@ class PythonApi(ABC):
         check_flags(late_chunking=late_chunking)
         if dimensions is not None:
             dimensions = whole_number("dimensions", dimensions, 1, self.config.hidden_size)
-        windows = checked_overlap(late_chunking_overlap, self.config, late_chunking=True)
+        window_overlap = checked_overlap(late_chunking_overlap, self.config, late_chunking=True)
         clean = texts_of(texts)
         options = DocumentOptions(
             checked_chunking(by, (max_tokens, min_tokens, overlap), self.config),
             late_chunking=late_chunking,
-            overlap=windows or 0,
+            overlap=window_overlap or 0,
             spans=checked_spans(by, spans, clean),
         )
-        tokenized = documents.tokenize(clean, self.tasks.chosen(task), options, self.tokenizer)
+        tokenized = documents.tokenize(clean, self.tasks.by_argument(task), options, self.tokenizer)
         pooled = self.embed(tokenized.rows, progress=progress)
         embedded = zip(tokenized.documents, tokenized.vectors(pooled), strict=True)
         found = []
         for index, (document, vectors) in enumerate(embedded):
-            joined = np.concatenate(vectors)
+            cut, joined = document.chunks, np.concatenate(vectors)
             self._check_finite(joined, index)
             unit = normalised(joined[:, :dimensions])
             chunks = tuple(
                 EmbeddedChunk(start, end, document.text[start:end], tokens, vector)
                 for (start, end), tokens, vector in zip(
-                    document.chunks.spans.tolist(), document.chunks.counts, unit[:-1], strict=True
+                    cut.characters.tolist(), cut.counts, unit[:-1], strict=True
                 )
             )
             found.append(EmbeddedDocument(document.text, document.tokens, unit[-1], chunks))

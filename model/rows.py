@@ -13,6 +13,7 @@ Vectors = npt.NDArray[np.float32]
 # second dimension, which CUDA limits (maximum y-dimension of a grid of thread blocks,
 # https://docs.nvidia.com/cuda/cuda-c-programming-guide/#features-and-technical-specifications).
 MAX_ROWS = 65_535
+NO_ADAPTER = -1  # in arrays of adapters, for Row.adapter None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,7 +23,8 @@ class Row:
     token_ids (L,) int32 include the special tokens and the instruction. `adapter` is an index, or
     None for the base weights. spans (S, 2) int32 are non-empty half-open token ranges
     `[start, stop)`. A plain input has one span over the whole row. A late-chunked request is one
-    row with a span for each input; inputs without a token share one span.
+    row, or several windows (windows.py), with a span for each input; inputs without a token share
+    one span.
     """
 
     token_ids: TokenIds

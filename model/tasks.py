@@ -7,9 +7,8 @@ from model.quoting import quoted
 
 # The name that stands for the base model where a task's name is required.
 NO_TASK = "none"
-# The default task of texts, in the service (EMBED_DEFAULT_TASK) and in Python.
+# Defaults of the service and of Python: for texts (EMBED_DEFAULT_TASK), and for documents.
 DEFAULT_TASK = "text-matching"
-# The default task of documents, likewise.
 PASSAGE_TASK = "retrieval.passage"
 
 
@@ -42,7 +41,7 @@ class Tasks:
             for index, name in enumerate(config.tasks)
         }
 
-    def named(self, name: str | None) -> Task:
+    def by_name(self, name: str | None) -> Task:
         """The task of that name; None is the base model, with no adapter and no instruction.
 
         Raises:
@@ -55,12 +54,12 @@ class Tasks:
         except KeyError:
             raise UnknownTaskError(name, self.names) from None
 
-    def chosen(self, name: str) -> Task:
-        """The task of that name, where `none` is the base model.
+    def by_argument(self, name: str) -> Task:
+        """The task of an argument that must name one, where `none` is the base model.
 
         Raises:
             UnknownTaskError: the model has no such task.
         """
         if name is None or name not in (*self.names, NO_TASK):
             raise UnknownTaskError(name, (*self.names, NO_TASK))
-        return self.named(None if name == NO_TASK else name)
+        return self.by_name(None if name == NO_TASK else name)

@@ -63,7 +63,8 @@ class RowOptions:
 class TokenizedInputs:
     """The rows of a request.
 
-    tokens: the usage: the tokens of the texts and two special tokens a row, without instructions.
+    tokens: the usage: the tokens of the texts without instructions, and two special tokens a text,
+        or two for a late-chunked document, whatever its number of windows.
     input_tokens: the tokens of each text that are read.
     truncated: the indices of the inputs that were cut, in order.
     parts: how windows are joined, if a document takes several.

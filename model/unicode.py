@@ -12,7 +12,7 @@ import numpy.typing as npt
 Unit = Literal["codepoints", "utf16", "bytes"]
 UNITS = get_args(Unit)
 
-Ints = npt.NDArray[np.int64]
+Int64Array = npt.NDArray[np.int64]
 
 
 def well_formed(text: str) -> str:
@@ -44,11 +44,11 @@ class Positions:
         self._unit = unit
         self.end = int(self._table[-1])
 
-    def of(self, codepoints: Ints) -> Ints:
+    def of(self, codepoints: Int64Array) -> Int64Array:
         """Positions in code points, of any shape -> in this unit."""
         return self._table[codepoints]
 
-    def codepoints(self, positions: Ints) -> Ints:
+    def codepoints(self, positions: Int64Array) -> Int64Array:
         """Positions in this unit, of any shape -> in code points.
 
         Raises:
@@ -67,7 +67,7 @@ class Positions:
 _WORDS = {"codepoints": "code points", "utf16": "units of UTF-16", "bytes": "bytes of UTF-8"}
 
 
-def _table(text: str, unit: Unit) -> Ints:
+def _table(text: str, unit: Unit) -> Int64Array:
     """The position in `unit` of each character and of the end of the text: (characters + 1,)."""
     if unit == "codepoints" or text.isascii():
         return np.arange(len(text) + 1)

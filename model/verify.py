@@ -144,7 +144,7 @@ def _vector(loaded: Embedder, each: dict[str, Any]) -> Check:
 def _hidden_or_reason(loaded: Embedder, each: dict[str, Any], token_ids: Any) -> Vectors | str:
     """Hidden states (L, D) of token ids with the task's adapter, or why there are none."""
     try:
-        task = replace(loaded.tasks.named(each["task"]), instruction="")
+        task = replace(loaded.tasks.by_name(each["task"]), instruction="")
     except UnknownTaskError as error:
         return str(error)
     if token_ids.max() >= loaded.config.vocab_size:

@@ -6,12 +6,22 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from app.engine import framing, messages
-from app.engine.control import AddLink, ControlSocket, FromChild, StartWorker, decode_from_child
+from app.engine.control import AddLink, ControlSocket, FromChild, StartWorker
 from model.rows import Row
 
 WORKER = ("app.engine.worker",)
 _TIMEOUT_S = 60
+_from_child = msgspec.msgpack.Decoder(FromChild)
+_from_worker = msgspec.msgpack.Decoder(messages.FromWorker)
+
+
+def receive_from_worker(connection: socket.socket) -> messages.FromWorker | None:
+    """The next message of a worker, or None when its stream has ended."""
+    body = framing.receive_frame(connection)
+    return None if body is None else _from_worker.decode(body)
 
 
 class Link:
@@ -28,7 +38,7 @@ class Link:
         self.send(messages.embed_message(job, rows))
 
     def receive(self) -> messages.FromWorker | None:
-        return messages.receive_from_worker(self.socket)
+        return receive_from_worker(self.socket)
 
     def receive_until(self, kind: type, job: int | None = None) -> list[messages.FromWorker]:
         """All messages up to the first of that kind, for that job."""
@@ -79,7 +89,7 @@ class WorkerProcess:
 
     def receive(self) -> FromChild | None:
         body = framing.receive_frame(self.socket)
-        return None if body is None else decode_from_child(body)
+        return None if body is None else _from_child.decode(body)
 
     def link(self) -> Link:
         """A connection for one HTTP process more."""

@@ -21,7 +21,7 @@ from model.documents import ChunkTooLongError, DocumentOptions, SpanError, Token
 from model.rows import Vectors
 from model.tasks import PASSAGE_TASK, Task
 from model.tokenizer import TooManyTokensError
-from model.unicode import Ints, Positions, SplitCharacterError
+from model.unicode import Int64Array, Positions, SplitCharacterError
 
 
 async def answer(embeddings: EmbeddingService, body: bytes, budget: Budget) -> Result:
@@ -95,7 +95,7 @@ def _tokenize(
         raise _invalid_span(request, error.index, error.span, str(error)) from None
 
 
-def _spans(request: DocumentsRequest) -> list[Ints] | None:
+def _spans(request: DocumentsRequest) -> list[Int64Array] | None:
     """The caller's spans in code points.
 
     Raises:
@@ -132,7 +132,7 @@ def _response_body(
     for index, (document, (chunks, whole)) in enumerate(
         zip(tokenized.documents, tokenized.vectors(pooled), strict=True)
     ):
-        spans, positions = document.chunks.spans, Positions(document.text, request.offsets)
+        spans, positions = document.chunks.characters, Positions(document.text, request.offsets)
         written: dict[str, Any] = {"object": "document", "index": index}
         if (document_id := request.ids[index]) is not None:
             written["id"] = document_id

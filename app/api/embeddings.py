@@ -157,7 +157,7 @@ class EmbeddingService:
             raise TooManyInputsError(inputs, most, request.sent_as("input"))
         default = default if default in self._tasks.names else self.rules.default_task
         try:
-            return self._tasks.named(default if request.task is None else request.task)
+            return self._tasks.by_name(default if request.task is None else request.task)
         except UnknownTaskError as error:
             name = request.sent_as("task")
             raise invalid_field(name, str(error), "enum", request.task) from None

@@ -1,9 +1,9 @@
 """Board: a worker's jobs, the order of their rows and the prepared batch, behind one lock.
 
-It keeps promise 2 of README.md: a batch is prepared while another one runs, and stays open: rows
-that arrive meanwhile are planned in until it is full or the device takes it. `plan` and `offer` are
-for the thread that prepares, `take` for the one that computes, `finish_rows` for the one that
-replies, `add`, `cancel`, `drop_link` and `end` for those that receive.
+It keeps promises 1, 2 and 4 of README.md. A prepared batch stays open: rows that arrive while
+another one runs are planned in until it is full or the device takes it. `plan` and `offer` are for
+the thread that prepares, `take` for the one that computes, `finish_rows` for the one that replies,
+`add`, `cancel`, `drop_link` and `end` for those that receive.
 """
 
 import threading
@@ -75,7 +75,7 @@ class FinishedJob:
 
 
 class Board(Generic[Packed]):
-    """See the top of the file."""
+    """The jobs of one worker and its prepared batch; every method may be called on any thread."""
 
     def __init__(self, width: int, max_batch_tokens: int) -> None:
         self._width = width
@@ -87,19 +87,19 @@ class Board(Generic[Packed]):
         self._epoch = 0  # counts what makes a plan invalid: rows taken, jobs gone
         self._ended = False
 
-    def add(self, number: JobId, rows: list[Row]) -> None:
+    def add(self, job: JobId, rows: list[Row]) -> None:
         """A job arrives. A prepared batch that is full stays as it is: it could not grow."""
         with self._changed:
-            self._jobs[number] = Job.of(rows, self._width)
-            self._scheduler.add(number, [len(row) for row in rows])
+            self._jobs[job] = Job.of(rows, self._width)
+            self._scheduler.add(job, [len(row) for row in rows])
             if self._prepared is None or not self._prepared.next.plan.full:
                 self._unplanned = True
                 self._changed.notify_all()
 
-    def cancel(self, number: JobId) -> None:
+    def cancel(self, job: JobId) -> None:
         """The caller has gone: none of the job's rows is run from here on."""
         with self._changed:
-            self._forget(number)
+            self._forget(job)
 
     def end(self) -> None:
         """No more jobs will come; those that are here are finished."""
@@ -110,8 +110,8 @@ class Board(Generic[Packed]):
     def drop_link(self, link: int) -> None:
         """The HTTP process at that link has exited: drop its jobs."""
         with self._changed:
-            for number in [number for number in self._jobs if number[0] == link]:
-                self._forget(number)
+            for job in [job for job in self._jobs if job[0] == link]:
+                self._forget(job)
 
     def plan(self) -> NextBatch | None:
         """Wait until rows wait that are not planned; None when there never will be any."""
@@ -141,8 +141,8 @@ class Board(Generic[Packed]):
             prepared = self._prepared
             if prepared is not None:
                 self._scheduler.take(prepared.next.plan)
-                for number, _ in prepared.next.plan.picks:
-                    self._jobs[number].begin()
+                for job, _ in prepared.next.plan.picks:
+                    self._jobs[job].begin()
                 self._invalidate()
             return prepared
 
@@ -150,24 +150,24 @@ class Board(Generic[Packed]):
         """Enter the vectors of each pick, or why its row fails; the jobs that are finished now."""
         finished: list[FinishedJob] = []
         with self._changed:
-            for (number, row), outcome in zip(plan.picks, outcomes, strict=True):
-                job = self._jobs.get(number)
-                if job is None:
+            for (job, row), outcome in zip(plan.picks, outcomes, strict=True):
+                entry = self._jobs.get(job)
+                if entry is None:
                     continue  # cancelled, or failed by another row of it
-                assert job.queued_s is not None, "its row was taken"
+                assert entry.queued_s is not None, "its row was taken"
                 if isinstance(outcome, str):
-                    self._forget(number)
-                    finished.append(FinishedJob(number, outcome, job.queued_s))
+                    self._forget(job)
+                    finished.append(FinishedJob(job, outcome, entry.queued_s))
                     continue
-                job.fill(row, outcome)
-                if not job.missing:
-                    del self._jobs[number]
-                    finished.append(FinishedJob(number, job.vectors, job.queued_s))
+                entry.fill(row, outcome)
+                if not entry.missing:
+                    del self._jobs[job]
+                    finished.append(FinishedJob(job, entry.vectors, entry.queued_s))
         return finished
 
-    def _forget(self, number: JobId) -> None:
-        self._jobs.pop(number, None)
-        self._scheduler.cancel(number)
+    def _forget(self, job: JobId) -> None:
+        self._jobs.pop(job, None)
+        self._scheduler.cancel(job)
         self._invalidate()
 
     def _invalidate(self) -> None:

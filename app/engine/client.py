@@ -1,6 +1,6 @@
 """The engine as an HTTP process sees it: submit jobs to workers and await their results.
 
-It keeps promises 1, 4, 5 and 6 of README.md in this folder.
+It keeps promises 1, 4, 5 and 6 of README.md.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from app.engine import messages
-from app.engine.control import AttachWorker, Started
+from app.engine.control import LinkWorker, WorkerStarted
 from app.engine.hang_timer import HangTimer
 from app.engine.queue_table import QueueTable
 from app.errors import (
@@ -59,12 +59,12 @@ class WorkerLink:
 
     def __init__(
         self,
-        attach: AttachWorker,
+        message: LinkWorker,
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
         engine: "EngineClient",
     ) -> None:
-        self.worker = attach.worker
-        self.started = attach.started
+        self.worker = message.worker
+        self.started = message.started
         self._reader, self._writer = streams
         self._engine = engine
         self._metrics = engine.metrics
@@ -90,7 +90,7 @@ class WorkerLink:
 
     async def collect(self) -> None:
         """Give results to those who wait for them, until the worker's stream ends; then fail what
-        it still holds, and detach it."""
+        it still holds, and remove the link."""
         while (message := await messages.read_from_worker(self._reader)) is not None:
             self._hang_timer.reset()
             if isinstance(message, messages.BatchDone):
@@ -102,7 +102,7 @@ class WorkerLink:
             result = self._remove(number)
             if not result.done():
                 result.set_exception(WorkerLostError("the worker ended while it held the request."))
-        self._engine.detach(self)
+        self._engine.remove_link(self)
         self._writer.close()
 
     def _kill(self) -> None:
@@ -177,16 +177,16 @@ class EngineClient:
         return bool(self._links)
 
     @property
-    def workers(self) -> list[Started]:
+    def workers(self) -> list[WorkerStarted]:
         """What the workers that are ready have loaded."""
         return [link.started for link in self._links]
 
-    def attach(self, link: WorkerLink) -> None:
+    def add_link(self, link: WorkerLink) -> None:
         """A worker is ready."""
         self._links.append(link)
         self.metrics.workers_ready.set(len(self._links))
 
-    def detach(self, link: WorkerLink) -> None:
+    def remove_link(self, link: WorkerLink) -> None:
         """A worker has ended."""
         self._links.remove(link)
         self.metrics.workers_ready.set(len(self._links))

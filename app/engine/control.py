@@ -2,11 +2,11 @@
 
     parent -> worker          StartWorker, then an AddLink for each HTTP process that serves;
                               Finish, or the end of the stream
-    worker -> parent          Started or StartFailed
-    parent -> HTTP process    StartHttpProcess; once it is Prepared, an AttachWorker for each worker
-                              that is ready, and Serve; later AttachWorker, CountRestart, Drain,
+    worker -> parent          WorkerStarted or StartFailed
+    parent -> HTTP process    StartHttpProcess; after ApplicationBuilt a LinkWorker for each worker
+                              that is ready, and Serve; later LinkWorker, CountRestart, Drain,
                               Finish; the end of the stream: the parent has gone
-    HTTP process -> parent    Prepared or StartFailed; Attached after each AttachWorker
+    HTTP process -> parent    ApplicationBuilt or StartFailed; WorkerLinked after each LinkWorker
 
 Sockets and open files travel as descriptors beside the message (SCM_RIGHTS). This module needs no
 numpy, so that the parent stays small.
@@ -40,7 +40,7 @@ class AddLink(msgspec.Struct, frozen=True, tag=True):
     """Take jobs over this socket (1 descriptor), whose other end an HTTP process gets."""
 
 
-class Started(msgspec.Struct, frozen=True, tag=True):
+class WorkerStarted(msgspec.Struct, frozen=True, tag=True):
     """The model is loaded. `parameters` counts base and adapters; `seconds` is the loading time;
     `process` is the worker's process id."""
 
@@ -69,18 +69,18 @@ class StartHttpProcess(msgspec.Struct, frozen=True, tag=True):
     predecessor: int | None
 
 
-class Prepared(msgspec.Struct, frozen=True, tag=True):
+class ApplicationBuilt(msgspec.Struct, frozen=True, tag=True):
     """The application is built; no connection is accepted yet."""
 
 
-class AttachWorker(msgspec.Struct, frozen=True, tag=True):
-    """That worker takes jobs over this socket (1 descriptor)."""
+class LinkWorker(msgspec.Struct, frozen=True, tag=True):
+    """Send jobs to that worker over this socket (1 descriptor), whose other end the worker gets."""
 
     worker: int
-    started: Started
+    started: WorkerStarted
 
 
-class Attached(msgspec.Struct, frozen=True, tag=True):
+class WorkerLinked(msgspec.Struct, frozen=True, tag=True):
     """Requests go to the worker with that process id from now on."""
 
     process: int
@@ -103,9 +103,9 @@ class Finish(msgspec.Struct, frozen=True, tag=True):
 
 
 ToChild = (
-    StartWorker | AddLink | StartHttpProcess | AttachWorker | Serve | CountRestart | Drain | Finish
+    StartWorker | AddLink | StartHttpProcess | LinkWorker | Serve | CountRestart | Drain | Finish
 )
-FromChild = Started | StartFailed | Prepared | Attached
+FromChild = WorkerStarted | StartFailed | ApplicationBuilt | WorkerLinked
 
 _encoder = msgspec.msgpack.Encoder()
 _to_child = msgspec.msgpack.Decoder(ToChild)
@@ -147,10 +147,4 @@ class ControlSocket:
 async def read_from_child(reader: asyncio.StreamReader) -> FromChild | None:
     """For the parent: the next message of a child; None when its stream has ended."""
     body = await framing.read_frame(reader)
-    return None if body is None else decode_from_child(body)
-
-
-def decode_from_child(body: bytes | bytearray) -> FromChild:
-    """The message that a frame carries."""
-    message: FromChild = _from_child.decode(body)
-    return message
+    return None if body is None else _from_child.decode(body)

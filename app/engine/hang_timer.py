@@ -1,8 +1,8 @@
-"""HangTimer: calls back when a worker that holds jobs has sent nothing for too long.
+"""HangTimer: calls back when a worker that holds jobs sends nothing for too long (promise 6).
 
 1. While jobs are held and no message comes for `timeout_s`, `on_hang` is called, once.
 2. Each message sets the whole time anew. That no job is held any more (callers hang up, deadlines
-   pass) only stops the clock: else callers with little patience would hide a worker that hangs.
+   pass) only stops the clock: otherwise short client timeouts would reset the timer.
 3. There is a timer only while jobs are held: idle costs nothing.
 4. Messages that came while this process itself was suspended are read before it judges.
 """

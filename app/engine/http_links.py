@@ -79,7 +79,7 @@ class HttpLink:
 
 
 class HttpLinks:
-    """All of them, behind one lock."""
+    """The links of one worker to all HTTP processes, behind one lock."""
 
     def __init__(self, board: Board[Any]) -> None:
         self.board = board

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.engine.control import Started, StartWorker
+from app.engine.control import StartWorker, WorkerStarted
 from model.config import CheckpointError
 from model.memory import keep_freed_memory
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 # Past these, larger batches make the device no faster, only single queries slower.
 CPU_BATCH_TOKENS = 2048
 GPU_BATCH_TOKENS = 32768
-# torch and oneDNN each keep what they have prepared for a shape, 0.2 MB, for 1,024 shapes and every
-# kind of product: a gigabyte hardly used again. The shapes of one batch, which all layers share,
-# are some ten; so these are those of 25 numbers of tokens, of the hundred that packing.py makes.
+# torch and oneDNN each cache kernels by the shape of their input: 0.2 MB a shape, 1,024 shapes for
+# every kind of product, which is a gigabyte hardly used again. This caps both caches at 256 shapes:
+# about 10 per batch, so 25 recent batch sizes (packing.py makes a hundred).
 _PREPARED_SHAPES = 256
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
@@ -44,12 +44,11 @@ def one_visible_gpu(device: str, visible: str | None) -> str | None:
     return seen[index] if len(set(entries)) == len(entries) else None
 
 
-def load(start: StartWorker) -> tuple["Embedder", Started]:
-    """The model that StartWorker names, warmed up, and a description of it. For the thread that
-    computes, and before torch is imported.
+def load(start: StartWorker) -> tuple["Embedder", WorkerStarted]:
+    """Load a model and warm it up: before torch is imported, on the thread that computes.
 
-    A worker on cuda:1 sees that GPU alone, as cuda:0: nothing in the process, on any of its
-    threads, can then come to be on another one. People are told the name that was asked for.
+    A worker on cuda:1 sees that GPU alone, as cuda:0, so that no thread of the process can compute
+    on another one. Its description has the name that was asked for.
 
     Raises:
         CheckpointError: the model or the device cannot be used; the sentence says why.
@@ -76,7 +75,7 @@ def load(start: StartWorker) -> tuple["Embedder", Started]:
     on_gpu = loaded.device.type == "cuda"
     tokens = start.max_batch_tokens or (GPU_BATCH_TOKENS if on_gpu else CPU_BATCH_TOKENS)
     loaded.warm_up(tokens if on_gpu else 0)
-    return loaded, Started(
+    return loaded, WorkerStarted(
         device=f"{loaded.device if gpu is None else start.device}, {loaded.hardware}",
         dtype=loaded.dtype,
         attention=loaded.attention,

@@ -17,9 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.engine import framing
-from model.rows import Row, Vectors
-
-_NO_ADAPTER = -1
+from model.rows import NO_ADAPTER, Row, Vectors
 
 
 class Embed(msgspec.Struct, frozen=True, tag=True):
@@ -93,12 +91,6 @@ async def read_from_worker(reader: asyncio.StreamReader) -> FromWorker | None:
     return None if body is None else _from_worker.decode(body)
 
 
-def receive_from_worker(connection: socket.socket) -> FromWorker | None:
-    """The same from a blocking socket."""
-    body = framing.receive_frame(connection)
-    return None if body is None else _from_worker.decode(body)
-
-
 def receive_to_worker(connection: socket.socket) -> ToWorker | None:
     """The next message of an HTTP process, or None when that has exited."""
     body = framing.receive_frame(connection)
@@ -107,7 +99,7 @@ def receive_to_worker(connection: socket.socket) -> ToWorker | None:
 
 def embed_message(job: int, rows: Sequence[Row]) -> Embed:
     """Rows -> the message that carries them."""
-    adapters = [_NO_ADAPTER if row.adapter is None else row.adapter for row in rows]
+    adapters = [NO_ADAPTER if row.adapter is None else row.adapter for row in rows]
     return Embed(
         job,
         _raw(np.concatenate([row.token_ids for row in rows])),
@@ -124,7 +116,7 @@ def rows_of(message: Embed) -> list[Row]:
     all_spans = _int32(message.spans).reshape(-1, 2)
     spans = np.split(all_spans, np.cumsum(_int32(message.row_spans))[:-1])
     adapters = [
-        None if index == _NO_ADAPTER else index for index in _int32(message.adapters).tolist()
+        None if index == NO_ADAPTER else index for index in _int32(message.adapters).tolist()
     ]
     return [Row(*parts) for parts in zip(token_ids, adapters, spans, strict=True)]
 

@@ -1,11 +1,12 @@
 """RowScheduler: which rows the next batch has. A pure policy: no clock, no thread.
 
-It keeps promise 3 of README.md. One half of a batch goes to the oldest jobs: each gets half of the
-device at least when it is the oldest, so that an accepted request is done within twice the time
-that the queue's limit stands for. The other half goes to all jobs by turns (round robin): each
-places one row, until the next row does not fit; the following batch goes on from there. So a job of
-2,048 rows shares every batch with all others that wait, and a new job is at most one round away. A
-row longer than half a batch has its turn alone, or with those behind it.
+It keeps promise 3 of README.md. Half of a batch goes to the rows of the oldest jobs: the oldest job
+gets at least half of each batch, so an accepted job waits at most twice the time a full queue
+takes. The other half goes to all jobs by turns (round robin): each places one row, until the next
+row does not fit; the following batch goes on from there. So a job of 2,048 rows shares every batch
+with all others that wait, and a new job is at most one round away. The exception is a row longer
+than half a batch: when its turn comes, the whole batch goes by turns and begins with that row,
+which would never fit beside the oldest half.
 """
 
 from collections import Counter, OrderedDict, deque
@@ -20,7 +21,7 @@ JobId = tuple[int, int]
 class BatchPlan:
     """The rows of the next batch as (job, index of the row in its job), in order.
 
-    `full` says that a newcomer would have no row in it.
+    `full` says that a job which arrives now would have no row in it.
     """
 
     picks: tuple[tuple[JobId, int], ...]
@@ -57,8 +58,11 @@ class RowScheduler:
         for job, row, row_tokens in self._oldest():
             picks.append((job, row))
             tokens += row_tokens
-        turns, rounds, taken = deque(self._ring), 0, Counter(job for job, _ in picks)
+        turns, taken = deque(self._ring), Counter(job for job, _ in picks)
+        # A new job has its first turn before any job's second one: if there are second turns, it
+        # would have a row in this batch.
         placed: set[JobId] = set()
+        second_turns = 0
         while turns:
             job = turns.popleft()
             waiting = self._waiting[job]
@@ -66,19 +70,19 @@ class RowScheduler:
                 continue  # all of it is among the oldest
             row, row_tokens = waiting[taken[job]]
             if picks and tokens + row_tokens > self._max_batch_tokens:
-                return BatchPlan(tuple(picks), tokens, full=not rounds)
+                return BatchPlan(tuple(picks), tokens, full=not second_turns)
             picks.append((job, row))
             tokens += row_tokens
             taken[job] += 1
-            rounds += job in placed
+            second_turns += job in placed
             placed.add(job)
             if taken[job] < len(waiting):
                 turns.append(job)
-        return BatchPlan(tuple(picks), tokens, full=tokens >= self._max_batch_tokens and not rounds)
+        full = tokens >= self._max_batch_tokens and not second_turns
+        return BatchPlan(tuple(picks), tokens, full)
 
     def _oldest(self) -> Iterator[tuple[JobId, int, int]]:
-        """Job, row, tokens of the half that goes by age; none where it would keep a long row out
-        whose turn it is."""
+        """Job, row and tokens of the oldest half; none if a row longer than that has the turn."""
         half = self._max_batch_tokens // 2
         turn = next(iter(self._ring), None)
         if turn is None or self._waiting[turn][0][1] > half:

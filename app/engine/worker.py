@@ -1,8 +1,8 @@
-"""Worker: the process that computes on one device. Only here does torch enter the package `app`.
+"""Worker: the process that computes on one device. Only workers import torch, in loading.py.
 
     python -m app.engine.worker FD      # FD: the control socket; its first message is StartWorker
 
-It keeps promises 1 to 4, 7 and 8 of README.md. Its threads: the main one computes, as CUDA wants
+It keeps promises 2, 7 and 10 of README.md. Its threads: the main one computes, as CUDA wants
 it; `follow` takes links to HTTP processes, `prepare` the next batch's tensors, `reply` finished
 jobs; each link has two of its own (http_links.py). They share the Board and the HttpLinks, each
 behind a lock, and a queue of computed batches. Signals are ignored: they are for the parent.
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("quintet.worker")
 
-# At the end, for an HTTP process that does not read: one is suspended while the parent was killed.
+# Seconds to wait at exit for an HTTP process that does not read.
 _LAST_RESULTS_S = 10.0
 
 
@@ -51,7 +51,7 @@ class ComputedBatch:
 
 
 class Worker:
-    """The threads around a board."""
+    """The threads of a worker: they receive links, prepare, compute and reply."""
 
     def __init__(self, embedder: "Embedder", max_batch_tokens: int) -> None:
         self._embedder = embedder
@@ -63,8 +63,8 @@ class Worker:
     def run(self, control: ControlSocket) -> None:
         """Work until the parent says Finish or has gone, and everything is answered."""
         threads = [
-            threading.Thread(target=task, args=arguments, name=task.__name__, daemon=True)
-            for task, *arguments in ((self.follow, control), (self.prepare,), (self.reply,))
+            threading.Thread(target=target, args=arguments, name=target.__name__, daemon=True)
+            for target, *arguments in ((self.follow, control), (self.prepare,), (self.reply,))
         ]
         for thread in threads:
             thread.start()
@@ -85,10 +85,11 @@ class Worker:
             self._board.offer(PreparedBatch(batch, self._packed(batch.rows)))
 
     def _packed(self, rows: list[Row]) -> "PackedBatch | None":
-        """The tensors of a batch, or None where that fails: its turn is the time to see why."""
+        """The tensors of a batch. None where that fails: it is packed again when it runs, and the
+        error is handled there."""
         try:
             return self._embedder.pack(rows)
-        except Exception as error:  # noqa: BLE001  (raised again in its turn, if it is not survived)
+        except Exception as error:  # noqa: BLE001  (see above)
             log.warning("a batch of %d rows is not prepared: %s", len(rows), error)
             return None
 
@@ -106,7 +107,7 @@ class Worker:
             batch = packed or self._embedder.pack(rows)
             vectors = self._embedder.forward(batch).cpu().numpy()
         except Exception as error:
-            if not self._embedder.survives(error):
+            if not self._embedder.usable_after(error):
                 raise
             if len(rows) == 1:
                 log.exception("a row of %d tokens fails alone", len(rows[0]))

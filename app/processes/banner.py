@@ -4,8 +4,8 @@ import logging
 from typing import Any
 
 from app import __version__
-from app.engine.control import Started
-from app.served_names import SMALL_MODEL_NOTE, served_names
+from app.engine.control import WorkerStarted
+from app.served_names import MINI_NOTE, served_names
 from app.settings import Settings
 from app.sockets.address import Address
 from model.config import EncoderConfig
@@ -15,7 +15,7 @@ log = logging.getLogger("quintet")
 
 
 def log_serving(
-    settings: Settings, config: EncoderConfig, started: Started, address: Address
+    settings: Settings, config: EncoderConfig, started: WorkerStarted, address: Address
 ) -> None:
     """Log that a worker takes requests at that address."""
     facts = _facts(settings, config, started)
@@ -27,7 +27,7 @@ def log_serving(
             log.info(line)
 
 
-def _facts(settings: Settings, config: EncoderConfig, started: Started) -> dict[str, Any]:
+def _facts(settings: Settings, config: EncoderConfig, started: WorkerStarted) -> dict[str, Any]:
     """What is served, for machines."""
     return {
         "version": __version__,
@@ -55,14 +55,14 @@ def _facts(settings: Settings, config: EncoderConfig, started: Started) -> dict[
 def _event(facts: dict[str, Any], address: Address) -> dict[str, Any]:
     """The fields of the one line that a log in JSON gets."""
     event = {"message": f"serving {address.url}", "event": "serving", "address": address.url}
-    note = {"note": SMALL_MODEL_NOTE} if facts["model"] == EMBEDDED_MODEL else {}
+    note = {"note": MINI_NOTE} if facts["model"] == EMBEDDED_MODEL else {}
     return event | facts | note
 
 
 def _lines(facts: dict[str, Any], address: Address) -> list[str]:
     """A few readable lines: model, device, tasks, limits, address, and the invitation last."""
     limits = facts["limits"]
-    note = [f"  {SMALL_MODEL_NOTE}"] if facts["model"] == EMBEDDED_MODEL else []
+    note = [f"  {MINI_NOTE}"] if facts["model"] == EMBEDDED_MODEL else []
     return [
         f"Quintet {facts['version']}",
         f"  model    {', '.join(facts['served_names'])}: {facts['parameters'] / 1e6:.1f}M "

@@ -1,6 +1,6 @@
 """ChildProcess: starts a child of the parent, restarts it when it ends, and ends it.
 
-It keeps promise 6 of ../engine/README.md. Each child has a control socket to the parent
+It keeps promises 6 and 11 of ../engine/README.md. Each child has a control socket to the parent
 (../engine/control.py); the end of its stream tells the child that the parent has gone.
 """
 
@@ -40,8 +40,8 @@ class ChildProcess:
         """`name` and `label` are what log lines call it: when it ends, and with its exit code.
         `command` is its module and what follows the control socket's descriptor as arguments."""
         self._name = name
-        self.ready = False
-        """Whether it has accepted work, which it is to finish when it is to end."""
+        self.accepted_start = False
+        """Whether it has loaded what it needs, and so may hold work to finish before it ends."""
         self.starts = 0
         self.process_id: int | None = None
         self.predecessor: int | None = None
@@ -52,7 +52,7 @@ class ChildProcess:
         self._stopped = asyncio.Event()  # it is not to be started again
         self._process: asyncio.subprocess.Process | None = None
         self._socket: socket.socket | None = None
-        self._hang_timer: asyncio.TimerHandle | None = None
+        self._end_timer: asyncio.TimerHandle | None = None
 
     async def supervise(self) -> None:
         """Start it, and start it again whenever it ends, until `finish` or `kill`. The pause
@@ -92,10 +92,10 @@ class ChildProcess:
         """Let it finish its work, or kill it where it has none yet; it is not started again. One
         that has not ended after `timeout_s` hangs, and is killed."""
         self._stopped.set()
-        if self.ready:
+        if self.accepted_start:
             self.send(control.Finish())
             loop = asyncio.get_running_loop()
-            self._hang_timer = loop.call_later(timeout_s, self._kill_hung, timeout_s)
+            self._end_timer = loop.call_later(timeout_s, self._kill_hung, timeout_s)
         else:
             self.kill()
 
@@ -135,10 +135,10 @@ class ChildProcess:
         writer.close()
         code = await process.wait()
         self._process = None
-        if self._hang_timer is not None:
-            self._hang_timer.cancel()
+        if self._end_timer is not None:
+            self._end_timer.cancel()
         self.starts = number + 1
-        was_ready, self.ready = self.ready, False
+        was_ready, self.accepted_start = self.accepted_start, False
         self._log_end(code)
         self._events.ended(self, code)
         return None if was_ready else reason or f"it exited with {code}."

@@ -2,8 +2,9 @@
 
     python -m app.processes.http_process FD NUMBER
 
-FD is the control socket (../engine/control.py). It starts to listen when it is told to, with all
-workers attached that are ready by then. Signals are ignored: they are for the parent.
+It keeps promises 9 and 10 of ../engine/README.md. FD is the control socket (../engine/control.py).
+It accepts connections from Serve on, linked to all workers that are ready by then. Signals are
+ignored: they are for the parent.
 """
 
 import asyncio
@@ -81,8 +82,8 @@ class ControlledServer(Server):
     ) -> None:
         while (next_one := await received.get()) is not None:
             message, descriptors = next_one
-            if isinstance(message, control.AttachWorker):
-                await self._attach(message, socket.socket(fileno=descriptors[0]))
+            if isinstance(message, control.LinkWorker):
+                await self._link_worker(message, socket.socket(fileno=descriptors[0]))
             elif isinstance(message, control.Serve):
                 self._may_serve.set()
             elif isinstance(message, control.CountRestart):
@@ -94,17 +95,17 @@ class ControlledServer(Server):
         log.error("the parent process has gone")
         os._exit(1)
 
-    async def _attach(self, message: control.AttachWorker, connection: socket.socket) -> None:
+    async def _link_worker(self, message: control.LinkWorker, connection: socket.socket) -> None:
         """Hand jobs to a worker until it ends."""
         streams = await asyncio.open_connection(sock=connection, limit=_STREAM_BYTES)
         engine = self._service.engine
         link = WorkerLink(message, streams, engine)
-        engine.attach(link)
+        engine.add_link(link)
         collecting = asyncio.create_task(link.collect())
         self._links.add(collecting)
         collecting.add_done_callback(self._links.discard)
         with contextlib.suppress(ConnectionError):  # the parent has gone
-            self._parent.send(control.Attached(message.started.process))
+            self._parent.send(control.WorkerLinked(message.started.process))
         self._log(f"is linked to worker {message.worker}")
         self._log_serving()
 
@@ -140,7 +141,7 @@ def main() -> int:
     if settings.http_processes > 1 or start.predecessor is not None:
         server.name = f"HTTP process {number}"
     with contextlib.suppress(ConnectionError):  # the server sees that the parent has gone
-        parent.send(control.Prepared())
+        parent.send(control.ApplicationBuilt())
     server.run(sockets=[socket.socket(fileno=listener)])
     return int(server.lifespan.should_exit)
 

@@ -32,7 +32,7 @@ _LAST_RESPONSES_S = 2.0
 
 
 class Parent:
-    """The children, and the way to the end."""
+    """Supervises the children of one service, from its start to its exit."""
 
     def __init__(
         self, settings: Settings, folder: Path, config: EncoderConfig, listener: socket.socket
@@ -52,8 +52,8 @@ class Parent:
             ChildProcess(f"the worker on {device}", "a worker", ("app.engine.worker",), self)
             for device in settings.devices
         ]
-        self._started: dict[ChildProcess, control.Started] = {}  # the workers that are ready
-        self._attached: set[tuple[ChildProcess, int]] = set()  # HTTP process, worker's process id
+        self._started: dict[ChildProcess, control.WorkerStarted] = {}  # the workers that are ready
+        self._linked: set[tuple[ChildProcess, int]] = set()  # HTTP process, worker's process id
         self._announced: set[int] = set()  # process ids of workers
         self._uncounted_restarts = 0
         self._draining = False
@@ -65,10 +65,10 @@ class Parent:
         self._loop = asyncio.get_running_loop()
         signals.handle(self._on_signal)
         with metrics_folder(self._settings.http_processes) as folder:
-            async with asyncio.TaskGroup() as tasks:
-                keeping = tasks.create_task(keep_in_use(folder))
+            async with asyncio.TaskGroup() as group:
+                keeping = group.create_task(keep_in_use(folder))
                 http_processes, workers = (
-                    [tasks.create_task(child.supervise()) for child in children]
+                    [group.create_task(child.supervise()) for child in children]
                     for children in (self._http_processes, self._workers)
                 )
                 await self._closing.wait()
@@ -96,29 +96,29 @@ class Parent:
 
     def received(self, child: ChildProcess, message: control.FromChild) -> None:
         """Link a worker that has started to all HTTP processes, and one of those to all workers."""
-        if isinstance(message, control.Started):
-            child.ready = True
+        if isinstance(message, control.WorkerStarted):
+            child.accepted_start = True
             self._started[child] = message
             for each in self._http_processes:
-                if each.ready:
+                if each.accepted_start:
                     self._link(each, child)
-        elif isinstance(message, control.Prepared):
-            child.ready = True
+        elif isinstance(message, control.ApplicationBuilt):
+            child.accepted_start = True
             for worker in self._started:
                 self._link(child, worker)
             child.send(control.Serve())
             if self._draining:
                 child.send(control.Drain())
             self._report_restarts()
-        elif isinstance(message, control.Attached):
-            self._attached.add((child, message.process))
+        elif isinstance(message, control.WorkerLinked):
+            self._linked.add((child, message.process))
             self._announce()
 
     def ended(self, child: ChildProcess, code: int) -> None:
         """Forget what a child had."""
         self._started.pop(child, None)
         if child in self._http_processes:
-            self._attached = {pair for pair in self._attached if pair[0] is not child}
+            self._linked = {pair for pair in self._linked if pair[0] is not child}
             self._queues.clear(self._http_processes.index(child))
             if self._closing.is_set() and code > 0:
                 self._exit_code = 1
@@ -151,19 +151,19 @@ class Parent:
         one, other = socket.socketpair()
         with one, other:
             worker.send(control.AddLink(), one.fileno())
-            attach = control.AttachWorker(self._workers.index(worker), self._started[worker])
-            http_process.send(attach, other.fileno())
+            link = control.LinkWorker(self._workers.index(worker), self._started[worker])
+            http_process.send(link, other.fileno())
 
     def _announce(self) -> None:
-        """Log the address for each worker that all HTTP processes which accept connections have
-        attached, so that none of them refuses whoever reads the line."""
+        """Log the address for each worker to which all HTTP processes that accept connections are
+        linked, so that none of them refuses whoever reads the line."""
         for started in self._started.values():
-            attached = [
-                (child, started.process) in self._attached
+            linked = [
+                (child, started.process) in self._linked
                 for child in self._http_processes
-                if child.ready or not child.starts
+                if child.accepted_start or not child.starts
             ]
-            if started.process in self._announced or not attached or not all(attached):
+            if started.process in self._announced or not linked or not all(linked):
                 continue
             self._announced.add(started.process)
             if not self._draining:
@@ -171,7 +171,7 @@ class Parent:
 
     def _report_restarts(self) -> None:
         """Have restarts of workers counted by an HTTP process, as soon as there is one."""
-        counting = next((child for child in self._http_processes if child.ready), None)
+        counting = next((child for child in self._http_processes if child.accepted_start), None)
         if counting is not None:
             for _ in range(self._uncounted_restarts):
                 counting.send(control.CountRestart())

@@ -1,4 +1,4 @@
-"""Server: uvicorn with limits for connections, and an end that cuts off nobody who was let in."""
+"""Server: uvicorn with connection limits; its shutdown keeps promise 9 of ../engine/README.md."""
 
 import asyncio
 import contextlib
@@ -47,8 +47,7 @@ class Server(uvicorn.Server):
 
 
 async def stop_listening(listener: socket.socket) -> None:
-    """Let in whom the system has let in already, and nobody after them. Closing alone takes an
-    iteration of the loop, and who comes in it would be cut off with a request on its way."""
+    """Accept connections already in the backlog, then shut the socket, so that none is reset."""
     waiting = select.poll()
     waiting.register(listener, select.POLLIN)
     for _ in range(_MOST_ITERATIONS):

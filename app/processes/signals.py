@@ -1,10 +1,10 @@
-"""What SIGTERM, SIGINT and SIGHUP do before a command takes care of them itself, and after.
+"""Handlers for SIGTERM, SIGINT and SIGHUP during start-up and shutdown.
 
-Promise: from the first line of `serve` on, a signal ends the process with 0, without a trace. While
-packages are imported and a checkpoint is fetched there is nothing to finish: the process ends at
-once, which no library can catch or report, as it could an exception. Once there are children the
-parent handles signals itself (parent.py). Before the first line, while Python itself starts, the
-system ends the process as it does any other.
+It keeps promise 10 of ../engine/README.md: from the first line of `serve` on, a signal ends the
+process with 0, without a trace. While packages are imported and a checkpoint is fetched there is
+nothing to finish: the process ends at once, which no library can catch or report, as it could an
+exception. Once there are children the parent handles signals itself (parent.py). Before the first
+line, while Python itself starts, the system ends the process as it does any other.
 """
 
 import os

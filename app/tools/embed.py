@@ -12,7 +12,7 @@ from app.processes import signals
 from app.tools import input_file
 from app.tools.service import KEY_VARIABLE, api_key, base_url
 from app.tools.tool_errors import ToolError
-from model.options import non_negative_int, positive_int
+from model.argument_types import non_negative_int, positive_int
 
 if TYPE_CHECKING:
     from app.tools.embed_run import EmbedRun

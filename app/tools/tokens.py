@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from app.settings import NO_TASK, read_settings
+from app.settings import read_settings
 from app.tools import input_file
 from app.tools.input_records import REPAIRED, InputCounts, Record, request_batches
 from app.tools.pipes import discard_output
@@ -19,7 +19,7 @@ from app.tools.token_counts import TokenCounts, report_of, table
 from app.tools.tool_errors import ToolError
 from model.config import read_config
 from model.hub import locate
-from model.tasks import Task, Tasks, UnknownTaskError
+from model.tasks import NO_TASK, Task, Tasks, UnknownTaskError
 
 _BATCH = 256
 
@@ -112,6 +112,6 @@ def _readable(records: Iterable[Record]) -> Iterator[Record]:
 
 def _task(tasks: Tasks, name: str) -> Task:
     try:
-        return tasks.named(None if name == NO_TASK else name)
+        return tasks.by_name(None if name == NO_TASK else name)
     except UnknownTaskError as error:
         raise ToolError(str(error)) from None

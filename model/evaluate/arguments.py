@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
+from model.argument_types import positive_int
 from model.evaluate.datasets import LANGUAGES
 from model.hub import EMBEDDED_MODEL
-from model.options import positive_int
 
 KEY_VARIABLE = "QUINTET_API_KEY"
 

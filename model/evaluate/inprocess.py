@@ -46,13 +46,13 @@ class Checkpoint:
 
     def embed(self, texts: Sequence[str], task: str | None) -> Vectors:
         """Vectors (n, D) float32."""
-        named = self._embedder.tasks.named(task)
+        named = self._embedder.tasks.by_name(task)
         inputs = self._embedder.tokenizer.rows(list(texts), named, RowOptions(truncate=True))
         return inputs.vectors(self._embedder.embed(inputs.rows))
 
     def embed_documents(self, documents: Sequence[Sequence[str]], task: str | None) -> Vectors:
         """Vectors (n, D) float32 of all chunks; a document is one row, or several windows."""
-        named, tokenizer = self._embedder.tasks.named(task), self._embedder.tokenizer
+        named, tokenizer = self._embedder.tasks.by_name(task), self._embedder.tokenizer
         inputs = [tokenizer.rows(list(chunks), named, _DOCUMENT) for chunks in documents]
         embedded = self._embedder.embed([row for each in inputs for row in each.rows])
         spans = [sum(len(row.spans) for row in each.rows) for each in inputs]

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from model.options import positive_int
+from model.argument_types import positive_int
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

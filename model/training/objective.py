@@ -97,7 +97,7 @@ class Objective(nn.Module):
 
     def _rows(self, texts: Sequence[str], task: str) -> Sequence[Row]:
         reading = RowOptions(truncate=True)
-        return self._tokenizer.rows(list(texts), self._tasks.named(task), reading).rows
+        return self._tokenizer.rows(list(texts), self._tasks.by_name(task), reading).rows
 
 
 def _same(batch: Examples) -> Tensor:

@@ -45,7 +45,7 @@ def encoder_rate(loaded: Embedder, inputs: list[list[str]], batch_tokens: int) -
     rows = [
         row
         for each, task in zip(inputs, cycle(TASKS), strict=False)
-        for row in loaded.tokenizer.rows(each, loaded.tasks.named(task)).rows
+        for row in loaded.tokenizer.rows(each, loaded.tasks.by_name(task)).rows
     ]
     began = time.perf_counter()
     loaded.embed(rows, batch_tokens)

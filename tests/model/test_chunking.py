@@ -79,7 +79,7 @@ def test_chunks_are_in_order_have_tokens_and_leave_out_white_space_alone(
     starts = starts_of(text)
     chunks = chunks_of(text, starts, how)
     assert bool(len(chunks)) == bool(len(starts))
-    spans, tokens = chunks.spans.tolist(), chunks.tokens.tolist()
+    spans, tokens = chunks.characters.tolist(), chunks.tokens.tolist()
     inside = {at for start, end in spans for at in range(start, end)}
     if len(chunks):
         assert all(at in inside or text[at].isspace() for at in range(len(text)))
@@ -144,7 +144,7 @@ def test_an_overlap_repeats_the_end_of_the_chunk_before(
 def test_markdown_is_cut_at_its_headings() -> None:
     text = "# One\n\nA short text.\n\n# Two\n\nAnother short text. It has two sentences.\n"
     starts = starts_of(text)
-    spans = chunks_of(text, starts, Chunking("markdown", len(starts) - 1)).spans
+    spans = chunks_of(text, starts, Chunking("markdown", len(starts) - 1)).characters
     assert [text[start:end].partition("\n")[0] for start, end in spans] == ["# One", "# Two"]
 
 

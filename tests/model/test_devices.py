@@ -140,13 +140,13 @@ def test_a_gpu_survives_all_errors_but_those_of_cuda_itself() -> None:
 
     gpu, cpu = torch.device("cuda", 0), torch.device("cpu")
     allocation, illegal_address = 2, 700
-    for survived in (
+    for harmless in (
         AssertionError("a span without a token has no mean"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         error(torch.OutOfMemoryError),
         error(torch.AcceleratorError, allocation),
     ):
-        assert devices.survived(gpu, survived)
+        assert devices.usable_after(gpu, harmless)
     for fatal in (error(torch.AcceleratorError), error(torch.AcceleratorError, illegal_address)):
-        assert not devices.survived(gpu, fatal)
-        assert devices.survived(cpu, fatal)
+        assert not devices.usable_after(gpu, fatal)
+        assert devices.usable_after(cpu, fatal)

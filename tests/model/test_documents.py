@@ -50,7 +50,7 @@ def test_the_reference_agrees_on_every_chunk_and_on_the_whole(
 ) -> None:
     """The judge tokenises instruction and text in one, and finds a chunk's tokens by their first
     characters."""
-    task = small.tasks.named(name)
+    task = small.tasks.by_name(name)
     texts = [*texts_of(rng, 3), ""]
     read = documents.tokenize(texts, task, random_reading(rng), small.tokenizer)
     assert read.tokens == sum(len(JUDGE.encode(text).ids) for text in texts)
@@ -63,7 +63,7 @@ def test_the_reference_agrees_on_every_chunk_and_on_the_whole(
         front = len(task.instruction)
         starts = np.array([start for start, _ in encoding.offsets[1:-1]]) - front
         inside = [at + 1 for at, start in enumerate(starts) if start >= 0]
-        for (start, end), vector in zip(document.chunks.spans, chunks, strict=True):
+        for (start, end), vector in zip(document.chunks.characters, chunks, strict=True):
             pooled = [at for at in inside if start <= starts[at - 1] < end]
             if pooled[0] == inside[0]:
                 pooled = [*range(inside[0]), *pooled]
@@ -75,7 +75,7 @@ def test_the_reference_agrees_on_every_chunk_and_on_the_whole(
 def test_chunks_at_white_space_have_the_vectors_of_late_chunked_inputs(
     small: Embedder, rng: np.random.Generator
 ) -> None:
-    task = small.tasks.named("retrieval.passage")
+    task = small.tasks.by_name("retrieval.passage")
     pieces = [text.strip() or "x" for text in texts_of(rng, 6)]
     ends = np.cumsum([len(piece) + 1 for piece in pieces])
     starts = ends - [len(piece) + 1 for piece in pieces]
@@ -96,13 +96,13 @@ def test_read_alone_chunks_and_the_whole_have_the_vectors_of_plain_inputs(
         reading = DocumentOptions(
             Chunking(max_tokens=12), late_chunking=False, document_vector=whole
         )
-        task = small.tasks.named("separation")
+        task = small.tasks.by_name("separation")
         read = documents.tokenize(texts, task, reading, small.tokenizer)
         charged = 0
         for document, (chunks, own) in zip(
             read.documents, read.vectors(small.embed(read.rows)), strict=True
         ):
-            parts = [document.text[start:end] for start, end in document.chunks.spans]
+            parts = [document.text[start:end] for start, end in document.chunks.characters]
             plain = small.tokenizer.rows([*parts, *[document.text] * whole], task)
             if plain.rows:
                 expected = small.embed(plain.rows)
@@ -114,7 +114,7 @@ def test_read_alone_chunks_and_the_whole_have_the_vectors_of_plain_inputs(
 def test_documents_longer_than_the_model_reads_are_read_in_windows_beside_short_ones(
     small: Embedder,
 ) -> None:
-    task = small.tasks.named("retrieval.query")
+    task = small.tasks.by_name("retrieval.query")
     texts = ["Short. ", "a b. " * 4100, "Also short."]
     reading = DocumentOptions(Chunking(max_tokens=700), overlap=100)
     read = documents.tokenize(texts, task, reading, small.tokenizer)
@@ -137,7 +137,7 @@ def test_documents_longer_than_the_model_reads_are_read_in_windows_beside_short_
 
 
 def test_what_is_over_a_limit_is_named(small: Embedder) -> None:
-    task, tokenizer = small.tasks.named(None), small.tokenizer
+    task, tokenizer = small.tasks.by_name(None), small.tokenizer
 
     def read(texts: list[str], **changes: object) -> None:
         documents.tokenize(texts, task, DocumentOptions(Chunking(), **changes), tokenizer)  # type: ignore[arg-type]

@@ -54,7 +54,7 @@ def test_models_are_found_as_everywhere_else(
 def test_without_a_task_texts_are_read_as_the_service_reads_them(small: Embedder) -> None:
     default = small.embed_texts(TEXTS)
     np.testing.assert_array_equal(default, small.embed_texts(TEXTS, "text-matching"))
-    rows = small.tokenizer.rows(TEXTS, small.tasks.named(None)).rows
+    rows = small.tokenizer.rows(TEXTS, small.tasks.by_name(None)).rows
     base = small.embed(rows)
     base /= np.linalg.norm(base, axis=1, keepdims=True)
     np.testing.assert_allclose(small.embed_texts(TEXTS, task="none"), base, atol=1e-6)
@@ -180,7 +180,7 @@ def test_a_long_document_is_read_in_windows_as_the_service_reads_it(short: Embed
         "have 91. Pass truncate=True to cut at the limit, or late_chunking_overlap=256 for windows."
     )
     reading = RowOptions(late_chunking=True, overlap=16, max_document_tokens=131_072)
-    tokenized = short.tokenizer.rows(texts, short.tasks.named("text-matching"), reading)
+    tokenized = short.tokenizer.rows(texts, short.tasks.by_name("text-matching"), reading)
     assert len(tokenized.rows) == 2
     expected = tokenized.vectors(short.embed(tokenized.rows))
     found = short.embed_texts(texts, late_chunking=True, late_chunking_overlap=16)
@@ -208,7 +208,7 @@ def test_half_of_a_character_is_read_as_the_replacement_character(small: Embedde
 
 def test_vectors_that_are_not_finite_are_refused() -> None:
     broken = embedder.load(MINI, "cpu", "float32")
-    (row,) = broken.tokenizer.rows(["zebra"], broken.tasks.named(None)).rows
+    (row,) = broken.tokenizer.rows(["zebra"], broken.tasks.by_name(None)).rows
     with torch.inference_mode():
         broken.encoder.embedding.word[int(row.token_ids[1])] = torch.nan
     with pytest.raises(FloatingPointError, match=r"texts\[1\] are not finite in float32"):

@@ -28,7 +28,7 @@ def test_the_files_and_tests_that_it_names_exist() -> None:
 
 
 def test_every_file_of_the_package_but_helpers_is_named() -> None:
-    helpers = {"__init__", "arguments", "devices", "extras", "memory", "options"}
+    helpers = {"__init__", "arguments", "devices", "extras", "memory", "argument_types"}
     helpers |= {"proxies", "quoting"}
     files = {path.stem for path in (ROOT / "model").glob("*.py")} - helpers
     assert not {stem for stem in files if not re.search(rf"\b{stem}\b", TEXT)}

@@ -11,9 +11,9 @@ CONFIG = read_config(MINI)
 
 def test_a_task_is_an_adapter_and_an_instruction_and_an_unknown_one_is_refused() -> None:
     tasks = Tasks(CONFIG)
-    assert [tasks.named(name).adapter for name in TASKS] == [0, 1, 2, 3, 4]
-    assert tasks.named("retrieval.query").instruction == TASKS["retrieval.query"]
-    assert tasks.named(None) == Task(None, None, "")
+    assert [tasks.by_name(name).adapter for name in TASKS] == [0, 1, 2, 3, 4]
+    assert tasks.by_name("retrieval.query").instruction == TASKS["retrieval.query"]
+    assert tasks.by_name(None) == Task(None, None, "")
     for name in ("retrieval", "clustering", "Separation", ""):
         with pytest.raises(UnknownTaskError, match=r"retrieval\.query, retrieval\.passage"):
-            tasks.named(name)
+            tasks.by_name(name)

@@ -19,9 +19,9 @@ GOLDEN = Path(__file__).parent.parent / "golden" / "xlmr_pieces.json"
 CONFIG = read_config(MINI)
 TOKENIZER = Tokenizer(MINI, CONFIG)
 JUDGE = tokenizers.Tokenizer.from_file(str(MINI / "tokenizer.json"))
-ALL_TASKS = [Tasks(CONFIG).named(name) for name in (None, *TASKS)]
-TEXT_MATCHING = Tasks(CONFIG).named("text-matching")
-PASSAGE = Tasks(CONFIG).named("retrieval.passage")
+ALL_TASKS = [Tasks(CONFIG).by_name(name) for name in (None, *TASKS)]
+TEXT_MATCHING = Tasks(CONFIG).by_name("text-matching")
+PASSAGE = Tasks(CONFIG).by_name("retrieval.passage")
 
 texts = st.lists(st.text(max_size=40), min_size=1, max_size=8)
 words = st.from_regex(r"[a-zäé新しい]{1,6}( [a-z.!]{1,5}){0,4}", fullmatch=True)

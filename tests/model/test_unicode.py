@@ -13,7 +13,7 @@ from tests.checkpoints import MINI
 from tests.model.test_chunking import texts
 
 CONFIG = read_config(MINI)
-TASK = Tasks(CONFIG).named("separation")
+TASK = Tasks(CONFIG).by_name("separation")
 HALVES = st.text(st.sampled_from("a\ud83d\ude00\udfff\ufeff😀é"), max_size=12)
 
 

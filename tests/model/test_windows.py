@@ -62,7 +62,7 @@ def test_every_token_of_a_span_is_pooled_once(seed: int, size: int, data: st.Dat
 
 def test_a_document_that_fits_is_read_whole_and_a_longer_one_in_windows() -> None:
     mini = embedder.load(MINI, "cpu")
-    task = mini.tasks.named("retrieval.passage")
+    task = mini.tasks.by_name("retrieval.passage")
     reading = RowOptions(late_chunking=True, overlap=256, max_document_tokens=20_000)
     fits = mini.tokenizer.rows(["a " * 8192], task, reading)
     assert (len(fits.rows), fits.parts) == (1, None)

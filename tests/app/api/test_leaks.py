@@ -13,7 +13,7 @@ import pytest
 from app.api.context import service_of
 from app.application import create_app
 from app.engine.client import WorkerLink
-from app.engine.control import AttachWorker, Started, StartWorker
+from app.engine.control import LinkWorker, StartWorker, WorkerStarted
 from app.processes.server import Server
 from app.settings import Settings
 from app.sockets.address import bound_socket, listen
@@ -34,11 +34,11 @@ async def serving(model: Path) -> AsyncIterator[str]:
     app = create_app(settings)
     server = Server(settings, app)
     worker = WorkerProcess(StartWorker(str(model), "cpu", "float32", None))
-    assert isinstance(worker.started, Started)
+    assert isinstance(worker.started, WorkerStarted)
     streams = await asyncio.open_connection(sock=worker.connection())
     engine = service_of(app).engine
-    link = WorkerLink(AttachWorker(0, worker.started), streams, engine)
-    engine.attach(link)
+    link = WorkerLink(LinkWorker(0, worker.started), streams, engine)
+    engine.add_link(link)
     collecting = asyncio.create_task(link.collect())
     with bound_socket(settings) as listener:
         listen(listener, settings)

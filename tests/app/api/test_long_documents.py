@@ -28,7 +28,7 @@ def test_a_document_over_the_limit_is_embedded_in_windows_when_asked(
     answer = engine.embed(**body, late_chunking_overlap=512)
     assert answer.json()["usage"]["total_tokens"] == tokens + 2
     reading = RowOptions(late_chunking=True, overlap=512, max_document_tokens=131072)
-    tokenized = loaded.tokenizer.rows(inputs, loaded.tasks.named("retrieval.passage"), reading)
+    tokenized = loaded.tokenizer.rows(inputs, loaded.tasks.by_name("retrieval.passage"), reading)
     assert len(tokenized.rows) > 1
     expected = tokenized.vectors(loaded.embed(tokenized.rows))
     assert cosines(vectors(answer), expected).min() > 0.9999

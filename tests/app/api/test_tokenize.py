@@ -16,7 +16,7 @@ def test_tokenize_says_what_the_model_reads_and_what_counts(
     service: Service, quintet: Embedder, task: str
 ) -> None:
     answer = service.post("/tokenize", input=[*SKINCARE, ""], task=task).json()
-    tokenized = quintet.tokenizer.rows([*SKINCARE, ""], quintet.tasks.named(task))
+    tokenized = quintet.tokenizer.rows([*SKINCARE, ""], quintet.tasks.by_name(task))
     for each, row in zip(answer["inputs"], tokenized.rows, strict=True):
         assert each["token_ids"] == row.token_ids.tolist()
         assert each["fits"] is True
@@ -54,7 +54,7 @@ def test_tokenize_names_what_it_ignores(service: Service) -> None:
 
 def test_rows_of_the_tokenizer_are_rows_of_the_model(quintet: Embedder) -> None:
     """What /tokenize shows is what is embedded: the ids alone give the same vector."""
-    task = quintet.tasks.named("retrieval.query")
+    task = quintet.tasks.by_name("retrieval.query")
     (row,) = quintet.tokenizer.rows(["x y"], task, RowOptions(counting=True)).rows
     found = quintet.embed(
         [Row.single_span(np.array(row.token_ids.tolist(), np.int32), task.adapter)]

@@ -11,6 +11,7 @@ from app.engine.board import Board, PreparedBatch
 from app.engine.control import AddLink, ControlSocket
 from app.engine.worker import Worker
 from model.rows import Row
+from tests.workers import receive_from_worker
 
 WIDTH = 4
 
@@ -178,7 +179,7 @@ def test_the_next_batch_is_ready_before_the_running_one_ends_and_has_all_that_ga
         thread.join(30)
         assert device.sizes == [1, company]
         answers = {}
-        while (message := messages.receive_from_worker(ours)) is not None:
+        while (message := receive_from_worker(ours)) is not None:
             if isinstance(message, messages.JobResult):
                 answers[message.job] = messages.vectors_of(message, WIDTH)[0, 0]
     assert answers == {0: 7.0, **{number: float(number) for number in range(1, company + 1)}}

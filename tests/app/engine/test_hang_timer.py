@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from app.engine import messages
 from app.engine.client import EngineClient, EngineLimits, WorkerLink
-from app.engine.control import AttachWorker, Started
+from app.engine.control import LinkWorker, WorkerStarted
 from app.engine.hang_timer import HangTimer
 from app.engine.queue_table import QueueTable, make_table
 from app.errors import WorkerLostError
@@ -157,7 +157,7 @@ ROWS = [Row.single_span(np.arange(3, dtype=np.int32), None)]
 
 
 @contextlib.asynccontextmanager
-async def attached(
+async def linked(
     process: int, timeout_s: float
 ) -> AsyncIterator[tuple[EngineClient, socket.socket]]:
     """An engine with one worker, and that one's end of the stream."""
@@ -165,11 +165,11 @@ async def attached(
     metrics = Metrics("0", "a model", ())
     limits = EngineLimits(100, 600, timeout_s)
     engine = EngineClient(limits, 4, QueueTable(make_table(1, 1), 1), metrics)
-    started = Started("a device", "float32", "none", 0, 100, 0.0, process)
+    started = WorkerStarted("a device", "float32", "none", 0, 100, 0.0, process)
     with theirs:
         streams = await asyncio.open_connection(sock=ours)
-        link = WorkerLink(AttachWorker(0, started), streams, engine)
-        engine.attach(link)
+        link = WorkerLink(LinkWorker(0, started), streams, engine)
+        engine.add_link(link)
         collecting = asyncio.create_task(link.collect())
         yield engine, theirs
     await collecting
@@ -179,7 +179,7 @@ def test_the_jobs_of_a_worker_that_cannot_even_be_killed_are_answered() -> None:
     """Its end of the stream stays open, as that of a process does which a driver holds."""
 
     async def main() -> None:
-        async with attached(worker.pid, 0.05) as (engine, _):
+        async with linked(worker.pid, 0.05) as (engine, _):
             with pytest.raises(WorkerLostError) as lost:
                 await engine.embed(ROWS)
             assert lost.value.retry_after_s == 1
@@ -193,7 +193,7 @@ def test_a_slow_worker_is_not_killed_nor_an_idle_one() -> None:
     """The slow one's batches come in time, its result much later."""
 
     async def main() -> None:
-        async with attached(worker.pid, LONGEST_S) as (engine, theirs):
+        async with linked(worker.pid, LONGEST_S) as (engine, theirs):
             embedding = asyncio.create_task(engine.embed(ROWS))
             for _ in range(20):
                 await asyncio.sleep(LONGEST_S - 1)

@@ -7,14 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app import settings as app_settings
 from app.engine import messages
-from app.engine.control import FromChild, Started, StartFailed, StartWorker
+from app.engine.control import FromChild, StartFailed, StartWorker, WorkerStarted
 from app.engine.loading import one_visible_gpu
 from app.settings import Settings
 from model import embedder
 from model.rows import MAX_ROWS, Row
-from model.tasks import DEFAULT_TASK, NO_TASK
 from tests.conftest import random_row
 from tests.workers import WorkerProcess
 
@@ -74,7 +72,7 @@ def test_a_worker_on_cuda_1_computes_on_that_gpu_and_is_called_so(
 ) -> None:
     rows = [random_row(rng, 9, 1), random_row(rng, 30, None)]
     report, vectors = started(original, "cuda:1", "2,1,0", rows)
-    assert isinstance(report, Started)
+    assert isinstance(report, WorkerStarted)
     assert report.device == "cuda:1, emulated GPU 1 of 1 seen, without CUDA graphs"
     assert vectors is not None
     expected = embedder.load(original, "cpu", "float32").embed(rows)
@@ -89,7 +87,5 @@ def test_a_gpu_that_is_not_there_is_said_of_all_that_are(original: Path) -> None
 
 def test_what_the_settings_and_the_model_both_say_agrees() -> None:
     fields = Settings.model_fields
-    assert fields["default_task"].default == DEFAULT_TASK
-    assert app_settings.NO_TASK == NO_TASK
     (most,) = (each.le for each in fields["max_batch_tokens"].metadata if hasattr(each, "le"))
     assert most == 2 * MAX_ROWS  # the shortest row of the service has two tokens, the special ones

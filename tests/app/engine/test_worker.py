@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from app.engine import messages
-from app.engine.control import Started, StartFailed, StartWorker
+from app.engine.control import StartFailed, StartWorker, WorkerStarted
 from app.engine.worker import Worker
 from model import embedder
 from model.embedder import Embedder
@@ -44,7 +44,7 @@ def bulk(rng: np.random.Generator, rows: int = 2048, length: int = 16) -> list[R
 
 
 def test_it_says_what_it_has_loaded(worker: WorkerProcess) -> None:
-    assert isinstance(worker.started, Started)
+    assert isinstance(worker.started, WorkerStarted)
     assert (worker.started.dtype, worker.started.attention) == ("float32", "sdpa, products")
     assert worker.started.max_batch_tokens == BATCH_TOKENS
 

@@ -53,7 +53,7 @@ def test_the_base_and_the_other_adapters_stay_as_they_are(mine: Path, hf: Path) 
 
 def test_transformers_and_peft_read_the_outcome_alike(mine: Path) -> None:
     loaded = embedder.load(mine, "cpu", "float32")
-    rows = loaded.tokenizer.rows(["one small river"], loaded.tasks.named("mine")).rows
+    rows = loaded.tokenizer.rows(["one small river"], loaded.tasks.by_name("mine")).rows
     np.testing.assert_allclose(
         Reference(mine).vectors(rows[0]), loaded.embed(rows), atol=1e-5, rtol=1e-4
     )

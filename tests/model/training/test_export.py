@@ -109,8 +109,8 @@ def test_a_task_more_is_written_and_read(
         folder = tmp_path / write.__name__
         write(folder, replace(read, fields=fields, adapters=adapters), TOKENIZER)
         loaded = embedder.load(folder, "cpu", "float32")
-        assert loaded.tasks.named("mine").instruction == "Look: "
-        row = random_row(rng, 20, loaded.tasks.named("mine").adapter)
+        assert loaded.tasks.by_name("mine").instruction == "Look: "
+        row = random_row(rng, 20, loaded.tasks.by_name("mine").adapter)
         base = embedder.load(original, "cpu", "float32").embed([replace(row, adapter=None)])
         np.testing.assert_allclose(loaded.embed([row]), base, atol=1e-5, rtol=1e-4)
 

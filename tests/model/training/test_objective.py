@@ -30,7 +30,7 @@ def objective(folder: Path, config: LossConfig) -> Objective:
 
 def alone(objective: Objective, folder: Path, text: str, task: str | None) -> Tensor:
     config = read_config(folder)
-    rows = Tokenizer(folder, config).rows([text], Tasks(config).named(TASK)).rows
+    rows = Tokenizer(folder, config).rows([text], Tasks(config).by_name(TASK)).rows
     return objective.encoder(rows, task).detach()
 
 

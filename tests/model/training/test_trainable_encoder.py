@@ -31,7 +31,7 @@ def test_it_gives_the_vectors_of_the_product(
     original: Path, encoder: TrainableEncoder, rng: np.random.Generator, task: str | None
 ) -> None:
     judge = product(original)
-    adapter = judge.tasks.named(task).adapter
+    adapter = judge.tasks.by_name(task).adapter
     rows = [random_row(rng, length, adapter, spans=2) for length in (3, 40, 17)]
     np.testing.assert_allclose(
         encoder(rows, task).detach().numpy(), judge.embed(rows), atol=1e-5, rtol=1e-4
@@ -42,7 +42,7 @@ def test_texts_are_read_with_their_task_s_instruction(
     original: Path, encoder: TrainableEncoder
 ) -> None:
     judge = product(original)
-    rows = judge.tokenizer.rows(["Guten Morgen!", "Two words"], judge.tasks.named(TASK)).rows
+    rows = judge.tokenizer.rows(["Guten Morgen!", "Two words"], judge.tasks.by_name(TASK)).rows
     vectors = encoder(rows, TASK).detach()
     np.testing.assert_allclose(
         torch.nn.functional.normalize(vectors).numpy(),

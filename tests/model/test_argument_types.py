@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from model.options import non_negative_int, positive_int
+from model.argument_types import non_negative_int, positive_int
 
 
 @pytest.mark.parametrize(("read", "least"), [(positive_int, 1), (non_negative_int, 0)])
