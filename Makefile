@@ -47,7 +47,7 @@ test-clients: $(VENV)/.dev $(CLIENTS)/.installed
 		$(BIN)/pytest -m clients tests/clients
 
 test-operations: $(VENV)/.operations
-	$(BIN)/pytest -m 'operations or timing' tests
+	$(BIN)/pytest -m operations tests
 
 test-training: $(VENV)/.dev
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile -m 'training and not operations' \

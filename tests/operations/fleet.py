@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import httpx
 
 from tests.server import Service, start
+from tests.waiting import wait_until
 
 BALANCER = Path(__file__).parents[2] / "docker" / "haproxy.cfg"
 _START_S = 60
@@ -80,12 +80,11 @@ def balanced(fleet: Fleet, config: Path = BALANCER) -> Iterator[str]:
 
 
 def _await_answers(url: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _START_S
-    while True:
+    def answers() -> bool:
         assert process.poll() is None, "haproxy ended"
         try:
-            assert httpx.get(f"{url}/ready").status_code == 200
+            return httpx.get(f"{url}/ready").status_code == 200
         except httpx.ConnectError:
-            assert time.monotonic() < deadline
-        else:
-            return
+            return False
+
+    wait_until(answers, f"an answer at {url}", _START_S)

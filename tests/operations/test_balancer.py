@@ -17,6 +17,7 @@ from tests.operations.names import names
 from tests.operations.programs import DOCKER, program, run
 from tests.operations.wire import statuses, talk
 from tests.server import Service, running
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.operations
 
@@ -62,8 +63,7 @@ def service() -> Iterator[Service]:
 def wait_until_up(url: str) -> None:
     """Until the first check of a replica has passed: requests wait for one, or are told."""
     with httpx.Client(base_url=url) as client:
-        while client.get("/ready").status_code != 200:
-            pass
+        wait_until(lambda: client.get("/ready").status_code == 200, f"{url} is ready")
 
 
 @pytest.mark.parametrize(
@@ -115,9 +115,13 @@ def test_replicas_are_found_by_one_name_and_follow_it_when_it_changes() -> None:
             wait_until_up(url)
             assert httpx.post(f"{url}/v1/embeddings", json={"input": ["a"]}).status_code == 200
             known.addresses = ("127.0.0.2", "127.0.0.3")
-            while new.metric("tokens_total") == 0:
+
+            def asked_the_new_one() -> bool:
                 answer = httpx.post(f"{url}/v1/embeddings", json={"input": ["b"]})
                 assert answer.status_code == 200
+                return new.metric("tokens_total") > 0
+
+            wait_until(asked_the_new_one, "a request for the new replica")
             known.addresses = ("127.0.0.3",)
             assert old.stop(signal.SIGTERM) == 0
             for _ in range(20):
@@ -205,8 +209,7 @@ def test_a_request_that_is_refused_everywhere_is_tried_twice_and_no_more() -> No
         worker.suspend()
         try:
             held = pool.submit(full.embed, input="one two three")
-            while full.metric("queue_rows") == 0:
-                pass
+            full.wait_for_queue()
             answer = httpx.post(f"{url}/v1/embeddings", json={"input": "one two three"})
         finally:
             worker.resume()

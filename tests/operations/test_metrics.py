@@ -15,6 +15,7 @@ import yaml
 from app.access.keyfile import add_key
 from tests.operations.programs import DOCKER, ROOT, program, run
 from tests.server import LogLines, Service, bearer, running
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.operations
 
@@ -129,8 +130,12 @@ def asked(
         prometheus(tmp_path_factory.mktemp("prometheus"), service) as answering,
         service.client(headers=headers) as caller,
     ):
-        while len(answering.ask("count_over_time(quintet_build_info[1m]) > 3")) == 0:
+
+        def scraped() -> list[dict[str, Any]]:
             assert caller.post("/v1/embeddings", json=body).status_code == 200
+            return answering.ask("count_over_time(quintet_build_info[1m]) > 3")
+
+        wait_until(scraped, "four scrapes", timeout_s=200)
         yield answering
 
 
@@ -184,13 +189,16 @@ def test_every_stage_of_a_request_is_timed(asked: Prometheus) -> None:
 def evaluated(asked: Prometheus) -> dict[str, Any]:
     """The rules by name, when each of them has been evaluated twice."""
     seen: dict[str, set[str]] = {}
-    while True:
+
+    def rules_evaluated_twice() -> dict[str, Any] | None:
         (group,) = asked.get("rules")["groups"]
         rules = {rule["name"]: rule for rule in group["rules"]}
         for name, rule in rules.items():
             seen.setdefault(name, set()).add(rule["lastEvaluation"])
-        if all(len(times) > 2 for times in seen.values()):  # the first is no time at all
-            return rules
+        # The first is no time at all.
+        return rules if all(len(times) > 2 for times in seen.values()) else None
+
+    return wait_until(rules_evaluated_twice, "two evaluations of each rule", 200) or {}
 
 
 def test_alerts_are_loaded_healthy_and_quiet_beside_a_service_that_is_well(

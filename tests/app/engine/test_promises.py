@@ -32,7 +32,6 @@ def cosine(one: np.ndarray, other: np.ndarray) -> float:
     return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
 
 
-@pytest.mark.slow
 def test_16_clients_with_random_tasks_get_the_vector_the_text_gets_alone(
     service: Service, quintet: Embedder
 ) -> None:
