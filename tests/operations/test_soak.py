@@ -21,6 +21,7 @@ from tests.load import under_load
 from tests.mixture import Mixture, bodies
 from tests.operations.wire import connect
 from tests.server import Service, running
+from tests.waiting import wait_until
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "40"))
 pytestmark = [pytest.mark.operations, pytest.mark.timeout(SECONDS + 200)]
@@ -92,7 +93,7 @@ def others(key: str) -> list[Request]:
         post({"input": "x", "task": "no such task"}, right_when(422), key=key),
         post(b'{"input": ', right_when(400), key=key),
         post({"input": ["word"] * 3000}, right_when(400), key=key),
-        post({"input": ["word " * 100] * 500}, right_when(400), key=key),
+        post({"input": ["word " * 100] * 500, "late_chunking": True}, right_when(400), key=key),
         post({"input": "x"}, right_when(401), key="unknown"),
         get("/nowhere", right_when(404)),
         get("/metrics"),
@@ -122,10 +123,9 @@ def callers_who_hang_up(service: Service, key: str) -> Iterator[None]:
 
 def settled(watched: Watched) -> int:
     """Open files when the callers' connections are gone: awaited, since closing takes a moment."""
-    deadline = time.monotonic() + 10
-    while (files := watched.process.num_fds()) > watched.files[0] and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return files
+    before = watched.files[0]
+    wait_until(lambda: watched.process.num_fds() <= before, f"at most {before} files are open")
+    return watched.process.num_fds()
 
 
 def test_a_long_run_leaks_nothing_and_every_vector_is_right(

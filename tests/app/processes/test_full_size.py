@@ -36,8 +36,11 @@ def test_a_checkpoint_of_the_real_ones_width_serves_and_takes_little_more_than_i
             info = httpx.get(f"{service.url}/info").json()
             weights = numbers * (4 if info["workers"][0]["dtype"] == "float32" else 2)
             peak = int(Path(f"/proc/{worker.pid}/status").read_text().split("VmHWM:")[1].split()[0])
+            # While weights are converted, pages of the mapped file count too; they can be dropped.
+            (file,) = (tmp_path / "full-size").glob("*.safetensors")
+            mapped = file.stat().st_size if weights > 2 * numbers else 0
             print(f"weights {weights / 1e9:.2f} GB, peak {peak / 1e6:.2f} GB")
-            assert peak * 1024 < weights + OTHERS_BYTES
+            assert peak * 1024 < weights + mapped + OTHERS_BYTES
     finally:
         shutil.rmtree(tmp_path / "full-size")
 
