@@ -62,11 +62,11 @@ class StartFailed(msgspec.Struct, frozen=True, tag=True):
 class StartHttpProcess(msgspec.Struct, frozen=True, tag=True):
     """Build the application (2 descriptors: the listening socket and the queue table's file).
 
-    `folder` has the checkpoint; `predecessor` is the process id of the one that this one replaces.
+    `folder` has the checkpoint; `restarted` says that this process replaces one that has ended.
     """
 
     folder: str
-    predecessor: int | None
+    restarted: bool
 
 
 class ApplicationBuilt(msgspec.Struct, frozen=True, tag=True):

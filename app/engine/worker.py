@@ -39,6 +39,8 @@ log = logging.getLogger("quintet.worker")
 
 # Seconds to wait at exit for an HTTP process that does not read.
 _LAST_RESULTS_S = 10.0
+# Seconds to finish what it holds when the parent was killed.
+_LAST_BATCHES_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,10 @@ class Worker:
         """Take links to HTTP processes, until there will be none."""
         while (received := control.receive()) and isinstance(received[0], AddLink):
             self._links.add(socket.socket(fileno=received[1][0]))
+        if received is None:  # the parent was killed: nobody is left to end a worker that hangs
+            exiting = threading.Timer(_LAST_BATCHES_S, os._exit, (1,))
+            exiting.daemon = True
+            exiting.start()
         self._board.end()
 
     def prepare(self) -> None:

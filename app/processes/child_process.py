@@ -44,8 +44,7 @@ class ChildProcess:
         """Whether it has loaded what it needs, and so may hold work to finish before it ends."""
         self.starts = 0
         self.process_id: int | None = None
-        self.predecessor: int | None = None
-        """The process id of its start before this one."""
+        """Of its last start."""
         self._label = label
         self._command = command
         self._events = events
@@ -76,17 +75,19 @@ class ChildProcess:
                 return
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
-    def send(self, message: control.ToChild, *descriptors: int) -> None:
-        """Send a message, if it runs."""
+    def send(self, message: control.ToChild, *descriptors: int) -> bool:
+        """Send a message, if it runs; whether that was possible."""
         if self._socket is None or self._process is None:
-            return
+            return False
         try:
             control.ControlSocket(self._socket).send(message, descriptors)
         except BlockingIOError:
             log.error("%s takes no messages: it is killed", self._name)  # noqa: TRY400
             self._process.kill()
-        except OSError:
-            pass  # it has just ended
+            return False
+        except OSError:  # it has just ended
+            return False
+        return True
 
     def finish(self, timeout_s: float) -> None:
         """Let it finish its work, or kill it where it has none yet; it is not started again. One
@@ -115,12 +116,16 @@ class ChildProcess:
         ours, theirs = socket.socketpair()
         with theirs:
             module, *arguments = self._command
-            self._process = process = await start_module(
-                *(module, str(theirs.fileno()), *arguments),
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,  # a terminal's Ctrl-C is for the parent
-            )
-        self.predecessor, self.process_id = self.process_id, process.pid
+            try:
+                self._process = process = await start_module(
+                    *(module, str(theirs.fileno()), *arguments),
+                    pass_fds=[theirs.fileno()],
+                    start_new_session=True,  # a terminal's Ctrl-C is for the parent
+                )
+            except (OSError, RuntimeError) as error:  # no memory, or no more processes
+                ours.close()
+                return f"it cannot be started: {error}"
+        self.process_id = process.pid
         if self._stopped.is_set():
             self.kill()
         reader, writer = await asyncio.open_connection(sock=ours)

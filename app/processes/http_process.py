@@ -23,7 +23,6 @@ if __name__ == "__main__":
     signals.ignore()
 
 from fastapi import FastAPI
-from prometheus_client import multiprocess
 
 from app.api.context import service_of
 from app.application import create_app
@@ -62,12 +61,15 @@ class ControlledServer(Server):
 
         def receive() -> None:
             with contextlib.suppress(RuntimeError):  # the loop has ended
-                while message := self._parent.receive():
-                    loop.call_soon_threadsafe(received.put_nowait, message)
-                loop.call_soon_threadsafe(received.put_nowait, None)
+                try:
+                    while message := self._parent.receive():
+                        loop.call_soon_threadsafe(received.put_nowait, message)
+                finally:
+                    loop.call_soon_threadsafe(received.put_nowait, None)
 
         threading.Thread(target=receive, name="control", daemon=True).start()
         following = asyncio.create_task(self._follow(received))
+        following.add_done_callback(_exit_unless_cancelled)
         await self._may_serve.wait()
         await super().serve(sockets)
         following.cancel()
@@ -119,6 +121,13 @@ class ControlledServer(Server):
             log.info("%s %s", self.name, what)
 
 
+def _exit_unless_cancelled(following: asyncio.Task[None]) -> None:
+    """Without the parent's messages there are no workers and no end: start anew."""
+    if not following.cancelled():
+        log.error("the parent's messages cannot be followed", exc_info=following.exception())
+        os._exit(1)
+
+
 def main() -> int:
     """Serve; the exit code."""
     parent, number = control.ControlSocket(socket.socket(fileno=int(sys.argv[1]))), int(sys.argv[2])
@@ -130,7 +139,8 @@ def main() -> int:
     try:
         settings = read_settings()
         configure_logging(settings.log_format)
-        _prepare_metrics(start.predecessor)
+        if (folder := os.environ.get(VARIABLE)) is not None:  # it may have been cleaned away
+            Path(folder).mkdir(mode=0o700, exist_ok=True)
         queues = QueueTable(table, len(settings.devices), number)
         app = create_app(settings, Path(start.folder), queues)
     except (CheckpointError, SettingsError) as error:
@@ -138,21 +148,12 @@ def main() -> int:
             parent.send(control.StartFailed(str(error)))
         return 0
     server = ControlledServer(settings, app, parent)
-    if settings.http_processes > 1 or start.predecessor is not None:
+    if settings.http_processes > 1 or start.restarted:
         server.name = f"HTTP process {number}"
     with contextlib.suppress(ConnectionError):  # the server sees that the parent has gone
         parent.send(control.ApplicationBuilt())
     server.run(sockets=[socket.socket(fileno=listener)])
     return int(server.lifespan.should_exit)
-
-
-def _prepare_metrics(predecessor: int | None) -> None:
-    """Make the folder of the metrics if it was cleaned away; the predecessor's gauges go."""
-    folder = os.environ.get(VARIABLE)
-    if folder is not None:
-        Path(folder).mkdir(mode=0o700, exist_ok=True)
-        if predecessor is not None:
-            multiprocess.mark_process_dead(predecessor)  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":

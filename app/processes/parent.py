@@ -17,7 +17,7 @@ from app.engine.queue_table import QueueTable, make_table
 from app.processes import signals
 from app.processes.banner import log_serving
 from app.processes.child_process import ChildProcess
-from app.processes.metrics_folder import keep_in_use, metrics_folder
+from app.processes.metrics_folder import keep_in_use, metrics_folder, remove_gauges
 from app.settings import PREFIX, Settings
 from app.sockets.address import address_of
 from model.config import EncoderConfig
@@ -54,7 +54,7 @@ class Parent:
         ]
         self._started: dict[ChildProcess, control.WorkerStarted] = {}  # the workers that are ready
         self._linked: set[tuple[ChildProcess, int]] = set()  # HTTP process, worker's process id
-        self._announced: set[int] = set()  # process ids of workers
+        self._announced: set[int | None] = set()  # process ids of workers
         self._uncounted_restarts = 0
         self._draining = False
         self._closing = asyncio.Event()
@@ -64,9 +64,9 @@ class Parent:
         """Serve until a signal or a failed start; the exit code."""
         self._loop = asyncio.get_running_loop()
         signals.handle(self._on_signal)
-        with metrics_folder(self._settings.http_processes) as folder:
+        with metrics_folder(self._settings.http_processes) as self._metrics_folder:
             async with asyncio.TaskGroup() as group:
-                keeping = group.create_task(keep_in_use(folder))
+                keeping = group.create_task(keep_in_use(self._metrics_folder))
                 http_processes, workers = (
                     [group.create_task(child.supervise()) for child in children]
                     for children in (self._http_processes, self._workers)
@@ -87,7 +87,7 @@ class Parent:
     def begun(self, child: ChildProcess, number: int) -> None:
         """Send a child what to do."""
         if child in self._http_processes:
-            start = control.StartHttpProcess(str(self._folder), child.predecessor)
+            start = control.StartHttpProcess(str(self._folder), restarted=bool(number))
             child.send(start, *self._descriptors)
         else:
             self._uncounted_restarts += bool(number)
@@ -117,8 +117,14 @@ class Parent:
     def ended(self, child: ChildProcess, code: int) -> None:
         """Forget what a child had."""
         self._started.pop(child, None)
+        self._announced.discard(child.process_id)
+        self._linked = {
+            (linked, worker)
+            for linked, worker in self._linked
+            if linked is not child and worker != child.process_id
+        }
         if child in self._http_processes:
-            self._linked = {pair for pair in self._linked if pair[0] is not child}
+            remove_gauges(self._metrics_folder, child.process_id)
             self._queues.clear(self._http_processes.index(child))
             if self._closing.is_set() and code > 0:
                 self._exit_code = 1
@@ -172,17 +178,15 @@ class Parent:
     def _report_restarts(self) -> None:
         """Have restarts of workers counted by an HTTP process, as soon as there is one."""
         counting = next((child for child in self._http_processes if child.accepted_start), None)
-        if counting is not None:
-            for _ in range(self._uncounted_restarts):
-                counting.send(control.CountRestart())
-            self._uncounted_restarts = 0
+        while counting and self._uncounted_restarts and counting.send(control.CountRestart()):
+            self._uncounted_restarts -= 1
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._loop.call_soon_threadsafe(self._signalled, number)
 
     def _signalled(self, number: int) -> None:
-        """The first signal drains, a second one skips the delay, a third one waits for nobody."""
-        if self._closing.is_set():
+        """The first signal drains, the next one skips the delay, one after that kills."""
+        if self._closing.is_set() and self._draining:
             self._kill()
             return
         skips_delay = self._draining or number == signal.SIGINT or not self._announced

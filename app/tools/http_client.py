@@ -130,8 +130,8 @@ class Client:
         return body if isinstance(body, dict) else {}
 
     async def _send(self, method: str, path: str, body: bytes | None = None) -> httpx.Response:
-        start = time.monotonic()
-        for attempt in itertools.count():
+        start, attempts = time.monotonic(), itertools.count()
+        for connects in itertools.count():
             retry_after_s = 0.0
             try:
                 response = await self._http.request(method, path, content=body)
@@ -140,7 +140,7 @@ class Client:
             except httpx.RequestError as error:
                 failure = _reason(error)
                 if not self._answered:
-                    await self._wait_for_service(attempt, start, failure.rstrip("."))
+                    await self._wait_for_service(connects, start, failure.rstrip("."))
                     continue
             else:
                 self._answered = True
@@ -153,7 +153,7 @@ class Client:
                     raise RefusedError(response.status_code, failure, param)
                 header = response.headers.get("retry-after")
                 retry_after_s = retry.retry_after_s(header, datetime.now(UTC))
-            await self._wait_to_retry(attempt, retry_after_s, failure.rstrip("."))
+            await self._wait_to_retry(next(attempts), retry_after_s, failure.rstrip("."))
         raise AssertionError("attempts have no end")
 
     async def _wait_for_service(self, attempt: int, start: float, failure: str) -> None:

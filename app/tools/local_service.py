@@ -60,7 +60,8 @@ async def local_service(model: str | None) -> AsyncIterator[str]:
         except TimeoutError:
             process.kill()
             await process.wait()
-        await reading
+        with contextlib.suppress(TimeoutError):  # a worker that hangs may still have the pipe
+            await asyncio.wait_for(reading, _END_S)
 
 
 async def _start(listener: socket.socket, model: str | None) -> asyncio.subprocess.Process:

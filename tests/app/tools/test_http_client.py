@@ -1,5 +1,6 @@
 """What a service may do to a request: be slow, overtake, refuse, drop, not be there."""
 
+import asyncio
 import socket
 from collections import Counter
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.tools.http_client import Client, RetryPolicy, connect
 from tests.app.tools.command import Command, Ended, run, run_here, write_jsonl
 from tests.app.tools.scripted import Asked, Refusal, Scripted, scripted_service, vector
 
@@ -226,3 +228,28 @@ def test_an_address_may_have_the_path_that_clients_have(
     (tmp_path / "in.txt").write_text("one\n")
     given = (tmp_path / "in.txt", "-o", tmp_path / "out.npy", "--url", scripted.url + path)
     assert run_here("embed", *given).code == 0
+
+
+def test_waiting_for_a_service_uses_up_no_retries() -> None:
+    """Connections that break before a first answer, then one 503, then an answer."""
+    asked = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        await reader.readuntil(b"\r\n\r\n")
+        asked += 1
+        if asked > 3:
+            status = b"503 Service Unavailable" if asked == 4 else b"200 OK"
+            writer.write(
+                b"HTTP/1.1 %s\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}" % status
+            )
+        writer.close()
+
+    async def main() -> None:
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            url = "http://{}:{}".format(*server.sockets[0].getsockname())
+            async with connect(url, None, 1) as http:
+                assert await Client(http, RetryPolicy(retries=1, wait_s=60)).info() == {}
+
+    asyncio.run(main())
+    assert asked == 5
