@@ -61,6 +61,8 @@ class Worker:
         self._board: Board[PackedBatch | None] = Board(width, max_batch_tokens)
         self._links = HttpLinks(self._board)
         self._computed: queue.SimpleQueue[ComputedBatch | None] = queue.SimpleQueue()
+        self._exit_timer = threading.Timer(_LAST_BATCHES_S, os._exit, (1,))
+        self._exit_timer.daemon = True
 
     def run(self, control: ControlSocket) -> None:
         """Work until the parent says Finish or has gone, and everything is answered."""
@@ -73,6 +75,7 @@ class Worker:
         self.compute()
         for thread in threads:
             thread.join()
+        self._exit_timer.cancel()
         self._links.close(_LAST_RESULTS_S)
 
     def follow(self, control: ControlSocket) -> None:
@@ -80,9 +83,7 @@ class Worker:
         while (received := control.receive()) and isinstance(received[0], AddLink):
             self._links.add(socket.socket(fileno=received[1][0]))
         if received is None:  # the parent was killed: nobody is left to end a worker that hangs
-            exiting = threading.Timer(_LAST_BATCHES_S, os._exit, (1,))
-            exiting.daemon = True
-            exiting.start()
+            self._exit_timer.start()
         self._board.end()
 
     def prepare(self) -> None:
