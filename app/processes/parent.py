@@ -54,7 +54,8 @@ class Parent:
         ]
         self._started: dict[ChildProcess, control.WorkerStarted] = {}  # the workers that are ready
         self._linked: set[tuple[ChildProcess, int]] = set()  # HTTP process, worker's process id
-        self._announced: set[int | None] = set()  # process ids of workers
+        self._announced: set[int | None] = set()  # process ids of workers that run
+        self._has_served = False
         self._uncounted_restarts = 0
         self._draining = False
         self._closing = asyncio.Event()
@@ -172,6 +173,7 @@ class Parent:
             if started.process in self._announced or not linked or not all(linked):
                 continue
             self._announced.add(started.process)
+            self._has_served = True
             if not self._draining:
                 log_serving(self._settings, self._config, started, address_of(self._listener))
 
@@ -189,7 +191,7 @@ class Parent:
         if self._closing.is_set() and self._draining:
             self._kill()
             return
-        skips_delay = self._draining or number == signal.SIGINT or not self._announced
+        skips_delay = self._draining or number == signal.SIGINT or not self._has_served
         self._draining = True
         for child in self._http_processes:
             child.send(control.Drain())
