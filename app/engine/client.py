@@ -215,12 +215,12 @@ class EngineClient:
                 "Send it in parts."
             )
         if not self._links:
-            self.metrics.refused.labels("not ready").inc()
+            self.metrics.refused.labels(NotReadyError.reason).inc()
             raise NotReadyError("no worker has its model loaded at the moment.", retry_after_s=2)
         link = min(self._links, key=lambda each: self.queues.tokens(each.worker))
         waiting = self.queues.tokens(link.worker)
         if waiting + tokens > limit:
-            self.metrics.refused.labels("queue full").inc()
+            self.metrics.refused.labels(QueueFullError.reason).inc()
             over = waiting + tokens - limit
             raise QueueFullError(tokens, waiting, limit, link.seconds_for(over))
         return link

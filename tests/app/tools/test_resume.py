@@ -41,6 +41,14 @@ def hold_after(scripted: Scripted, answers: int) -> None:
     scripted.act = act
 
 
+def held_run(scripted: Scripted, answers: int, given: list[object]) -> Command:
+    """A run that has had so many answers and waits for as many as it asks for at once."""
+    hold_after(scripted, answers)
+    command = Command(*given)
+    scripted.wait_for_requests(answers + CONCURRENCY)
+    return command
+
+
 def kill_while_answering(scripted: Scripted, command: Command, number: int) -> None:
     """kill -9 when the request `number` has been decided on, and is about to be answered."""
 
@@ -95,9 +103,7 @@ def test_what_the_journal_holds_is_not_asked_for_again(
     scripted: Scripted, file: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "out.jsonl"
-    hold_after(scripted, 7)
-    command = Command(*arguments(scripted, file, output))
-    scripted.wait_for_requests(7 + CONCURRENCY)
+    command = held_run(scripted, 7, arguments(scripted, file, output))
     command.interrupt()
     ended = command.wait()
     assert ended.code == 130
@@ -121,9 +127,7 @@ def test_another_batch_size_goes_on_and_other_options_do_not(
     scripted: Scripted, file: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "out.npy"
-    hold_after(scripted, 6)
-    command = Command(*arguments(scripted, file, output))
-    scripted.wait_for_requests(6 + CONCURRENCY)
+    command = held_run(scripted, 6, arguments(scripted, file, output))
     command.kill()
     scripted.released.set()
 
@@ -156,9 +160,7 @@ def test_another_batch_size_goes_on_and_other_options_do_not(
 
 def test_restart_starts_over(scripted: Scripted, file: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.npy"
-    hold_after(scripted, 6)
-    command = Command(*arguments(scripted, file, output))
-    scripted.wait_for_requests(6 + CONCURRENCY)
+    command = held_run(scripted, 6, arguments(scripted, file, output))
     command.kill()
     scripted.released.set()
     since = len(scripted.asked)
@@ -199,9 +201,7 @@ def test_an_output_that_is_there_is_kept_unless_told_otherwise(
     assert (ended.code, output.read_text()) == (1, "mine")
     assert ended.err == f"error: {output} is already there; --overwrite replaces it.\n"
     # An unfinished run that may overwrite does not make the next one bold.
-    hold_after(scripted, 6)
-    command = Command(*arguments(scripted, file, output, "--overwrite"))
-    scripted.wait_for_requests(6 + CONCURRENCY)
+    command = held_run(scripted, 6, arguments(scripted, file, output, "--overwrite"))
     command.kill()
     scripted.released.set()
     assert run_here(*arguments(scripted, file, output)).code == 1
@@ -217,9 +217,7 @@ def test_an_output_that_is_there_is_kept_unless_told_otherwise(
 
 def test_two_runs_do_not_write_one_output(scripted: Scripted, file: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"
-    hold_after(scripted, 6)
-    command = Command(*arguments(scripted, file, output))
-    scripted.wait_for_requests(6 + CONCURRENCY)
+    command = held_run(scripted, 6, arguments(scripted, file, output))
     other = run_here(*arguments(scripted, file, output))
     assert (other.code, "another run is writing" in other.err) == (1, True)
     scripted.released.set()
