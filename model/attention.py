@@ -2,10 +2,13 @@
 
 T tokens, H heads, K = D / H.
 
-Four kernels have the same signature: `attend(q, k, v, batch)` with q, k, v (T, H, K) gives
+All kernels have the same signature: `attend(q, k, v, batch)` with q, k, v (T, H, K) gives
 (T, H, K), bidirectional softmax attention within each row, scaled by 1 / sqrt(K). q, k and v may be
 slices of a larger tensor: only their last dimension is contiguous. The kernel is chosen once, when
 a model is loaded, and its name is logged: there is no silent fallback to a slower one.
+
+On a GPU `varlen(q, k, v, row_starts, longest)` does the same from tensors alone, so that it can be
+compiled and recorded.
 
 On a GPU torch's own FlashAttention needs no further package. The package flash-attn is compiled
 when it is installed, against the installed torch: `pip install flash-attn --no-build-isolation`,
@@ -23,11 +26,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.packing import PackedBatch, round_up
-from model.rows import MAX_ROWS
 
 log = logging.getLogger("quintet.model")
 
 Attend = Callable[[Tensor, Tensor, Tensor, PackedBatch], Tensor]
+# q, k, v (T, H, K), row_starts (R + 1,) int32, the longest row in tokens -> (T, H, K)
+VarlenAttend = Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]
 
 # FlashAttention-2 and torch's own variable-length kernel need tensor cores of this generation.
 FLASH_CAPABILITY = (8, 0)
@@ -44,7 +48,7 @@ class Attention:
 
     name: str
     attend: Attend
-    recordable: bool = False  # whether a CUDA graph can record it: it reads tensors only
+    varlen: VarlenAttend | None = None
 
 
 def choose_attention(device: torch.device, dtype: torch.dtype) -> Attention:
@@ -59,12 +63,35 @@ def choose_attention(device: torch.device, dtype: torch.dtype) -> Attention:
         try:
             from flash_attn import flash_attn_varlen_func  # noqa: PLC0415  (an optional extra)
 
-            return Attention("flash-attn", _by_row_starts(flash_attn_varlen_func), recordable=True)
+            return _variable_length("flash-attn", _flash_attn_package(flash_attn_varlen_func))
         except (ImportError, OSError) as error:  # built for another torch, or only flash-attn-4
             log.error("flash_attn is installed and cannot be used: %s", error)  # noqa: TRY400
-    from torch.nn.attention.varlen import varlen_attn  # noqa: PLC0415  (CUDA builds only)
+    return _variable_length("torch FlashAttention", torch_flash_attention)
 
-    return Attention("torch varlen_attn", _by_row_starts(varlen_attn), recordable=True)
+
+def torch_flash_attention(
+    q: Tensor, k: Tensor, v: Tensor, row_starts: Tensor, longest: int
+) -> Tensor:
+    """torch's own FlashAttention: the operation in torch.nn.attention.varlen.varlen_attn, which
+    itself takes 50 us of Python a call."""
+    attended: Tensor = torch.ops.aten._flash_attention_forward(
+        q, k, v, row_starts, row_starts, longest, longest, 0.0, False, False
+    )[0]
+    return attended
+
+
+def _flash_attn_package(kernel: Callable[..., Any]) -> VarlenAttend:
+    def varlen(q: Tensor, k: Tensor, v: Tensor, row_starts: Tensor, longest: int) -> Tensor:
+        attended: Tensor = kernel(q, k, v, row_starts, row_starts, longest, longest)
+        return attended
+
+    return varlen
+
+
+def _variable_length(name: str, varlen: VarlenAttend) -> Attention:
+    return Attention(
+        name, lambda q, k, v, batch: varlen(q, k, v, batch.row_starts, batch.longest), varlen
+    )
 
 
 def attend_on_cpu(q: Tensor, k: Tensor, v: Tensor, batch: PackedBatch) -> Tensor:
@@ -127,17 +154,3 @@ def attend_sdpa(q: Tensor, k: Tensor, v: Tensor, batch: PackedBatch) -> Tensor:
         tokens = slice(run.start, run.start + run.rows * run.length)
         _attend_rectangle(q[tokens], k[tokens], v[tokens], out[tokens], run.length)
     return out
-
-
-def _by_row_starts(kernel: Callable[..., Any]) -> Attend:
-    """A variable-length kernel of a GPU, with FlashAttention's first seven arguments."""
-
-    def attend(q: Tensor, k: Tensor, v: Tensor, batch: PackedBatch) -> Tensor:
-        starts, longest = batch.row_starts, batch.longest
-        rows = len(starts) - 1
-        assert rows <= MAX_ROWS, f"{rows} rows are more than the {MAX_ROWS} of a kernel's grid"
-        out = kernel(q, k, v, starts, starts, longest, longest)
-        assert isinstance(out, Tensor)
-        return out
-
-    return attend

@@ -18,10 +18,11 @@ from torch import Tensor
 from model.checkpoint import load_encoder
 from model.config import read_config
 from model.cpus import usable_cpus
-from model.cuda_graphs import CudaGraphs, check_same
 from model.devices import as_current_device, device_named, dtype_named, usable_after
 from model.encoder import Encoder
+from model.gpu_runner import Adapters, GpuRunner
 from model.hub import locate
+from model.launched_batch import LaunchedBatch
 from model.merging import MergePolicy
 from model.packing import PackedBatch, batches, example, pack, with_padding_row
 from model.pooling import mean_over_spans
@@ -50,7 +51,8 @@ class Embedder(PythonApi):
         self.device = device
         self.tasks = Tasks(encoder.config)
         self.tokenizer = tokenizer
-        self._graphs: CudaGraphs | None = None
+        varlen = encoder.attention.varlen
+        self._gpu = None if varlen is None else GpuRunner(encoder, varlen)
         self._merge_policy = MergePolicy() if device.type == "cpu" else None
 
     def __repr__(self) -> str:
@@ -67,16 +69,16 @@ class Embedder(PythonApi):
 
     @property
     def device_name(self) -> str:
-        """The device in words: "cpu, 2 threads" or "cuda:0, NVIDIA H200, with CUDA graphs"."""
+        """The device in words: "cpu, 2 threads" or "cuda:0, NVIDIA H200" and GpuRunner's words."""
         return f"{self.device}, {self.hardware}"
 
     @property
     def hardware(self) -> str:
-        """What the device is: "2 threads" or "NVIDIA H200, with CUDA graphs"."""
-        if self.device.type == "cuda":
-            recorded = "with" if self._graphs else "without"
-            return f"{torch.cuda.get_device_name(self.device)}, {recorded} CUDA graphs"
-        return f"{torch.get_num_threads()} threads"
+        """The same without the device's name."""
+        if self.device.type != "cuda":
+            return f"{torch.get_num_threads()} threads"
+        name = torch.cuda.get_device_name(self.device)
+        return name if self._gpu is None else f"{name}, {self._gpu}"
 
     @property
     def parameters(self) -> int:
@@ -95,9 +97,12 @@ class Embedder(PythonApi):
                 torch.cuda.empty_cache()
 
     def pack(self, rows: Sequence[Row]) -> PackedBatch:
-        """Rows -> the tensors of one forward pass, on the device; on a CPU with a padding row."""
+        """Rows -> the tensors of one forward pass, on the device. They are padded on a CPU, and on
+        a GPU for a CUDA graph."""
+        choose_shape = None if self._gpu is None else self._gpu.choose_shape
         with as_current_device(self.device):
-            return pack(with_padding_row(rows) if self.device.type == "cpu" else rows, self.device)
+            padded = with_padding_row(rows) if self.device.type == "cpu" else rows
+            return pack(padded, self.device, choose_shape)
 
     @torch.inference_mode()
     def forward(self, batch: PackedBatch) -> Tensor:
@@ -106,10 +111,23 @@ class Embedder(PythonApi):
         On a GPU this returns before the work is done, like any torch operation.
         """
         with as_current_device(self.device):
-            hidden = None if self._graphs is None else self._graphs.hidden(batch)
-            if hidden is None:
-                hidden = self.encoder(batch, merged=self._merge_if_worthwhile(batch))
-            return mean_over_spans(hidden, batch)
+            return mean_over_spans(self._hidden(batch), batch.spans)
+
+    def _hidden(self, batch: PackedBatch) -> Tensor:
+        if self._gpu is not None:
+            return self._gpu.hidden(batch)
+        hidden: Tensor = self.encoder(batch, merged=self._merge_if_worthwhile(batch))
+        return hidden
+
+    @property
+    def asynchronous(self) -> bool:
+        """Whether `launch` returns before the batch is computed."""
+        return self.device.type == "cuda"
+
+    def launch(self, batch: PackedBatch) -> LaunchedBatch:
+        """Start a forward pass, and on a GPU the copy of its results behind it."""
+        with as_current_device(self.device):
+            return LaunchedBatch(self.forward(batch))
 
     def _merge_if_worthwhile(self, batch: PackedBatch) -> bool:
         """Merge weights for this batch if that pays; whether there are merged ones for it."""
@@ -124,33 +142,32 @@ class Embedder(PythonApi):
                 self._merge_policy = None
         return adapter == self.encoder.merged_adapter
 
-    def warm_up(self, max_batch_tokens: int = 0) -> None:
-        """Load kernels and, on a GPU, record CUDA graphs, so that the first request is not slow.
+    def warm_up(
+        self, max_batch_tokens: int = 0, *, adapters: Adapters = "auto", compiled: bool = True
+    ) -> None:
+        """Load kernels, so that the first request is not slow, and make a GPU fast.
+
+        That is to merge each adapter into a copy of the weights, if `adapters` is "merged", or
+        "auto" and there is memory; to compile, if `compiled`; and to record CUDA graphs. On a CPU
+        "stacked" adapters are never merged, and else after a while of one task. Graphs belong to
+        the calling thread, which must be the one that calls `forward`.
 
         With `max_batch_tokens`, batches of that many tokens and of the longest text are run too:
-        if one does not fit into the device's memory, an error is logged. Graphs belong to the
-        calling thread, which must be the one that calls `forward`.
+        if one does not fit into the device's memory, an error is logged.
 
         Raises:
-            RuntimeError: the device does not work, or not as it did before the recording.
+            RuntimeError: the device does not work, or not as it did before.
         """
-        batch = self.pack(example(self.config, tokens=32))
-        expected = self.forward(batch).cpu()
-        if self.encoder.attention.recordable:
-            self._record(batch)
-            check_same(self.forward(batch).cpu(), expected, "after graphs were recorded")
+        if adapters == "stacked":
+            self._merge_policy = None
+        self.forward(self.pack(example(self.config, tokens=32)))
+        if self._gpu is not None:
+            with as_current_device(self.device):
+                self._gpu.prepare(adapters, compiled=compiled)
         if max_batch_tokens:
             longest = self.config.max_tokens
             self._check_fits(example(self.config, max_batch_tokens))
             self._check_fits(example(self.config, longest, row_tokens=longest))
-
-    @torch.inference_mode()
-    def _record(self, batch: PackedBatch) -> None:
-        try:
-            with as_current_device(self.device):
-                self._graphs = CudaGraphs(self.encoder, batch)
-        except RuntimeError as error:
-            log.error("no CUDA graphs, so short queries are slower: %s", error)  # noqa: TRY400
 
     def _check_fits(self, rows: list[Row]) -> None:
         try:

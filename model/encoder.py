@@ -98,6 +98,10 @@ class Block(nn.Module):
         self.norm1 = norms["norm1"]
         self.norm2 = norms["norm2"]
 
+    def linears(self) -> tuple[AdaptedLinear, AdaptedLinear, AdaptedLinear, AdaptedLinear]:
+        """In the order in which they run."""
+        return self.qkv, self.out, self.fc1, self.fc2
+
     def forward(self, x: Tensor, inputs: AttentionInputs, masks: AdapterMasks | None) -> Tensor:
         """x (T, D) -> (T, D)."""
         attended = inputs.attend(self.qkv(x, masks))

@@ -10,6 +10,8 @@ V vocabulary, D hidden. The scale alpha / rank is folded into `b`.
 https://arxiv.org/abs/2106.09685 (LoRA), eq. 3.
 """
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -49,6 +51,21 @@ class AdapterMasks:
             columns = torch.arange(stack, device=self._adapter_of.device)
             self._masks[rank] = (columns // rank == self._adapter_of).to(self._dtype)
         return self._masks[rank]
+
+
+class LinearTensors(NamedTuple):
+    """The tensors of a linear layer with a stack of adapters, or without one.
+
+    weight (out, in), bias (out,); down (R, in), up (out, R), and the adapter of each of their
+    columns, column_adapters (R,). Without `up` its columns are further ones of the weight,
+    (out, in + R). Without `down` there is no stack.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    down: Tensor | None = None
+    up: Tensor | None = None
+    column_adapters: Tensor | None = None
 
 
 class AdaptedLinear(nn.Module):
@@ -91,14 +108,27 @@ class AdaptedLinear(nn.Module):
         """The weight (out, in) without any adapter."""
         return self._kernel.dense_weight()[:, : self._in]
 
-    def merge(self, adapter: int) -> None:
-        """Add one adapter's LoRA to a copy of the weight, for batches that have no other."""
+    def tensors(self) -> LinearTensors:
+        """The weight and the stack of all adapters, for the functions of gpu_encoder.py."""
+        columns = torch.arange(self._stack, device=self._bias.device)
+        up = None if self._up is None else self._up.dense_weight()
+        down = self._down.dense_weight()[: self._stack]
+        weight = self._kernel.dense_weight()
+        return LinearTensors(weight, self._bias, down, up, columns // self._rank)
+
+    def merged_tensors(self, adapter: int) -> LinearTensors:
+        """A copy of the weight with one adapter's LoRA added."""
         dense = self._kernel.dense_weight()
         b = dense[:, self._in :] if self._up is None else self._up.dense_weight()
         columns = slice(adapter * self._rank, (adapter + 1) * self._rank)
         merged = dense[:, : self._in].to(torch.float32, copy=True)
         merged.addmm_(b[:, columns].float(), self._down.dense_weight()[columns].float())
-        self._merged = type(self._kernel)(merged.to(b.dtype), self._bias, gelu=self._gelu)
+        return LinearTensors(merged.to(b.dtype), self._bias)
+
+    def merge(self, adapter: int) -> None:
+        """Merge an adapter's weights, for batches that have no other."""
+        merged = self.merged_tensors(adapter)
+        self._merged = type(self._kernel)(merged.weight, merged.bias, gelu=self._gelu)
 
     def unmerge(self) -> None:
         """Free the merged copy."""

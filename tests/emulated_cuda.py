@@ -16,6 +16,9 @@ from typing import Any
 
 import torch
 
+from model.gpu_encoder import GpuEncoder
+from model.packing import PackedBatch
+
 Patch = Callable[[object, str, object], None]
 
 
@@ -40,6 +43,7 @@ class EmulatedCuda:
 
     def __init__(self, gpus: int, fail: str = "", fail_at: int = 0) -> None:
         self.gpus, self.fail, self.fail_at = gpus, fail, fail_at
+        self.free = 1 << 40  # bytes of memory
         self.shown: list[int] | None = None
         self.used = False
         self.current = 0
@@ -134,6 +138,7 @@ class EmulatedCuda:
             (cuda, "get_device_capability", lambda _: (7, 5)),
             (cuda, "get_device_name", self.name),
             (cuda, "device", self.device),
+            (cuda, "mem_get_info", lambda _=None: (self.free, self.free)),
             (cuda, "synchronize", lambda _=None: None),
             (cuda, "Stream", self.new_stream),
             (cuda, "stream", self.streaming),
@@ -171,24 +176,32 @@ class Graph:
         self.again()
 
 
-def watch(machine: EmulatedCuda, encoder: torch.nn.Module) -> None:
+def watch(machine: EmulatedCuda, encoder: GpuEncoder) -> None:
     """Let passes of that encoder be recorded, and fail, as the machine is told to."""
+    compute = encoder.hidden
 
-    def passed(_: object, arguments: tuple[Any, ...], hidden: torch.Tensor) -> None:
+    def hidden(batch: PackedBatch, mode: int) -> torch.Tensor:
+        out = compute(batch, mode)
         machine.passes.append((machine.current, machine.stream.number))
         graph = machine.recording
         if graph is not None:
             graph.fail("body")
-            graph.again = partial(_replay, encoder, arguments, hidden)
+            graph.again = partial(_replay, compute, batch, mode, out)
         elif machine.stream is not machine.default:
             machine.fail_if("warm up", torch.OutOfMemoryError)
+        return out
 
-    encoder.register_forward_hook(passed)
+    encoder.hidden = hidden  # type: ignore[method-assign]
 
 
-def _replay(encoder: torch.nn.Module, arguments: tuple[Any, ...], hidden: torch.Tensor) -> None:
+def _replay(
+    compute: Callable[[PackedBatch, int], torch.Tensor],
+    batch: PackedBatch,
+    mode: int,
+    hidden: torch.Tensor,
+) -> None:
     with torch.inference_mode():
-        hidden.copy_(encoder(*arguments))
+        hidden.copy_(compute(batch, mode))
 
 
 if __name__ == "__main__":

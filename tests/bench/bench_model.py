@@ -27,6 +27,7 @@ from model import embedder
 from model.embedder import Embedder
 from model.encoder import Block, Encoder
 from model.linear_kernels import LinearKernel, TorchLinear, choose_linear_kernel
+from model.lora import LinearTensors
 from model.memory import keep_freed_memory
 from model.packing import PackedBatch
 from model.rows import Row
@@ -37,7 +38,11 @@ SHAPES = {
     "6x384": replace(FULL_SIZE, layers=6, width=384, heads=6, inner=1536),
     "mini": replace(FULL_SIZE, layers=6, width=256, heads=4, inner=1024, vocabulary=48000),
 }
-BATCHES = [(1, 16), (32, 16), (8, 128), (8, 512), (1, 4096)]  # rows, tokens a row
+# Rows, tokens a row.
+BATCHES = {
+    "cpu": [(1, 16), (32, 16), (8, 128), (8, 512), (1, 4096)],
+    "cuda": [(1, 16), (32, 16), (8, 128), (32, 128), (64, 128), (32, 512), (2, 8192)],
+}
 ADAPTERS: dict[str, list[int | None]] = {"none": [None], "one": [2], "mixed": [0, 1, 2, 3, 4]}
 
 
@@ -89,6 +94,13 @@ def products(
     return run
 
 
+def matrix_rate(loaded: Embedder) -> float:
+    """Operations a second of one large square product, random numbers: the device's matrix rate."""
+    size = 8192 if loaded.device.type == "cuda" else 2048
+    a, b = (torch.randn(size, size, device=loaded.device, dtype=dtype_of(loaded)) for _ in range(2))
+    return 2 * size**3 / measured({"product": lambda: a @ b}, 9, loaded.device)["product"]
+
+
 def seconds(work: Callable[[], object], device: torch.device) -> float:
     """One timed call."""
     began = time.perf_counter()
@@ -123,6 +135,14 @@ class Bare(nn.Module):
         """x (T, in) -> (T, out)."""
         return self._product(x, residual)
 
+    def base_weight(self) -> Tensor:
+        """The weight (out, in)."""
+        return self._product.dense_weight()
+
+    def tensors(self) -> LinearTensors:
+        """Weight and bias."""
+        return LinearTensors(self.base_weight(), self._product.bias)
+
 
 def without_adapters(loaded: Embedder, shape: Shape) -> Embedder:
     """The same encoder with layers that know of no adapter."""
@@ -152,8 +172,8 @@ def bench(loaded: Embedder, shape: Shape, rounds: int) -> list[dict[str, object]
     """A result for each batch shape."""
     results: list[dict[str, object]] = []
     bare = without_adapters(loaded, shape)
-    for each in (loaded, bare):  # as a worker does; on a GPU small batches are recorded by this
-        each.warm_up()
+    loaded.warm_up()  # as a worker does: a GPU's functions are compiled and recorded by this
+    bare.warm_up(adapters="stacked")
     kernels = {
         "products": choose_linear_kernel(loaded.device, dtype_of(loaded)),
         "plain": TorchLinear,
@@ -162,7 +182,8 @@ def bench(loaded: Embedder, shape: Shape, rounds: int) -> list[dict[str, object]
     assert adapter is not None
     if loaded.device.type == "cpu":  # as a worker does after a while of one task
         loaded.encoder.merge(adapter)
-    for rows, length in BATCHES:
+    matrix = matrix_rate(loaded)
+    for rows, length in BATCHES[loaded.device.type]:
         tokens = rows * length
         cases: dict[str, Callable[[], object]] = {
             name: partial(
@@ -179,6 +200,9 @@ def bench(loaded: Embedder, shape: Shape, rounds: int) -> list[dict[str, object]
         for name in ADAPTERS:
             result[f"{name}_tokens_per_s"] = round(tokens / spent[name])
         result["products_tflop_per_s"] = round(rate / 1e12, 3)
+        result["one_of_matrix"] = round(all_flop / spent["one"] / matrix, 3)
+        result["mixed_of_matrix"] = round(all_flop / spent["mixed"] / matrix, 3)
+        result["one_ms"] = round(spent["one"] * 1e3, 2)
         result["none_share"] = round(all_flop / spent["none"] / rate, 3)
         result["mixed_share"] = round(all_flop / spent["mixed"] / rate, 3)
         result["mixed_of_one"] = round(spent["one"] / spent["mixed"], 3)
@@ -215,7 +239,8 @@ def main() -> None:
         print(f"{options.shape} on {loaded.device_name}, {loaded.dtype}, {loaded.attention}")
         print(
             "rows, tokens a row; tokens/s without adapters, with one, with five mixed; TFLOP/s of "
-            "products alone; share of that without adapters, mixed; mixed / one; one / without"
+            "products alone; share of one and mixed in one large product's rate; ms of one; "
+            "share in the products alone without adapters, mixed; mixed / one; one / without"
         )
         results = bench(loaded, shape, options.rounds)
         for rows, length in ((8, 512), (32, 16)) if loaded.device.type == "cpu" else ():

@@ -10,10 +10,16 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 
-from model.attention import Attend, Attention, attend_on_cpu, attend_sdpa, choose_attention
+from model.attention import (
+    Attend,
+    Attention,
+    attend_on_cpu,
+    attend_sdpa,
+    choose_attention,
+    torch_flash_attention,
+)
 from model.encoder import AttentionInputs
-from model.packing import PackedBatch, batches, pack
-from model.rows import MAX_ROWS, Row
+from model.packing import PackedBatch, pack
 from tests.conftest import random_row
 from tests.model.test_packing import CPU, random_rows, seeds
 from tests.naive import naive_attention as naive
@@ -77,20 +83,10 @@ def test_a_flash_attn_that_cannot_be_imported_is_said_and_torchs_kernel_taken(
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
     chosen = choose_attention(torch.device("cuda", 0), torch.bfloat16)
     sys.modules.pop("flash_attn", None)
-    assert (chosen.name, chosen.recordable) == ("torch varlen_attn", True)
+    assert (chosen.name, chosen.varlen) == ("torch FlashAttention", torch_flash_attention)
     (line,) = caplog.records
     assert line.levelno == logging.ERROR
     assert "flash_attn is installed and cannot be used: " in line.getMessage()
-
-
-def test_a_batch_has_no_more_rows_than_a_gpus_grid(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
-    attend = choose_attention(torch.device("cuda", 0), torch.bfloat16).attend
-    rows = [Row.single_span(np.zeros(1, np.int32), None)] * (MAX_ROWS + 1)
-    assert list(map(len, batches(rows, 1 << 20))) == [MAX_ROWS, 1]
-    q = torch.zeros(len(rows), 1, 8)
-    with pytest.raises(AssertionError, match="65536 rows are more than the 65535"):
-        attend(q, q, q, pack(rows, CPU))
 
 
 @pytest.mark.gpu

@@ -2,21 +2,24 @@
 
 import logging
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 
-from model import cuda_graphs, embedder
-from model.attention import Attention
-from model.cuda_graphs import SIZES, padded
+from model import checkpoint, cuda_graphs, embedder
+from model.cuda_graphs import attention_blocks, shapes
 from model.embedder import Embedder
-from model.packing import PackedBatch, pack
-from tests.bench import bench_model
-from tests.checkpoints import MINI, Shape
+from model.packing import BatchShape, PackedBatch, pack
+from model.pooling import mean_over_spans
+from model.rows import Row
+from tests.checkpoints import MINI
 from tests.conftest import random_row
 from tests.emulated_cuda import EmulatedCuda, Graph, watch
-from tests.naive import naive_attention
+from tests.naive import by_row_starts
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -24,24 +27,54 @@ def precise() -> Embedder:
     return embedder.load(MINI, "cpu", "float32")
 
 
-@pytest.mark.parametrize("lengths", [[2], [32], [2] * 16, [9, 2, 13], [7, 7, 7, 3]])
-def test_filling_up_changes_no_vector(
+@pytest.mark.parametrize("lengths", [[2], [32], [2] * 16, [9, 2, 13], [7, 7, 7, 3], [30, 2]])
+def test_padding_to_a_shape_changes_no_vector(
     precise: Embedder, rng: np.random.Generator, lengths: list[int]
 ) -> None:
     rows = [random_row(rng, length, at % 5 if at else None) for at, length in enumerate(lengths)]
-    batch = pack(rows, precise.device)
-    expected = precise.forward(batch)
-    for size in (32, 64):
-        full = padded(batch, size)
-        assert len(full.token_ids) == len(full.positions) == len(full.adapters) == size
-        assert len(full.row_starts) == size // 2 + 2
-        assert full.row_starts[-1] == size
+    expected = precise.forward(pack(rows, precise.device))
+    for shape in (BatchShape(32, 17, 32), BatchShape(64, 33, 32), BatchShape(128, 40, 33)):
+        full = pack(rows, precise.device, lambda *_, shape=shape: shape)
+        assert len(full.token_ids) == len(full.positions) == len(full.adapters) == shape.tokens
+        assert len(full.row_starts) == shape.rows + 1
+        assert full.row_starts[-1] == shape.tokens
+        assert full.row_starts.diff().max() <= full.longest == shape.longest
+        assert len(full.inputs) == 3 * shape.tokens + shape.rows + 1
         torch.testing.assert_close(precise.forward(full), expected, atol=1e-5, rtol=0)
 
 
-def test_what_fits_no_size_is_refused(precise: Embedder, rng: np.random.Generator) -> None:
-    with pytest.raises(AssertionError, match="33 tokens does not fit into 32"):
-        padded(pack([random_row(rng, 33, None)], precise.device), 32)
+def test_each_batch_is_padded_to_the_smallest_shape_that_it_fits() -> None:
+    rng = np.random.default_rng(0)
+    found = shapes()
+    assert [shape.tokens for shape in found] == sorted(shape.tokens for shape in found)
+    for _ in range(3000):
+        lengths = rng.integers(2, rng.choice([20, 150, 600, 4000]), rng.integers(1, 200))
+        batch = int(lengths.sum()), len(lengths), int(lengths.max())
+        chosen = next((shape for shape in found if shape.fits(*batch)), None)
+        if chosen is None:
+            continue
+        rows = [Row.single_span(np.zeros(length, np.int32), 1) for length in lengths]
+        packed = pack(rows, CPU, lambda *_, chosen=chosen: chosen)
+        assert packed.row_starts[-1] == chosen.tokens
+        assert packed.row_starts.diff().max() <= chosen.longest
+
+
+def test_what_is_usual_fits_a_shape_that_wastes_little() -> None:
+    def wasted(tokens: int, rows: int, longest: int) -> float:
+        return next(each for each in shapes() if each.fits(tokens, rows, longest)).tokens / tokens
+
+    assert wasted(16, 1, 16) == 2
+    assert wasted(640, 40, 24) == 1.2
+    assert wasted(1024, 8, 128) == 1
+    assert wasted(4096, 32, 128) == wasted(4096, 8, 512) == wasted(4096, 1, 4096) == 1
+    assert not any(each.fits(4097, 300, 20) for each in shapes())
+
+
+def test_attention_is_launched_for_few_tokens_that_are_not_there() -> None:
+    """At 2,048 tokens the design before had 16,400 blocks, of which 16 to 1,024 had a token."""
+    for shape in shapes():
+        assert attention_blocks(shape) <= max(65, shape.tokens / 6)
+    assert attention_blocks(BatchShape(2048, 1025, 2048)) == 16_400
 
 
 def recordable(
@@ -50,9 +83,10 @@ def recordable(
     """A small model on an emulated GPU, whose passes are recorded in two sizes."""
     machine.install(lambda *each: monkeypatch.setattr(*each, raising=False))
     monkeypatch.setattr(cuda_graphs, "SIZES", (32, 64))
+    monkeypatch.setattr(checkpoint, "choose_attention", by_row_starts)
     loaded = embedder.load(folder, device, "float32")
-    loaded.encoder.attention = Attention("by row starts", naive_attention, recordable=True)
-    watch(machine, loaded.encoder)
+    assert loaded._gpu is not None
+    watch(machine, loaded._gpu._encoder)
     return loaded
 
 
@@ -63,8 +97,10 @@ def test_emulated_recordings_read_the_batch_that_is_given(
     lengths = [2], [32], [2] * 16, [40, 9], [64], [60, 60]
     all_rows = [[random_row(rng, size, at % 5) for at, size in enumerate(each)] for each in lengths]
     expected = [loaded.embed(rows) for rows in all_rows]
-    loaded.warm_up()
-    assert loaded.device_name == "cuda:0, emulated GPU 0 of 1 seen, with CUDA graphs"
+    loaded.warm_up(compiled=False)
+    assert "emulated GPU 0 of 1 seen, merged adapters, not compiled, 12 CUDA graphs in " in (
+        loaded.device_name
+    )
     for rows, vectors in zip(all_rows, expected, strict=True):
         np.testing.assert_allclose(loaded.embed(rows), vectors, atol=1e-5)
 
@@ -86,7 +122,7 @@ def test_a_recording_that_fails_leaves_everything_on_the_stream_from_before(
     machine = EmulatedCuda(1, fail, fail_at)
     loaded = recordable(original, monkeypatch, machine)
     with caplog.at_level(logging.ERROR):
-        loaded.warm_up()
+        loaded.warm_up(compiled=False)
     assert (
         f"no CUDA graphs, so short queries are slower: CUDA error: emulated, {fail}" in caplog.text
     )
@@ -110,22 +146,22 @@ def test_a_device_that_a_failed_recording_has_damaged_is_not_used(
 
     monkeypatch.setattr(Graph, "capture_end", damage)
     with pytest.raises(RuntimeError, match="gives other values after graphs were recorded"):
-        loaded.warm_up()
+        loaded.warm_up(compiled=False)
 
 
 def test_graphs_that_give_other_values_are_not_used(
     original: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     loaded = recordable(original, monkeypatch, EmulatedCuda(1))
-    hidden: list[torch.Tensor] = []
-    loaded.encoder.register_forward_hook(lambda _, __, out: hidden.append(out))
+    replay = Graph.replay
 
-    def replay(_: Graph) -> None:
+    def broken(graph: Graph) -> None:
+        replay(graph)
         with torch.inference_mode():
-            hidden[-1].neg_()
+            graph.again.args[-1].neg_()
 
-    monkeypatch.setattr(Graph, "replay", replay)
-    loaded.warm_up()
+    monkeypatch.setattr(Graph, "replay", broken)
+    loaded.warm_up(compiled=False)
     assert "gives other values when it is replayed" in caplog.text
     assert loaded.device_name.endswith("without CUDA graphs")
 
@@ -136,13 +172,13 @@ def test_all_that_is_computed_and_recorded_is_on_the_gpu_that_was_asked_for(
     """In one process, whose current GPU is and stays another one."""
     machine = EmulatedCuda(2)
     loaded = recordable(original, monkeypatch, machine, "cuda:1")
-    loaded.warm_up()
+    loaded.warm_up(compiled=False)
     loaded.embed([random_row(rng, 9, 1), random_row(rng, 70, None)])
     assert {stream.gpu for stream in machine.made} == {1}
     assert set(machine.pinned) == {1}
     assert {gpu for gpu, _ in machine.passes} == {1}
     assert machine.current == 0
-    assert loaded.device_name == "cuda:1, emulated GPU 1 of 2 seen, with CUDA graphs"
+    assert loaded.device_name.startswith("cuda:1, emulated GPU 1 of 2 seen, merged adapters, ")
 
 
 def test_warming_up_meets_the_largest_batch_and_the_longest_text(
@@ -156,17 +192,6 @@ def test_warming_up_meets_the_largest_batch_and_the_longest_text(
     )
     loaded.warm_up(10_000)
     assert seen == [(32, 16), (10_000, 16), (8192, 8192)]
-
-
-def test_the_bench_measures_recorded_passes(
-    original: Path, monkeypatch: pytest.MonkeyPatch, shape: Shape
-) -> None:
-    machine = EmulatedCuda(1)
-    loaded = recordable(original, monkeypatch, machine, "cpu")
-    monkeypatch.setattr(bench_model, "BATCHES", [(2, 8)])
-    bench_model.bench(loaded, shape, rounds=1)
-    with_and_without_adapters = 2
-    assert machine.recordings == with_and_without_adapters * len(cuda_graphs.SIZES)
 
 
 def test_a_batch_that_does_not_fit_is_said_before_the_first_request(
@@ -186,18 +211,33 @@ def test_a_batch_that_does_not_fit_is_said_before_the_first_request(
 
 
 @pytest.mark.gpu
-def test_graphs_give_what_the_encoder_gives(rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("adapters", ["merged", "stacked"])
+def test_graphs_give_what_the_encoder_gives(
+    rng: np.random.Generator, adapters: Literal["merged", "stacked"]
+) -> None:
+    """Every shape, with one adapter and with several, against the encoder run step by step."""
     quintet = embedder.load(MINI, "cuda:0", "bfloat16")
     batches = [
         [random_row(rng, int(length), int(rng.integers(5))) for length in lengths]
-        for size in SIZES
-        for lengths in ([size], [2] * (size // 2), rng.integers(2, size // 4, 3))
-    ]
-    eager = [quintet.embed(rows) for rows in batches]
-    quintet.warm_up()
-    assert quintet.device_name.endswith("with CUDA graphs")
-    for rows, expected in zip(batches, eager, strict=True):
-        cosines = torch.cosine_similarity(
-            torch.from_numpy(quintet.embed(rows)), torch.from_numpy(expected)
+        for shape in shapes()
+        for lengths in (
+            [min(shape.tokens, shape.longest)],
+            [min(shape.tokens // shape.rows + 1, shape.longest)] * (shape.rows // 2),
+            rng.integers(2, min(shape.longest, shape.tokens // 3) + 1, 3),
         )
-        assert cosines.min() > 0.9999
+    ]
+    with torch.inference_mode():
+        eager = [
+            mean_over_spans(quintet.encoder(batch), batch.spans).cpu()
+            for batch in (pack(rows, quintet.device) for rows in batches)
+        ]
+    quintet.warm_up(adapters=adapters)
+    assert f"{adapters} adapters, compiled in" in quintet.device_name
+    assert "CUDA graphs in" in quintet.device_name
+    used = set()
+    for rows, expected in zip(batches, eager, strict=True):
+        batch = quintet.pack(rows)
+        used.add(batch.shape)
+        cosines = torch.cosine_similarity(quintet.forward(batch).cpu(), expected)
+        assert cosines.min() > 0.999, (batch.shape, len(rows), cosines.min())
+    assert len(used) > len(shapes()) / 2

@@ -1,18 +1,20 @@
 """The encoder against an independent implementation, and rows against their company."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from model import embedder
+from model import checkpoint, embedder
 from model.embedder import Embedder
 from model.packing import pack
 from model.rows import Row
 from tests.checkpoints import MINI, Shape, random_tensors, write_hf, write_original
 from tests.conftest import random_row, unit_rows
+from tests.naive import by_row_starts
 from tests.reference import Reference
 
 ADAPTERS = [None, 0, 1, 2, 3, 4]
@@ -23,16 +25,30 @@ def reference(hf: Path) -> Reference:
     return Reference(hf)
 
 
-@pytest.fixture(scope="module", params=["original", "hf"])
+@pytest.fixture(
+    scope="module",
+    params=["original", "hf", "original as on a GPU", "hf as on a GPU", "hf as on a GPU, merged"],
+)
 def quintet(request: pytest.FixtureRequest) -> Embedder:
-    return embedder.load(request.getfixturevalue(request.param), "cpu", "float32")
+    """Either layout, by the encoder and by the functions of gpu_encoder.py."""
+    layout, _, functions = request.param.partition(" ")
+    folder = request.getfixturevalue(layout)
+    if not functions:
+        return embedder.load(folder, "cpu", "float32")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "choose_attention", by_row_starts)
+        loaded = embedder.load(folder, "cpu", "float32")
+    assert loaded._gpu is not None
+    if "merged" in functions:
+        loaded._gpu._encoder.merge()
+    return loaded
 
 
 def hidden(quintet: Embedder, rows: list[Row]) -> list[np.ndarray]:
     """Hidden states of each row of one batch."""
     batch = pack(rows, quintet.device)
     with torch.inference_mode():
-        states = quintet.encoder(batch).float().numpy()
+        states = quintet._hidden(batch).float().numpy()
     order = sorted(range(len(rows)), key=lambda index: len(rows[index]), reverse=True)
     starts = batch.row_starts.tolist()
     by_row = {row: states[starts[at] : starts[at + 1]] for at, row in enumerate(order)}
@@ -129,12 +145,22 @@ def test_rows_do_not_see_each_other(quintet: Embedder, rng: np.random.Generator)
 
 
 @pytest.mark.gpu
-def test_a_gpu_in_bfloat16_agrees_with_a_cpu_in_float32(rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("adapters", ["merged", "stacked"])
+def test_a_gpu_in_bfloat16_agrees_with_a_cpu_in_float32(
+    rng: np.random.Generator, adapters: Literal["merged", "stacked"]
+) -> None:
+    """As a service runs it, compiled and with graphs: batches of one adapter and of all."""
+    quintet = embedder.load(MINI, "cuda:0", "bfloat16")
+    quintet.warm_up(adapters=adapters)
     lengths = [2, 9, 64, 500, 8192]
     rows = [random_row(rng, length, adapter) for adapter, length in enumerate(lengths)]
-    found = torch.from_numpy(embedder.load(MINI, "cuda:0", "bfloat16").embed(rows, 1 << 20))
+    together = torch.from_numpy(quintet.embed(rows, 1 << 20))
+    alone = torch.from_numpy(np.concatenate([quintet.embed([row]) for row in rows]))
     expected = torch.from_numpy(embedder.load(MINI, "cpu", "float32").embed(rows))
-    assert F.cosine_similarity(found, expected).min() > 0.999
+    # Two random tokens hang on few numbers: there bfloat16 alone, by any kernel, is this far off.
+    least = torch.tensor([0.995, 0.998, 0.9995, 0.9995, 0.9995])
+    assert (F.cosine_similarity(together, expected) > least).all()
+    assert (F.cosine_similarity(alone, expected) > least).all()
 
 
 def rewrite(folder: Path, **fields: object) -> None:

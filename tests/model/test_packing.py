@@ -3,13 +3,14 @@
 import itertools
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from model.packing import batches, pack, with_padding_row
 from model.pooling import mean_over_spans
-from model.rows import Row
+from model.rows import MAX_ROWS, Row
 from tests.conftest import random_row
 
 CPU = torch.device("cpu")
@@ -53,12 +54,12 @@ def test_filling_up_adds_no_vector_and_no_adapter(seed: int) -> None:
     batch, full = pack(rows, CPU), pack(with_padding_row(rows), CPU)
     hidden = torch.randn(len(full.token_ids), 3, generator=torch.Generator().manual_seed(seed))
     assert len(full.token_ids) - tokens <= max(3, tokens / 16)
-    assert len(full.span_starts) == len(batch.span_starts)
+    assert len(full.spans.lengths) == len(batch.spans.lengths)
     assert full.only_adapter == batch.only_adapter
     assert full.has_adapters == batch.has_adapters
-    pooled, expected = (each.token_ids[each.pooled_tokens].tolist() for each in (full, batch))
+    pooled, expected = (each.token_ids[each.spans.pooled_tokens].tolist() for each in (full, batch))
     assert pooled == expected
-    assert mean_over_spans(hidden, full).shape == (len(batch.span_starts), 3)
+    assert mean_over_spans(hidden, full.spans).shape == (len(batch.spans.lengths), 3)
 
 
 def test_batches_of_all_sizes_have_few_numbers_of_tokens() -> None:
@@ -82,3 +83,10 @@ def test_batches_have_all_rows_in_order_and_are_as_large_as_may_be(
         tokens = sum(map(len, batch))
         assert tokens <= limit or len(batch) == 1
         assert following is None or tokens + len(following[0]) > limit
+
+
+def test_a_batch_has_no_more_rows_than_a_gpus_grid() -> None:
+    rows = [Row.single_span(np.zeros(1, np.int32), None)] * (MAX_ROWS + 1)
+    assert list(map(len, batches(rows, 1 << 20))) == [MAX_ROWS, 1]
+    with pytest.raises(AssertionError, match="65536 rows are more than the 65535"):
+        pack(rows, CPU)

@@ -21,4 +21,4 @@ def test_a_vector_is_the_mean_of_its_span(seed: int) -> None:
         for row in rows
         for start, stop in row.spans.tolist()
     ]
-    torch.testing.assert_close(mean_over_spans(hidden, batch), torch.stack(expected))
+    torch.testing.assert_close(mean_over_spans(hidden, batch.spans), torch.stack(expected))
