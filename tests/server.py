@@ -70,8 +70,8 @@ class Service:
         self.log = LogLines(process.stderr)
         self.url = ""
 
-    def wait_until_ready(self) -> None:
-        self.url = self.log.wait_for(r'serving +(http://[^\s"]+)').group(1)
+    def wait_until_ready(self, timeout_s: float = _START_S) -> None:
+        self.url = self.log.wait_for(r'serving +(http://[^\s"]+)', timeout_s).group(1)
 
     def client(self, **options: Any) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=120, **options)

@@ -3,8 +3,7 @@
 import random
 from itertools import cycle
 
-from model.tasks import Task
-from model.tokenizer import Tokenizer
+from model.tokenizer import SPECIAL_TOKENS, Tokenizer
 from tests.checkpoints import TASKS
 from tests.exchange import post
 from tests.load import MakeRequest
@@ -45,20 +44,19 @@ def texts(count: int, words: int, seed: int = 0) -> list[str]:
     return [" ".join(rng.choices(WORDS, k=words)) for _ in range(count)]
 
 
-def texts_of_tokens(tokenizer: Tokenizer, count: int, tokens: int) -> list[str]:
+def texts_of_tokens(tokenizer: Tokenizer, count: int, tokens: int, seed: int = 1) -> list[str]:
     """That many texts of that many tokens, special ones included."""
-
-    def length(words: list[str]) -> int:
-        return len(tokenizer.rows([" ".join(words)], Task(None, None, "")).rows[0])
-
+    # Words are tokenised one by one, so that their tokens add up.
+    length = dict(zip(WORDS, map(len, tokenizer.ids(WORDS)), strict=True))
     found = []
-    for text in texts(count, tokens, seed=1):
-        words = text.split()
-        while length(words) > tokens:
-            words.pop()
-        while length(words) < tokens:
-            words.append("a")
-        found.append(" ".join(words))
+    for text in texts(count, tokens, seed):
+        words, left = [], tokens - SPECIAL_TOKENS
+        for word in text.split():
+            if length[word] > left:
+                break
+            words.append(word)
+            left -= length[word]
+        found.append(" ".join([*words, *["a"] * left]))
     return found
 
 
