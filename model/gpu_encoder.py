@@ -172,8 +172,10 @@ class GpuEncoder:
         # No processes beside this one, and products of the sizes that they have.
         options: dict[str, str | int | bool | Callable[..., Any]]
         options = {"compile_threads": 1, "shape_padding": False}
-        for tensor in self._all_weights():  # or their sizes would count as ones of a batch
-            torch._dynamo.mark_static(tensor)
+        for tensor in self._all_weights():  # or their sizes would be taken for those of a batch
+            for each in (tensor, tensor._base):  # a view has the sizes of what it views as well
+                if each is not None:
+                    torch._dynamo.mark_static(each)
         functions = self._inputs, self._block
         self._inputs = torch.compile(functions[0], dynamic=True, options=options)
         self._block = torch.compile(functions[1], dynamic=True, options=options)
