@@ -56,16 +56,16 @@ class AdapterMasks:
 class LinearTensors(NamedTuple):
     """The tensors of a linear layer with a stack of adapters, or without one.
 
-    weight (out, in), bias (out,); down (R, in), up (out, R), and the adapter of each of their
-    columns, column_adapters (R,). Without `up` its columns are further ones of the weight,
-    (out, in + R). Without `down` there is no stack.
+    weight (out, in), bias (out,), and of a stack column_adapters (R,), the adapter of each column,
+    and one of these: down (R, in), where the weight is (out, in + R), its last columns being those
+    that lead up; or up (out, R), where the weight is (out + R, in), its last rows leading down.
     """
 
     weight: Tensor
     bias: Tensor
+    column_adapters: Tensor | None = None
     down: Tensor | None = None
     up: Tensor | None = None
-    column_adapters: Tensor | None = None
 
 
 class AdaptedLinear(nn.Module):
@@ -109,12 +109,16 @@ class AdaptedLinear(nn.Module):
         return self._kernel.dense_weight()[:, : self._in]
 
     def tensors(self) -> LinearTensors:
-        """The weight and the stack of all adapters, for the functions of gpu_encoder.py."""
-        columns = torch.arange(self._stack, device=self._bias.device)
-        up = None if self._up is None else self._up.dense_weight()
+        """The weight and the stack of all adapters, for the functions of gpu_encoder.py: those that
+        lead down are read with a product that is no wider than its input anyway."""
+        dense = self._kernel.dense_weight()
+        adapters = torch.arange(self._stack, device=dense.device) // self._rank
         down = self._down.dense_weight()[: self._stack]
-        weight = self._kernel.dense_weight()
-        return LinearTensors(weight, self._bias, down, up, columns // self._rank)
+        if self._gelu or self._in < len(dense):
+            return LinearTensors(dense, self._bias, adapters, down=down)
+        up = dense[:, self._in :] if self._up is None else self._up.dense_weight()
+        weight = torch.cat([dense[:, : self._in], down])
+        return LinearTensors(weight, self._bias, adapters, up=up.contiguous())
 
     def merged_tensors(self, adapter: int) -> LinearTensors:
         """A copy of the weight with one adapter's LoRA added."""
