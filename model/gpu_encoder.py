@@ -1,89 +1,74 @@
-"""GPU encoder: an encoder's functions (gpu_functions.py) and weights on a GPU.
+"""GPU encoder: the encoder's forward pass on a GPU, in few kernels.
 
-- One adapter: for each adapter there is a copy of the blocks' weights, weight + b @ a. From one
-  attention to the next there are 7 kernels (Encoder.forward: 30).
-- Several adapters, or no memory for the copies: the stacked corrections of lora.py, with 15
-  kernels. Products grouped by adapter (torch.nn.functional.grouped_mm) are slower than these for
-  all batches of 16 to 16,384 tokens (tests/bench/README.md).
+It computes what Encoder.forward does, up to rounding, which has 30 kernels a block:
 
-The functions are compiled once, for all numbers of tokens and rows, and all blocks run through
-them. T tokens, D hidden.
+- One adapter, 8 kernels: for each adapter there is a copy of the blocks' weights, weight + b @ a.
+- Several adapters, or no memory for the copies, 18 kernels: the stacked corrections of lora.py.
+  Products grouped by adapter (torch.nn.functional.grouped_mm) are slower than these for all
+  batches of 16 to 16,384 tokens, and torch.compile fuses less (tests/bench/README.md).
+
+Everything is a function of tensors on the device: a CUDA graph can record it. T tokens, H heads, K
+numbers of a head, D hidden, R columns of a stack of adapters.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from model.attention import VarlenAttend
-from model.cpus import usable_cpus
 from model.encoder import Block, Encoder
-from model.gpu_functions import BlockWeights, EmbeddingWeights, Functions, Norm, functions
+from model.gpu_kernels import choose_kernels
+from model.lora import AdapterMasks, LinearTensors
 from model.packing import PackedBatch
 from model.rows import NO_ADAPTER
 
 
-def _weights(block: Block, adapter: int) -> BlockWeights:
-    qkv, out, fc1, fc2 = (
-        layer.tensors() if adapter == NO_ADAPTER else layer.merged_tensors(adapter)
-        for layer in block.linears()
-    )
-    norm1, norm2 = (Norm(norm.weight, norm.bias) for norm in (block.norm1, block.norm2))
-    return BlockWeights(qkv, out, fc1, fc2, norm1, norm2)
+@dataclass(frozen=True, slots=True)
+class BlockWeights:
+    """The linear layers of a block and its norms."""
 
+    qkv: LinearTensors
+    out: LinearTensors
+    fc1: LinearTensors
+    fc2: LinearTensors
+    norm1: nn.LayerNorm
+    norm2: nn.LayerNorm
 
-def _embedding_weights(encoder: Encoder) -> EmbeddingWeights:
-    embedding = encoder.embedding
-    word, a, b, token_type = embedding.word, embedding.a, embedding.b, embedding.token_type
-    row_adapters = torch.arange(len(b), device=b.device) // a.shape[2]
-    norm = Norm(encoder.norm.weight, encoder.norm.bias)
-    return EmbeddingWeights(word, a, b, token_type, row_adapters, norm, encoder.rotary.frequencies)
-
-
-def _tensors(weights: object) -> Iterator[Tensor]:
-    """All tensors of nested tuples, lists and dicts."""
-    if isinstance(weights, Tensor):
-        yield weights
-    elif isinstance(weights, dict):
-        yield from _tensors(list(weights.values()))
-    elif isinstance(weights, tuple | list):
-        for each in weights:
-            yield from _tensors(each)
-
-
-def _marking(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, told that all sizes but the number of tokens are the model's."""
-
-    def marking(*arguments: object) -> Any:
-        for tensor in _tensors(arguments):
-            _mark_static(tensor, *range(1, tensor.ndim))
-        return function(*arguments)
-
-    return marking
-
-
-def _mark_static(tensor: Tensor, *dimensions: int) -> None:
-    """Tell torch.compile that these sizes are the model's, and not any batch's that equals them."""
-    for each in (tensor, tensor._base):  # a view has the sizes of what it views as well
-        if each is not None:
-            torch._dynamo.mark_static(each, [axis for axis in dimensions if axis < each.ndim])
+    @staticmethod
+    def of(block: Block, adapter: int) -> "BlockWeights":
+        """The weights merged for an adapter, or the stack of all for NO_ADAPTER."""
+        qkv, out, fc1, fc2 = (
+            layer.tensors() if adapter == NO_ADAPTER else layer.merged_tensors(adapter)
+            for layer in block.linears()
+        )
+        return BlockWeights(qkv, out, fc1, fc2, block.norm1, block.norm2)
 
 
 class GpuEncoder:
-    """An encoder's functions and weights on a GPU.
+    """An encoder's weights and kernels on a GPU.
 
     `modes` are the adapters whose merged weights are in memory, and NO_ADAPTER for the stacked
     corrections, by which any batch can be computed.
     """
 
     def __init__(self, encoder: Encoder, varlen: VarlenAttend) -> None:
+        config, embedding = encoder.config, encoder.embedding
+        self._config = config
+        self._embedding = embedding
+        self._norm = encoder.norm
+        self._frequencies = encoder.rotary.frequencies
         self._blocks = [block for block in encoder.blocks if isinstance(block, Block)]
-        self._adapters = range(len(encoder.config.tasks))
         self._varlen = varlen
-        self._embedding = _embedding_weights(encoder)
-        self._weights = {NO_ADAPTER: [_weights(block, NO_ADAPTER) for block in self._blocks]}
-        self._functions = functions(encoder.config.layer_norm_eps)
+        self._weights = {NO_ADAPTER: [BlockWeights.of(each, NO_ADAPTER) for each in self._blocks]}
+        dtype, device = embedding.word.dtype, embedding.word.device
+        self._kernels = choose_kernels(config.hidden_size, config.head_size, dtype, device)
+
+    @property
+    def kernels(self) -> str:
+        """Which version of the kernels is in use."""
+        return self._kernels.name
 
     @property
     def modes(self) -> list[int]:
@@ -97,8 +82,8 @@ class GpuEncoder:
             torch.OutOfMemoryError: there is no memory for the copies; then none is kept.
         """
         try:
-            for adapter in self._adapters:
-                self._weights[adapter] = [_weights(block, adapter) for block in self._blocks]
+            for adapter in range(len(self._config.tasks)):
+                self._weights[adapter] = [BlockWeights.of(each, adapter) for each in self._blocks]
         except torch.OutOfMemoryError:
             self._weights = {NO_ADAPTER: self._weights[NO_ADAPTER]}
             raise
@@ -107,7 +92,7 @@ class GpuEncoder:
     def merged_bytes(self) -> int:
         """The memory that the merged weights of all adapters take."""
         linears = (layer for block in self._blocks for layer in block.linears())
-        return sum(layer.base_weight().nbytes for layer in linears) * len(self._adapters)
+        return sum(layer.base_weight().nbytes for layer in linears) * len(self._config.tasks)
 
     def mode(self, batch: PackedBatch) -> int:
         """The weights that a batch is computed with: its only adapter's or NO_ADAPTER."""
@@ -115,43 +100,66 @@ class GpuEncoder:
 
     def hidden(self, batch: PackedBatch, mode: int) -> Tensor:
         """A batch whose rows have the adapter `mode`, or any with NO_ADAPTER -> (T, D)."""
-        blocks, (first, between, last) = self._weights[mode], self._functions
-        tokens = batch.token_ids, batch.positions, batch.adapters
-        (x, qk, v), inputs = first(tokens, self._embedding, blocks[0])
-        for weights, following in zip(blocks, [*blocks[1:], None], strict=True):
-            q, k = qk.unbind(1)
-            attended = self._varlen(q, k, v, batch.row_starts, batch.longest).flatten(1)
-            if following is None:
-                x = last(x, attended, weights, inputs)
-            else:
-                x, qk, v = between(x, attended, weights, following, inputs)
+        blocks = self._weights[mode]
+        masks = AdapterMasks(batch, len(self._config.tasks), self._embedding.word.dtype)
+        angles = torch.outer(batch.positions.float(), self._frequencies)
+        turns = angles.cos(), angles.sin()
+        x = self._embedded(batch, masks, blocks[0].qkv.columns)
+        following = [block.qkv.columns for block in blocks[1:]]
+        for block, columns in zip(blocks, [*following, 0], strict=True):
+            qkv = F.linear(_filled(x, block.qkv, masks), block.qkv.weight, block.qkv.bias)
+            attended = self._attended(qkv, turns, batch)
+            x = self._added(x, attended, block.out, masks, block.norm1, block.fc1.columns)
+            # GELU comes with the product, on a GPU in its form with tanh, which differs by at most
+            # 0.0005: less than bfloat16 rounds where it does.
+            inner = torch._addmm_activation(
+                block.fc1.bias,
+                _filled(x, block.fc1, masks),
+                block.fc1.weight.t(),
+                use_gelu=True,
+            )
+            x = self._added(x, inner, block.fc2, masks, block.norm2, columns)
         return x
 
-    def compile(self, example: PackedBatch) -> None:
-        """Compile the functions by a batch, for batches of all sizes.
+    def _embedded(self, batch: PackedBatch, masks: AdapterMasks, columns: int) -> Tensor:
+        """The hidden states that the first block reads, (T, D + columns)."""
+        embedding = self._embedding
+        word = F.embedding(batch.token_ids, embedding.word)
+        token_type = F.embedding(
+            batch.adapters % len(embedding.token_type), embedding.token_type
+        )  # -1 is the last row
+        corrections = embedding.corrections(batch, masks)
+        return self._kernels.add_norm(word, token_type, corrections, self._norm, columns)
 
-        Raises:
-            Exception: what the compiler raises, if there is none for example. The functions then
-                run as they are.
-        """
-        from torch._inductor.async_compile import (  # noqa: PLC0415  (takes a second)
-            shutdown_compile_workers,
-        )
+    def _attended(self, qkv: Tensor, turns: tuple[Tensor, Tensor], batch: PackedBatch) -> Tensor:
+        """qkv (T, 3 * D) -> attended values (T, D)."""
+        heads = self._config.num_heads
+        q, k = self._kernels.turn(qkv, *turns).unflatten(1, (2, heads, -1)).unbind(1)
+        v = qkv.unflatten(1, (3, heads, -1))[:, 2]
+        return self._varlen(q, k, v, batch.row_starts, batch.longest).flatten(1)
 
-        options: dict[str, str | int | bool | Callable[..., Any]]
-        options = {"compile_threads": min(usable_cpus(), 8), "shape_padding": False}
-        plain = self._functions
-        compiled: list[Callable[..., Any]]
-        compiled = [torch.compile(each, dynamic=True, options=options) for each in plain]
-        for tensor in _tensors([self._embedding, self._weights]):
-            _mark_static(tensor, *range(tensor.ndim))
-        try:
-            self._functions = Functions(*(_marking(each) for each in compiled))
-            for mode in self.modes[:2]:
-                self.hidden(example, mode)
-            self._functions = Functions(*compiled)
-        except Exception:
-            self._functions = plain
-            raise
-        finally:
-            shutdown_compile_workers()  # they are processes beside this one
+    def _added(  # noqa: PLR0913
+        self,
+        x: Tensor,
+        y: Tensor,
+        layer: LinearTensors,
+        masks: AdapterMasks,
+        norm: nn.LayerNorm,
+        columns: int,
+    ) -> Tensor:
+        """The norm of x (T, D and more) + layer(y), (T, D + columns)."""
+        corrections = None
+        if layer.up is not None:
+            assert layer.down is not None, "what leads up is led down to"
+            corrections = F.linear(F.linear(y, layer.down) * masks.mask(layer.rank), layer.up)
+        y = F.linear(y, layer.weight, layer.bias)
+        return self._kernels.add_norm(x[:, : y.shape[1]], y, corrections, norm, columns)
+
+
+def _filled(x: Tensor, layer: LinearTensors, masks: AdapterMasks) -> Tensor:
+    """What the layer reads: x (T, in + columns), of which the last columns are written now."""
+    if layer.columns:
+        assert layer.down is not None, "columns of a stack are led down to"
+        low = F.linear(x[:, : -layer.columns], layer.down)
+        torch.mul(low, masks.mask(layer.rank), out=x[:, -layer.columns :])
+    return x

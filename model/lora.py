@@ -10,7 +10,7 @@ V vocabulary, D hidden. The scale alpha / rank is folded into `b`.
 https://arxiv.org/abs/2106.09685 (LoRA), eq. 3.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -53,19 +53,24 @@ class AdapterMasks:
         return self._masks[rank]
 
 
-class LinearTensors(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class LinearTensors:
     """The tensors of a linear layer with a stack of adapters, or without one.
 
-    weight (out, in), bias (out,), and of a stack column_adapters (R,), the adapter of each column,
-    and one of these: down (R, in), where the weight is (out, in + R), its last columns being those
-    that lead up; or up (out, R), where the weight is (out + R, in), its last rows leading down.
+    weight (out, in), bias (out,); of a stack down (R, in), up (out, R), and its rank. Without `up`
+    the weight has R further columns that lead up, (out, in + R).
     """
 
     weight: Tensor
     bias: Tensor
-    column_adapters: Tensor | None = None
     down: Tensor | None = None
     up: Tensor | None = None
+    rank: int = 0
+
+    @property
+    def columns(self) -> int:
+        """The columns that the layer reads beside its input: R without `up`."""
+        return 0 if self.down is None or self.up is not None else len(self.down)
 
 
 class AdaptedLinear(nn.Module):
@@ -109,16 +114,13 @@ class AdaptedLinear(nn.Module):
         return self._kernel.dense_weight()[:, : self._in]
 
     def tensors(self) -> LinearTensors:
-        """The weight and the stack of all adapters, for the functions of gpu_encoder.py: those that
-        lead down are read with a product that is no wider than its input anyway."""
+        """The weight and the stack of all adapters."""
         dense = self._kernel.dense_weight()
-        adapters = torch.arange(self._stack, device=dense.device) // self._rank
         down = self._down.dense_weight()[: self._stack]
         if self._gelu or self._in < len(dense):
-            return LinearTensors(dense, self._bias, adapters, down=down)
+            return LinearTensors(dense, self._bias, down, rank=self._rank)
         up = dense[:, self._in :] if self._up is None else self._up.dense_weight()
-        weight = torch.cat([dense[:, : self._in], down])
-        return LinearTensors(weight, self._bias, adapters, up=up.contiguous())
+        return LinearTensors(dense[:, : self._in], self._bias, down, up, self._rank)
 
     def merged_tensors(self, adapter: int) -> LinearTensors:
         """A copy of the weight with one adapter's LoRA added."""
@@ -185,7 +187,14 @@ class AdaptedEmbedding(nn.Module):
         x = F.embedding(batch.token_ids, self.word) + self.token_type[batch.adapters]
         if masks is None:
             return x
+        return torch.addmm(x, self._low(batch, masks), self.b)
+
+    def corrections(self, batch: PackedBatch, masks: AdapterMasks) -> Tensor:
+        """a[adapter, id] @ b[adapter] of each token, (T, D)."""
+        return self._low(batch, masks) @ self.b
+
+    def _low(self, batch: PackedBatch, masks: AdapterMasks) -> Tensor:
+        """(T, A * r), with zeros but in the columns of each token's adapter."""
         low = self.a[batch.adapters.clamp(min=0), batch.token_ids]  # (T, r)
         adapters, _, rank = self.a.shape
-        stacked = low.repeat(1, adapters) * masks.mask(rank)[:, : adapters * rank]
-        return torch.addmm(x, stacked, self.b)
+        return low.repeat(1, adapters) * masks.mask(rank)[:, : adapters * rank]
