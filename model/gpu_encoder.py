@@ -104,32 +104,31 @@ class GpuEncoder:
         masks = AdapterMasks(batch, len(self._config.tasks), self._embedding.word.dtype)
         angles = torch.outer(batch.positions.float(), self._frequencies)
         turns = angles.cos(), angles.sin()
-        x = self._embedded(batch, masks, blocks[0].qkv.columns)
-        following = [block.qkv.columns for block in blocks[1:]]
-        for block, columns in zip(blocks, [*following, 0], strict=True):
-            qkv = F.linear(_filled(x, block.qkv, masks), block.qkv.weight, block.qkv.bias)
+        x, middle = (
+            LayerInput.empty(len(angles), layer, masks, self._embedding.word)
+            for layer in (blocks[0].qkv, blocks[0].fc1)
+        )
+        self._embed(batch, masks, x.hidden)
+        for block in blocks:
+            qkv = F.linear(x.filled(block.qkv), block.qkv.weight, block.qkv.bias)
             attended = self._attended(qkv, turns, batch)
-            x = self._added(x, attended, block.out, masks, block.norm1, block.fc1.columns)
+            self._add(x.hidden, attended, block.out, masks, block.norm1, middle.hidden)
             # GELU comes with the product, on a GPU in its form with tanh, which differs by at most
             # 0.0005: less than bfloat16 rounds where it does.
             inner = torch._addmm_activation(
-                block.fc1.bias,
-                _filled(x, block.fc1, masks),
-                block.fc1.weight.t(),
-                use_gelu=True,
+                block.fc1.bias, middle.filled(block.fc1), block.fc1.weight.t(), use_gelu=True
             )
-            x = self._added(x, inner, block.fc2, masks, block.norm2, columns)
-        return x
+            self._add(middle.hidden, inner, block.fc2, masks, block.norm2, x.hidden)
+        return x.hidden
 
-    def _embedded(self, batch: PackedBatch, masks: AdapterMasks, columns: int) -> Tensor:
-        """The hidden states that the first block reads, (T, D + columns)."""
+    def _embed(self, batch: PackedBatch, masks: AdapterMasks, out: Tensor) -> None:
+        """Write the hidden states that the first block reads."""
         embedding = self._embedding
         word = F.embedding(batch.token_ids, embedding.word)
-        token_type = F.embedding(
-            batch.adapters % len(embedding.token_type), embedding.token_type
-        )  # -1 is the last row
+        rows = batch.adapters % len(embedding.token_type)  # -1 is the last one
+        token_type = F.embedding(rows, embedding.token_type)
         corrections = embedding.corrections(batch, masks)
-        return self._kernels.add_norm(word, token_type, corrections, self._norm, columns)
+        self._kernels.add_norm(word, token_type, corrections, self._norm, out)
 
     def _attended(self, qkv: Tensor, turns: tuple[Tensor, Tensor], batch: PackedBatch) -> Tensor:
         """qkv (T, 3 * D) -> attended values (T, D)."""
@@ -138,28 +137,46 @@ class GpuEncoder:
         v = qkv.unflatten(1, (3, heads, -1))[:, 2]
         return self._varlen(q, k, v, batch.row_starts, batch.longest).flatten(1)
 
-    def _added(  # noqa: PLR0913
+    def _add(  # noqa: PLR0913
         self,
         x: Tensor,
         y: Tensor,
         layer: LinearTensors,
         masks: AdapterMasks,
         norm: nn.LayerNorm,
-        columns: int,
-    ) -> Tensor:
-        """The norm of x (T, D and more) + layer(y), (T, D + columns)."""
+        out: Tensor,
+    ) -> None:
+        """Write the norm of x + layer(y), (T, D), to `out`."""
         corrections = None
         if layer.up is not None:
             assert layer.down is not None, "what leads up is led down to"
-            corrections = F.linear(F.linear(y, layer.down) * masks.mask(layer.rank), layer.up)
+            low = F.linear(y, layer.down).mul_(masks.mask(layer.rank))
+            corrections = F.linear(low, layer.up)
         y = F.linear(y, layer.weight, layer.bias)
-        return self._kernels.add_norm(x[:, : y.shape[1]], y, corrections, norm, columns)
+        self._kernels.add_norm(x, y, corrections, norm, out)
 
 
-def _filled(x: Tensor, layer: LinearTensors, masks: AdapterMasks) -> Tensor:
-    """What the layer reads: x (T, in + columns), of which the last columns are written now."""
-    if layer.columns:
-        assert layer.down is not None, "columns of a stack are led down to"
-        low = F.linear(x[:, : -layer.columns], layer.down)
-        torch.mul(low, masks.mask(layer.rank), out=x[:, -layer.columns :])
-    return x
+@dataclass(frozen=True, slots=True)
+class LayerInput:
+    """What qkv or fc1 reads: hidden states (T, D) and, of a stack, R columns beside them, with the
+    mask (T, R) of their adapters. All blocks use the same memory."""
+
+    both: Tensor
+    hidden: Tensor
+    columns: Tensor
+    mask: Tensor | None
+
+    @staticmethod
+    def empty(tokens: int, layer: LinearTensors, masks: AdapterMasks, like: Tensor) -> "LayerInput":
+        """Memory for that layer of any block."""
+        both = like.new_empty(tokens, layer.weight.shape[1])
+        hidden, columns = both.tensor_split([like.shape[1]], 1)
+        mask = masks.mask(layer.rank) if layer.rank else None
+        return LayerInput(both, hidden, columns, mask)
+
+    def filled(self, layer: LinearTensors) -> Tensor:
+        """The input of a layer, once its hidden states are written, (T, D + R)."""
+        if self.mask is not None:
+            assert layer.down is not None, "columns of a stack are led down to"
+            torch.mul(F.linear(self.hidden, layer.down), self.mask, out=self.columns)
+        return self.both

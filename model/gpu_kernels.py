@@ -8,13 +8,12 @@ Each is there twice: in torch's operations, which take two to six passes, and in
 with the others. Triton needs a C compiler, and a folder (TRITON_CACHE_DIR) from which it may load
 what it has written.
 
-T tokens, K numbers of a head, D hidden, C further columns.
+T tokens, K numbers of a head, D hidden.
 """
 
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,14 +28,13 @@ class Kernels:
     turn: qkv (T, 3 * D), and cos and sin of the angles (T, K / 2) float32 -> q and k (T, 2 * D)
     with their pairs rotated. The elements of a pair are neighbours, as in encoder.Rotary.
 
-    add_norm: x (T, D), y (T, D), z (T, D) or None, a norm, C -> (T, D + C), whose first D columns
-    are the norm of x + y + z, and whose last C columns are for the caller to fill. x may be a part
-    of the columns of a wider tensor.
+    add_norm: writes the norm of x + y + z to `out`, all (T, D); z may be None. x and `out` may be
+    some of the columns of a wider tensor.
     """
 
     name: str
     turn: Callable[[Tensor, Tensor, Tensor], Tensor]
-    add_norm: Callable[[Tensor, Tensor, Tensor | None, nn.LayerNorm, int], Tensor]
+    add_norm: Callable[[Tensor, Tensor, Tensor | None, nn.LayerNorm, Tensor], None]
 
 
 def torch_turn(qkv: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -47,17 +45,9 @@ def torch_turn(qkv: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.stack([a * cos - b * sin, b * cos + a * sin], -1).to(qkv.dtype).flatten(1)
 
 
-def torch_add_norm(
-    x: Tensor, y: Tensor, z: Tensor | None, norm: nn.LayerNorm, columns: int
-) -> Tensor:
+def torch_add_norm(x: Tensor, y: Tensor, z: Tensor | None, norm: nn.LayerNorm, out: Tensor) -> None:
     """See Kernels."""
-    total = x + y if z is None else x + y + z
-    normed: Tensor = norm(total)
-    if not columns:
-        return normed
-    out = normed.new_empty(len(x), normed.shape[1] + columns)
-    out[:, :-columns] = normed
-    return out
+    out.copy_(norm(x + y if z is None else x + y + z))
 
 
 TORCH_KERNELS = Kernels("torch's operations", torch_turn, torch_add_norm)
@@ -95,15 +85,14 @@ def check_kernels(
     tokens = 37  # any
     angles = normal(tokens, head_size // 2, of=torch.float32)
     turning = normal(tokens, 3 * width), angles.cos(), angles.sin()
+    pairs = [(kernels.turn(*turning), torch_turn(*turning))]
     wide, y, z = normal(tokens, width + 8), normal(tokens, width), normal(tokens, width)
     norm = nn.LayerNorm(width, device=device, dtype=dtype)
-    x = wide[:, :width]
-    adding: list[tuple[Any, ...]]
-    adding = [(x, y, z, norm, 8), (x, y, None, norm, 0), (y, x.contiguous(), z, norm, 0)]
-    pairs = [(kernels.turn(*turning), torch_turn(*turning))]
-    pairs += [
-        (kernels.add_norm(*each)[:, :width], torch_add_norm(*each)[:, :width]) for each in adding
-    ]
+    for x, more in ((wide[:, :width], z), (y, None)):
+        found, expected = normal(2, tokens, width + 8)[:, :, :width].unbind()
+        kernels.add_norm(x, y, more, norm, found)
+        torch_add_norm(x, y, more, norm, expected)
+        pairs.append((found, expected))
     for found, expected in pairs:
         worst = (found.float() - expected.float()).abs().max().item()
         if not worst <= 64 * torch.finfo(dtype).eps:  # also if it is NaN

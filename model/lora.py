@@ -58,7 +58,7 @@ class LinearTensors:
     """The tensors of a linear layer with a stack of adapters, or without one.
 
     weight (out, in), bias (out,); of a stack down (R, in), up (out, R), and its rank. Without `up`
-    the weight has R further columns that lead up, (out, in + R).
+    the weight has R further columns that lead up, (out, in + R). Without a stack rank is 0.
     """
 
     weight: Tensor
@@ -66,11 +66,6 @@ class LinearTensors:
     down: Tensor | None = None
     up: Tensor | None = None
     rank: int = 0
-
-    @property
-    def columns(self) -> int:
-        """The columns that the layer reads beside its input: R without `up`."""
-        return 0 if self.down is None or self.up is not None else len(self.down)
 
 
 class AdaptedLinear(nn.Module):

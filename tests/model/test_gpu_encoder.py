@@ -8,6 +8,7 @@ import logging
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,13 @@ import torch
 from model import checkpoint, cuda_graphs, embedder
 from model.embedder import Embedder
 from model.gpu_encoder import GpuEncoder
-from model.gpu_kernels import TORCH_KERNELS, check_kernels, choose_kernels
+from model.gpu_kernels import (
+    TORCH_KERNELS,
+    check_kernels,
+    choose_kernels,
+    torch_add_norm,
+    torch_turn,
+)
 from model.gpu_runner import GpuRunner
 from model.lora import LinearTensors
 from model.rows import NO_ADAPTER
@@ -125,12 +132,17 @@ def test_a_machine_without_triton_serves_and_says_so(
     assert "no kernels in Triton, so all batches are slower: " in record.getMessage()
 
 
-@pytest.mark.parametrize("part", ["turn", "add_norm"])
-def test_kernels_that_give_other_values_are_refused(part: str) -> None:
+@pytest.mark.parametrize("factor", [1.001, float("nan")])
+def test_kernels_that_give_other_values_are_refused(factor: float) -> None:
+    def turn(*arguments: torch.Tensor) -> torch.Tensor:
+        return torch_turn(*arguments) * factor
+
+    def add_norm(*arguments: Any) -> None:
+        torch_add_norm(*arguments)
+        arguments[-1].mul_(factor)
+
     check_kernels(TORCH_KERNELS, 64, 16, torch.float32, CPU)
-    right = getattr(TORCH_KERNELS, part)
-    for wrong in (lambda *each: right(*each) * 1.001, lambda *each: right(*each) * torch.nan):
-        broken = replace(TORCH_KERNELS, **{part: wrong})
+    for broken in (replace(TORCH_KERNELS, turn=turn), replace(TORCH_KERNELS, add_norm=add_norm)):
         with pytest.raises(RuntimeError, match="they give other values: a difference of"):
             check_kernels(broken, 64, 16, torch.float32, CPU)
 
