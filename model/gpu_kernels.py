@@ -69,6 +69,7 @@ def choose_kernels(width: int, head_size: int, dtype: torch.dtype, device: torch
     return kernels
 
 
+@torch.inference_mode()
 def check_kernels(
     kernels: Kernels, width: int, head_size: int, dtype: torch.dtype, device: torch.device
 ) -> None:
@@ -89,7 +90,7 @@ def check_kernels(
     wide, y, z = normal(tokens, width + 8), normal(tokens, width), normal(tokens, width)
     norm = nn.LayerNorm(width, device=device, dtype=dtype)
     for x, more in ((wide[:, :width], z), (y, None)):
-        found, expected = normal(2, tokens, width + 8)[:, :, :width].unbind()
+        found, expected = (normal(tokens, width + 8)[:, :width] for _ in range(2))
         kernels.add_norm(x, y, more, norm, found)
         torch_add_norm(x, y, more, norm, expected)
         pairs.append((found, expected))
