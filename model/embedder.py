@@ -37,6 +37,17 @@ log = logging.getLogger("quintet.model")
 DEFAULT_BATCH_TOKENS = 8192
 
 
+class LaunchedBatch:
+    """A batch that the device computes, or has computed."""
+
+    def __init__(self, vectors: Tensor) -> None:
+        self._vectors = vectors
+
+    def read(self) -> Vectors:
+        """Its vectors (S, D) float32, not normalised; waits for the device, on any thread."""
+        return self._vectors.cpu().numpy()
+
+
 class Embedder(PythonApi):
     """A loaded model on one device. Not thread-safe: a device computes one batch at a time."""
 
@@ -110,6 +121,15 @@ class Embedder(PythonApi):
             if hidden is None:
                 hidden = self.encoder(batch, merged=self._merge_if_worthwhile(batch))
             return mean_over_spans(hidden, batch)
+
+    @property
+    def asynchronous(self) -> bool:
+        """Whether `launch` returns before the batch is computed."""
+        return self.device.type == "cuda"
+
+    def launch(self, batch: PackedBatch) -> LaunchedBatch:
+        """Begin a forward pass; its vectors are read later."""
+        return LaunchedBatch(self.forward(batch))
 
     def _merge_if_worthwhile(self, batch: PackedBatch) -> bool:
         """Merge weights for this batch if that pays; whether there are merged ones for it."""
