@@ -203,11 +203,11 @@ class Embedder(PythonApi):
             for batch in parts:  # a GPU computes one while the next one is packed
                 launched = self.launch(self.pack(batch))
                 if running is not None:
-                    embedded.append(running.read()[0])
+                    embedded.append(running.read())
                 running = launched
                 bar.update(sum(map(len, batch)))
             if running is not None:
-                embedded.append(running.read()[0])
+                embedded.append(running.read())
         return np.concatenate(embedded)
 
 
