@@ -33,9 +33,9 @@ from model.tokenizer import Tokenizer
 
 log = logging.getLogger("quintet.model")
 
-# Tokens of one forward pass of `embed`: more make a CPU's matrix products no faster, and take more
-# memory for activations.
-DEFAULT_BATCH_TOKENS = 8192
+# Tokens of one forward pass of `embed`: more make a device's matrix products no faster, and take
+# more memory for activations.
+_BATCH_TOKENS = {"cpu": 8192, "cuda": 32768}
 
 
 class Embedder(PythonApi):
@@ -186,7 +186,7 @@ class Embedder(PythonApi):
     def embed(
         self,
         rows: Sequence[Row],
-        max_batch_tokens: int = DEFAULT_BATCH_TOKENS,
+        max_batch_tokens: int | None = None,
         *,
         progress: bool | None = False,
     ) -> Vectors:
@@ -197,13 +197,19 @@ class Embedder(PythonApi):
         from tqdm.auto import tqdm  # noqa: PLC0415  (slow to import)
 
         embedded = [np.empty((0, self.config.hidden_size), np.float32)]
-        parts = list(batches(rows, max_batch_tokens))
+        parts = list(batches(rows, max_batch_tokens or _BATCH_TOKENS[self.device.type]))
         no_bar = None if progress is None and len(parts) > 1 else not progress
         total = sum(map(len, rows))
         with tqdm(total=total, unit=" tokens", unit_scale=True, disable=no_bar) as bar:
-            for batch in parts:
-                embedded.append(self.forward(self.pack(batch)).cpu().numpy())
+            running = None
+            for batch in parts:  # a GPU computes one while the next one is packed
+                launched = self.launch(self.pack(batch))
+                if running is not None:
+                    embedded.append(running.read()[0])
+                running = launched
                 bar.update(sum(map(len, batch)))
+            if running is not None:
+                embedded.append(running.read()[0])
         return np.concatenate(embedded)
 
 

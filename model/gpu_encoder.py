@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.attention import VarlenAttend
-from model.config import EncoderConfig
+from model.cpus import usable_cpus
 from model.encoder import Block, Encoder
 from model.lora import LinearTensors
 from model.packing import PackedBatch
@@ -67,21 +67,25 @@ def linear(x: Tensor, layer: LinearTensors, adapters: Tensor, *, gelu: bool = Fa
 BlockFunction = Callable[[Tensor, BlockWeights, BatchInputs, int], Tensor]
 
 
-def block_function(config: EncoderConfig, varlen: VarlenAttend) -> BlockFunction:
-    """A block: hidden states (T, D), weights, inputs, the longest row in tokens -> (T, D)."""
-    heads, shape, eps = config.num_heads, (config.hidden_size,), config.layer_norm_eps
+def block_function(eps: float, varlen: VarlenAttend) -> BlockFunction:
+    """A block: hidden states (T, D), weights, inputs, the longest row in tokens -> (T, D).
+
+    Sizes of the model are read off tensors: torch.compile would take an int from around the
+    function for one that changes, and divide by it in its kernels.
+    """
 
     def block(x: Tensor, weights: BlockWeights, inputs: BatchInputs, longest: int) -> Tensor:
-        qkv = linear(x, weights.qkv, inputs.adapters).unflatten(1, (3, heads, -1, 2))
-        pairs = qkv[:, :2]  # (T, 2, H, K / 2, 2)
+        qkv = linear(x, weights.qkv, inputs.adapters)
+        qkv = qkv.unflatten(1, (3, -1, inputs.cos.shape[1], 2))  # (T, 3, H, K / 2, 2)
+        pairs = qkv[:, :2]
         turned = pairs * inputs.cos[:, None, None] + pairs.flip(-1) * inputs.sin[:, None, None]
         q, k = turned.to(x.dtype).flatten(-2).unbind(1)
         attended = varlen(q, k, qkv[:, 2].flatten(-2), inputs.row_starts, longest).flatten(1)
         y = linear(attended, weights.out, inputs.adapters)
-        x = F.layer_norm(x + y, shape, *weights.norm1, eps)
+        x = F.layer_norm(x + y, x.shape[1:], *weights.norm1, eps)
         y = linear(x, weights.fc1, inputs.adapters, gelu=True)
         y = linear(y, weights.fc2, inputs.adapters)
-        return F.layer_norm(x + y, shape, *weights.norm2, eps)
+        return F.layer_norm(x + y, x.shape[1:], *weights.norm2, eps)
 
     return block
 
@@ -94,18 +98,16 @@ def inputs_function(encoder: Encoder) -> InputsFunction:
     hidden states (T, D) and what all blocks read."""
     embedding, frequencies = encoder.embedding, encoder.rotary.frequencies
     word, a, b, token_type = embedding.word, embedding.a, embedding.b, embedding.token_type
-    norm_weight, norm_bias = encoder.norm.weight, encoder.norm.bias
-    shape, eps = (encoder.config.hidden_size,), encoder.config.layer_norm_eps
-    stacked, _, rank = a.shape
-    column_adapters = torch.arange(stacked * rank, device=word.device) // rank
+    norm, eps = (encoder.norm.weight, encoder.norm.bias), encoder.config.layer_norm_eps
+    column_adapters = torch.arange(len(b), device=b.device) // a.shape[2]
 
     def inputs(
         token_ids: Tensor, positions: Tensor, adapters: Tensor, row_starts: Tensor
     ) -> tuple[Tensor, BatchInputs]:
-        x = F.embedding(token_ids, word) + F.embedding(adapters % (stacked + 1), token_type)
-        low = a[adapters.clamp(min=0), token_ids].repeat(1, stacked)
+        x = F.embedding(token_ids, word) + F.embedding(adapters % len(token_type), token_type)
+        low = a[adapters.clamp(min=0), token_ids].repeat(1, len(a))
         x = torch.addmm(x, low * (column_adapters == adapters[:, None]), b)
-        x = F.layer_norm(x, shape, norm_weight, norm_bias, eps)
+        x = F.layer_norm(x, x.shape[1:], *norm, eps)
         angles = torch.outer(positions.float(), frequencies)
         sin = angles.sin()
         turns = angles.cos()[:, :, None], torch.stack([-sin, sin], -1)
@@ -123,6 +125,13 @@ def _weights(block: Block, adapter: int) -> BlockWeights:
     return BlockWeights(qkv, out, fc1, fc2, norm1, norm2)
 
 
+def _mark_static(tensor: Tensor, *dimensions: int) -> None:
+    """Tell torch.compile that these sizes are the model's, and not any batch's that equals them."""
+    for each in (tensor, tensor._base):  # a view has the sizes of what it views as well
+        if each is not None:
+            torch._dynamo.mark_static(each, [axis for axis in dimensions if axis < each.ndim])
+
+
 class GpuEncoder:
     """An encoder's functions and weights on a GPU.
 
@@ -135,7 +144,7 @@ class GpuEncoder:
         self._adapters = range(len(encoder.config.tasks))
         self._embedding, self._frequencies = encoder.embedding, encoder.rotary.frequencies
         self._inputs = inputs_function(encoder)
-        self._block = block_function(encoder.config, varlen)
+        self._block = block_function(encoder.config.layer_norm_eps, varlen)
         self._weights = {NO_ADAPTER: [_weights(block, NO_ADAPTER) for block in self._blocks]}
 
     @property
@@ -163,26 +172,35 @@ class GpuEncoder:
         return sum(layer.base_weight().nbytes for layer in linears) * len(self._adapters)
 
     def compile(self, example: PackedBatch) -> None:
-        """Compile the functions by a batch.
+        """Compile the functions by a batch, for batches of all sizes.
 
         Raises:
             Exception: what the compiler raises, if there is none for example. The functions then
                 run as they are.
         """
-        # No processes beside this one, and products of the sizes that they have.
+        from torch._inductor.async_compile import (  # noqa: PLC0415  (takes a second)
+            shutdown_compile_workers,
+        )
+
         options: dict[str, str | int | bool | Callable[..., Any]]
-        options = {"compile_threads": 1, "shape_padding": False}
-        for tensor in self._all_weights():  # or their sizes would count as ones of a batch
-            torch._dynamo.mark_static(tensor)
+        options = {"compile_threads": min(usable_cpus(), 8), "shape_padding": False}
         functions = self._inputs, self._block
         self._inputs = torch.compile(functions[0], dynamic=True, options=options)
         self._block = torch.compile(functions[1], dynamic=True, options=options)
         try:
+            for tensor in self._all_weights():
+                _mark_static(tensor, *range(tensor.ndim))
+            batch = example.token_ids, example.positions, example.adapters, example.row_starts
+            x, inputs = self._inputs(*batch)
+            for tensor in (x, inputs.cos, inputs.sin):
+                _mark_static(tensor, *range(1, tensor.ndim))
             for mode in self.modes[:2]:
-                self.hidden(example, mode)
+                self._block(x, self._weights[mode][0], inputs, example.longest)
         except Exception:
             self._inputs, self._block = functions
             raise
+        finally:
+            shutdown_compile_workers()  # processes beside this one
 
     def _all_weights(self) -> Iterator[Tensor]:
         yield from (*self._embedding.buffers(), self._frequencies)

@@ -65,7 +65,11 @@ class PythonApi(ABC):
 
     @abstractmethod
     def embed(
-        self, rows: Sequence[Row], max_batch_tokens: int = ..., *, progress: bool | None = ...
+        self,
+        rows: Sequence[Row],
+        max_batch_tokens: int | None = None,
+        *,
+        progress: bool | None = False,
     ) -> Vectors:
         """Rows -> vectors (S, D) float32, one for each span, in order, not normalised."""
 

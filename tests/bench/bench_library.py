@@ -66,8 +66,7 @@ class Peer:
         self._jina = word.model
         for task in TASKS:
             name = _adapter(task)
-            options = {"subfolder": name}
-            self._jina.load_adapter(str(folder), adapter_name=name, adapter_kwargs=options)
+            self._jina.load_adapter(str(folder / name), adapter_name=name)
         self._jina.to(device=device, dtype=dtype)
         self._merged = ""
 
