@@ -5,6 +5,8 @@
 # docker run -p 8080:8080 --read-only --tmpfs /tmp -v weights:/weights \
 #     -v $PWD/keys:/keys:ro -e EMBED_KEYS_FILE=/keys/keys \
 #     -e EMBED_MODEL=jinaai/jina-embeddings-v3 -e EMBED_MODEL_REVISION=<commit> quintet
+# docker run --gpus 1 --read-only --tmpfs /tmp:exec ... -e EMBED_DEVICES=cuda:0 quintet:gpu
+#                                                /tmp has compiled code: by itself it is noexec
 
 FROM debian:12-slim AS build
 # No versions: Debian 12 changes a package for its security only, and that is wanted.
@@ -27,7 +29,7 @@ COPY README.md LICENSE ./
 COPY app app
 COPY model model
 RUN /opt/quintet/bin/pip install --no-cache-dir --no-deps --no-build-isolation . \
-    && /opt/quintet/bin/pip uninstall --yes setuptools pip
+    && /opt/quintet/bin/pip uninstall --yes pip
 
 FROM debian:12-slim AS service
 ARG REVISION=unknown
@@ -54,9 +56,21 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=120s --retries=3 \
 ENTRYPOINT ["/opt/quintet/bin/quintet"]
 CMD ["serve"]
 
-# The container toolkit of NVIDIA mounts the driver where it reads these two.
 FROM service AS gpu
-ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+# torch.compile's kernels are started by a module that Triton compiles on the machine with the GPU.
+USER 0
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends gcc libc6-dev libpython3-dev \
+    && rm -rf /var/lib/apt/lists/*
+USER 10001
+# NVIDIA's container toolkit mounts the driver where it reads the first three, and refuses one that
+# is too old for the torch of constraints.txt (CUDA 13: driver 580). GKE mounts it into the folders
+# of LD_LIBRARY_PATH. What is compiled goes to /tmp, also for a user without a home or a name.
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility \
+    NVIDIA_REQUIRE_CUDA="cuda>=13.0" \
+    LD_LIBRARY_PATH=/usr/local/nvidia/lib:/usr/local/nvidia/lib64 \
+    HOME=/tmp TORCHINDUCTOR_CACHE_DIR=/tmp/torchinductor TRITON_CACHE_DIR=/tmp/triton
 COPY --from=build /opt/quintet /opt/quintet
 
 FROM service AS cpu

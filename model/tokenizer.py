@@ -103,6 +103,7 @@ class Tokenizer:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._config = config
+        self._instructions: dict[str, TokenIds] = {}
         self.max_tokens = config.max_tokens  # of a text, without special tokens and instruction
         self._check()
 
@@ -138,7 +139,7 @@ class Tokenizer:
                 `truncate` is false.
         """
         inputs = self.ids(texts)
-        instruction = self.ids([task.instruction])[0]
+        instruction = self._instruction(task.instruction)
         if options.late_chunking:
             return self._document(inputs, task, instruction, options)
         truncated = () if options.counting else self._over(inputs, options)
@@ -150,6 +151,12 @@ class Tokenizer:
         )
         counts = tuple(map(len, inputs))
         return TokenizedInputs(rows, sum(counts) + SPECIAL_TOKENS * len(rows), counts, truncated)
+
+    def _instruction(self, text: str) -> TokenIds:
+        """The token ids of a task's instruction, which are asked for again and again."""
+        if (ids := self._instructions.get(text)) is None:
+            ids = self._instructions[text] = self.ids([text])[0]
+        return ids
 
     def _over(self, inputs: list[TokenIds], options: RowOptions) -> tuple[int, ...]:
         """The indices of the inputs over the limit, which are refused if not truncated."""

@@ -34,9 +34,9 @@ def identify(request: Request) -> None:
 
 async def identified(
     request: Request,
-    _bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
-    _api_key: Annotated[str | None, Security(_API_KEY)],
-    _x_api_key: Annotated[str | None, Security(_X_API_KEY)],
+    _bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)] = None,
+    _api_key: Annotated[str | None, Security(_API_KEY)] = None,
+    _x_api_key: Annotated[str | None, Security(_X_API_KEY)] = None,
 ) -> None:
     """For routes that need a key where the service has keys; raises what `identify` does."""
     identify(request)

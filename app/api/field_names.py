@@ -114,7 +114,8 @@ def resolve(body: Any, model_fields: Collection[str]) -> ResolvedFields:
     unknown = {name: fields[name] for name in fields if name not in known}
     if taken := INPUT_TYPE in unknown and not any(name in fields for name in inputs.TASK_NAMES):
         unknown.pop(INPUT_TYPE)
-    check_near_misses(unknown, _candidates(model_fields, fields))
+    if unknown:
+        check_near_misses(unknown, _candidates(model_fields, fields))
     found = ResolvedFields(*_without_aliases(fields), set(body) - known)
     if taken:
         found.fields["task"] = _task_of(fields[INPUT_TYPE])

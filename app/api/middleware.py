@@ -1,8 +1,8 @@
 """HTTP middleware: request id, timing, access log, metrics, host checks, and the JSON error body.
 
 Plain ASGI, so that it sees 404s and failures too, and the last byte of a body. From the outside in:
-RequestMiddleware, CORS where pages of other origins are let in, ErrorMiddleware, the routes. So a
-page of another origin can read errors too.
+RequestMiddleware, CORS where pages of other origins are let in, ErrorMiddleware, DirectRoutes, the
+other routes. So a page of another origin can read errors too.
 """
 
 import logging
@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.context import RequestContext, ServiceContext, attach_request, request_of
+from app.api.direct_route import DirectRoutes
 from app.api.hosts import PROBES, HostPolicy
 from app.api.openapi import JSON
 from app.api.paths import canonical, suggested
@@ -56,6 +57,7 @@ def add_middleware(app: FastAPI, service: ServiceContext) -> None:
     settings = service.settings
     app.add_exception_handler(QuintetError, error_response)
     app.add_exception_handler(HTTPException, error_response)
+    app.add_middleware(DirectRoutes, routes=router.routes)
     app.add_middleware(ErrorMiddleware, hosts=HostPolicy(settings, service.metrics))
     if settings.cors_origins:
         app.add_middleware(

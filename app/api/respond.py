@@ -41,17 +41,24 @@ async def respond(
 
 async def _unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """Await `work`, or cancel it when the caller disconnects. The body must have been read."""
-    working = asyncio.ensure_future(work)
-    disconnected = asyncio.ensure_future(_disconnect(request))
+    task, disconnected = asyncio.current_task(), False
+    assert task is not None, "requests are answered in tasks"
+
+    async def watch() -> None:
+        nonlocal disconnected
+        await _disconnect(request)
+        disconnected = True
+        task.cancel()  # whatever `work` awaits
+
+    watching = asyncio.create_task(watch())
     try:
-        await asyncio.wait({working, disconnected}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise ClientDisconnectedError("the caller hung up before the answer.")
+        return await work
+    except asyncio.CancelledError:
+        if disconnected and not task.uncancel():
+            raise ClientDisconnectedError("the caller hung up before the answer.") from None
+        raise  # by somebody else
     finally:
-        for future in (working, disconnected):
-            future.cancel()
-        await asyncio.gather(working, disconnected, return_exceptions=True)
+        watching.cancel()
 
 
 async def _disconnect(request: Request) -> None:

@@ -15,6 +15,7 @@ numpy, so that the parent stays small.
 import asyncio
 import socket
 from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 
@@ -26,7 +27,8 @@ _MAX_DESCRIPTORS = 2
 
 class StartWorker(msgspec.Struct, frozen=True, tag=True):
     """Load this checkpoint. `max_batch_tokens` is None where the worker is to choose by its device;
-    `threads` is how many one on a CPU takes, None for one on each core that it may use."""
+    `threads` is how many one on a CPU takes, None for one on each core that it may use. `adapters`
+    is what Embedder.warm_up takes."""
 
     folder: str
     device: str
@@ -34,6 +36,7 @@ class StartWorker(msgspec.Struct, frozen=True, tag=True):
     max_batch_tokens: int | None
     log_format: str = "text"
     threads: int | None = None
+    adapters: Literal["auto", "merged", "stacked"] = "auto"
 
 
 class AddLink(msgspec.Struct, frozen=True, tag=True):

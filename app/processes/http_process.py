@@ -148,7 +148,7 @@ def main() -> int:
             parent.send(control.StartFailed(str(error)))
         return 0
     server = ControlledServer(settings, app, parent)
-    if settings.http_processes > 1 or start.restarted:
+    if VARIABLE in os.environ or start.restarted:  # one of several
         server.name = f"HTTP process {number}"
     with contextlib.suppress(ConnectionError):  # the server sees that the parent has gone
         parent.send(control.ApplicationBuilt())

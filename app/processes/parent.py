@@ -17,11 +17,11 @@ from app.engine.queue_table import QueueTable, make_table
 from app.processes import signals
 from app.processes.banner import log_serving
 from app.processes.child_process import ChildProcess
+from app.processes.children import http_processes, start_of_worker
 from app.processes.metrics_folder import keep_in_use, metrics_folder, remove_gauges
 from app.settings import PREFIX, Settings
 from app.sockets.address import address_of
 from model.config import EncoderConfig
-from model.cpus import usable_cpus
 
 log = logging.getLogger("quintet")
 
@@ -40,10 +40,11 @@ class Parent:
         """`folder` has the checkpoint, whose configuration is `config`."""
         self._settings, self._folder, self._config = settings, folder, config
         self._listener = listener
-        table = make_table(settings.http_processes, len(settings.devices))
+        self._http_count = http_processes(settings)
+        table = make_table(self._http_count, len(settings.devices))
         self._queues = QueueTable(table, len(settings.devices))
         self._descriptors = listener.fileno(), table
-        names = [f"HTTP process {number}" for number in range(settings.http_processes)]
+        names = [f"HTTP process {number}" for number in range(self._http_count)]
         self._http_processes = [
             ChildProcess(name, name, ("app.processes.http_process", str(number)), self)
             for number, name in enumerate(names)
@@ -65,7 +66,7 @@ class Parent:
         """Serve until a signal or a failed start; the exit code."""
         self._loop = asyncio.get_running_loop()
         signals.handle(self._on_signal)
-        with metrics_folder(self._settings.http_processes) as self._metrics_folder:
+        with metrics_folder(self._http_count) as self._metrics_folder:
             async with asyncio.TaskGroup() as group:
                 keeping = group.create_task(keep_in_use(self._metrics_folder))
                 http_processes, workers = (
@@ -93,7 +94,8 @@ class Parent:
         else:
             self._uncounted_restarts += bool(number)
             self._report_restarts()
-            child.send(self._worker_start(child))
+            device = self._settings.devices[self._workers.index(child)]
+            child.send(start_of_worker(self._settings, self._folder, device))
 
     def received(self, child: ChildProcess, message: control.FromChild) -> None:
         """Link a worker that has started to all HTTP processes, and one of those to all workers."""
@@ -141,17 +143,6 @@ class Parent:
             log.error("cannot start: %s", reason)
             self._exit_code = 1
         self._closing.set()
-
-    def _worker_start(self, worker: ChildProcess) -> control.StartWorker:
-        settings = self._settings
-        return control.StartWorker(
-            folder=str(self._folder),
-            device=settings.devices[self._workers.index(worker)],
-            dtype=settings.dtype,
-            max_batch_tokens=settings.max_batch_tokens,
-            log_format=settings.log_format,
-            threads=_worker_threads(settings),
-        )
 
     def _link(self, http_process: ChildProcess, worker: ChildProcess) -> None:
         """Give each of them one end of a new connection."""
@@ -207,14 +198,3 @@ class Parent:
             child.kill()
         for child in self._http_processes:
             self._loop.call_later(_LAST_RESPONSES_S, child.kill)
-
-
-def _worker_threads(settings: Settings) -> int | None:
-    """How many threads a worker on a CPU computes with; None for all cores that it may use.
-
-    Workers that share a CPU share its cores out: threads that wait for a core that another one has
-    are slower than fewer threads.
-    """
-    on_cpu = sum(device == "cpu" for device in settings.devices)
-    shared = max(1, usable_cpus() // on_cpu) if on_cpu > 1 else None
-    return settings.cpu_threads or shared

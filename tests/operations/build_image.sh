@@ -1,7 +1,7 @@
 #!/bin/sh
-# build_image.sh FOLDER: build the Dockerfile's cpu target without a container engine, into
-# FOLDER/root (the image's files) and FOLDER/image.json (its configuration). For root on Debian,
-# with buildah and mmdebstrap.
+# build_image.sh FOLDER: build the Dockerfile's targets cpu and gpu without a container engine, into
+# FOLDER/cpu/root (the image's files) and FOLDER/cpu/image.json (its configuration), and likewise
+# FOLDER/gpu. For root on Debian, with buildah and mmdebstrap.
 #
 # What differs from `docker build`: the base is Debian's own bookworm, minbase, made here and given
 # the name that FROM asks for, where the published 12-slim lacks documentation and locales too; and
@@ -47,12 +47,15 @@ lines = (f"{name} = {value}" for name, value in options.items())
 (folder / "pip.conf").write_text("\n".join(["[global]", *lines, ""]))
 END
 
-# shellcheck disable=SC2046,SC2086  # mounts are words
-buildah bud -q --pull=never --network host --target cpu --format docker \
-    -v "$folder/pip:/run/pip:ro" -v "$folder/pip/pip.conf:/etc/pip.conf:ro" \
-    $(cat "$folder/pip/mounts") ${MOUNTS:-} \
-    --iidfile "$folder/id" .
-
-buildah inspect --type image "$(cat "$folder/id")" > "$folder/image.json"
-ln -sfn "$(buildah mount "$(buildah from --pull-never "$(cat "$folder/id")")")" "$folder/root"
-echo "the image has $(du -sm --apparent-size "$folder/root/" | cut -f 1) MB" >&2
+for target in cpu gpu; do
+    mkdir -p "$folder/$target"
+    # shellcheck disable=SC2046,SC2086  # mounts are words
+    buildah bud -q --layers --pull=never --network host --target "$target" --format docker \
+        -v "$folder/pip:/run/pip:ro" -v "$folder/pip/pip.conf:/etc/pip.conf:ro" \
+        $(cat "$folder/pip/mounts") ${MOUNTS:-} \
+        --iidfile "$folder/id" .
+    buildah inspect --type image "$(cat "$folder/id")" > "$folder/$target/image.json"
+    root=$(buildah mount "$(buildah from --pull-never "$(cat "$folder/id")")")
+    ln -sfn "$root" "$folder/$target/root"
+    echo "the image $target has $(du -sm --apparent-size "$root/" | cut -f 1) MB" >&2
+done

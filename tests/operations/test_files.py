@@ -72,6 +72,17 @@ def test_compose_lets_in_this_machine_alone_unless_told_otherwise() -> None:
     assert addresses(QUINTET_ADDRESS="192.0.2.7") == loopback | {"balancer": {"192.0.2.7"}}
 
 
+def test_a_gpus_replica_may_run_what_it_compiles_into_tmp_and_others_may_not() -> None:
+    services = composed()
+    (gpu,), (cpu,) = services["quintet-gpu"]["tmpfs"], services["quintet"]["tmpfs"]
+    assert gpu.startswith("/tmp:") and "exec" in gpu.partition(":")[2].split(",")
+    assert cpu == "/tmp"
+    stage = (ROOT / "Dockerfile").read_text().partition("FROM service AS gpu")[2]
+    places = re.findall(r"\b(?:HOME|\w+_CACHE_DIR)=(\S+)", stage)
+    assert len(places) == 3
+    assert all(place == "/tmp" or place.startswith("/tmp/") for place in places)
+
+
 def test_replicas_in_compose_count_limits_together_for_callers_whom_the_balancer_names() -> None:
     services = composed()
     for name in ("quintet", "quintet-gpu"):

@@ -7,11 +7,12 @@ from fastapi import APIRouter, Request, Response
 from app.api import documents, examples
 from app.api.admission import KEY_AND_LIMITS
 from app.api.context import service_of
+from app.api.direct_route import DirectRoute
 from app.api.document_models import DocumentsResponse
 from app.api.openapi import body_of, responses
 from app.api.respond import respond
 
-router = APIRouter()
+router = APIRouter(route_class=DirectRoute)
 
 
 @router.post(

@@ -5,11 +5,12 @@ from fastapi import APIRouter, Request, Response
 from app.api import examples
 from app.api.admission import KEY_AND_LIMITS
 from app.api.context import request_of, service_of
+from app.api.direct_route import DirectRoute
 from app.api.openapi import JSON, NO_ENGINE, body_of, responses
 from app.api.response_models import TokenizeResponse
 from app.api.tokenize import answer
 
-router = APIRouter()
+router = APIRouter(route_class=DirectRoute)
 
 
 @router.post(

@@ -3,13 +3,14 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
 from app.engine import messages
 from app.engine.control import FromChild, StartFailed, StartWorker, WorkerStarted
-from app.engine.loading import one_visible_gpu
+from app.engine.loading import load, one_visible_gpu
 from app.settings import Settings
 from model import embedder
 from model.rows import MAX_ROWS, Row
@@ -89,3 +90,13 @@ def test_what_the_settings_and_the_model_both_say_agrees() -> None:
     fields = Settings.model_fields
     (most,) = (each.le for each in fields["max_batch_tokens"].metadata if hasattr(each, "le"))
     assert most == 2 * MAX_ROWS  # the shortest row of the service has two tokens, the special ones
+
+
+@pytest.mark.parametrize(("adapters", "merges"), [("auto", True), ("stacked", False)])
+def test_a_worker_on_a_cpu_merges_weights_unless_adapters_are_to_stay_stacked(
+    original: Path, rng: np.random.Generator, adapters: Literal["auto", "stacked"], merges: bool
+) -> None:
+    start = StartWorker(str(original), "cpu", "float32", 4096, threads=1, adapters=adapters)
+    loaded, _ = load(start)
+    loaded.embed([random_row(rng, 4096, 1) for _ in range(6)], 4096)
+    assert (loaded.encoder.merged_adapter == 1) == merges
