@@ -237,7 +237,7 @@ def test_callers_with_little_patience_do_not_hide_a_worker_that_hangs(impatient:
         statuses = [impatient.embed(input="x").status_code]
         while statuses[-1] == 504:
             statuses.append(impatient.embed(input="x").status_code)
-        assert statuses[-1] == 503
+        assert statuses[-1] == 503, impatient.log.text()[-4000:]
         assert 2 <= statuses.count(504) <= 4
         impatient.log.wait_for("serving +http", count=starts + 1)
     assert impatient.embed(input="x").status_code == 200
