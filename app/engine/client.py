@@ -80,13 +80,13 @@ class WorkerLink:
         self._jobs[number] = PendingJob(result, tokens, len(rows))
         self._count(tokens, len(rows))
         self._hang_timer.start()
-        self._writer.write(messages.frame(messages.embed_message(number, rows)))
+        self._send(messages.embed_message(number, rows))
         try:
             return await result
         finally:
             if number in self._jobs:  # cancelled: the worker has not answered
                 self._remove([number])
-                self._writer.write(messages.frame(messages.Cancel(number)))
+                self._send(messages.Cancel(number))
 
     async def collect(self) -> None:
         """Give results to those who wait for them, until the worker's stream ends; then fail what
@@ -108,6 +108,11 @@ class WorkerLink:
                 job.result.set_exception(lost)
         self._engine.remove_link(self)
         self._writer.close()
+
+    def _send(self, message: messages.ToWorker) -> None:
+        """Write a message, unless the worker has been killed: `collect` answers what it holds."""
+        if not self._writer.is_closing():  # a closed transport of uvloop raises RuntimeError
+            self._writer.write(messages.frame(message))
 
     def _kill(self) -> None:
         """End a worker that hangs; the parent sees that and starts another one."""
