@@ -119,11 +119,6 @@ class Settings(BaseModel):
         "`auto` merges where that takes at most half of the free memory. A CPU merges one adapter "
         "at a time, after a while of one task; with `stacked` none.",
     )
-    compile: bool = Field(
-        True,
-        description="Compile fused kernels for a GPU at the start, which needs a C compiler. "
-        "`false` starts sooner and computes slower, and so does a start without a compiler.",
-    )
     max_batch_tokens: int | None = Field(
         None,
         ge=1,

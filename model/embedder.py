@@ -142,15 +142,13 @@ class Embedder(PythonApi):
                 self._merge_policy = None
         return adapter == self.encoder.merged_adapter
 
-    def warm_up(
-        self, max_batch_tokens: int = 0, *, adapters: Adapters = "auto", compiled: bool = True
-    ) -> None:
+    def warm_up(self, max_batch_tokens: int = 0, adapters: Adapters = "auto") -> None:
         """Load kernels, so that the first request is not slow, and make a GPU fast.
 
         That is to merge each adapter into a copy of the weights, if `adapters` is "merged", or
-        "auto" and there is memory; to compile, if `compiled`; and to record CUDA graphs. On a CPU
-        "stacked" adapters are never merged, and else after a while of one task. Graphs belong to
-        the calling thread, which must be the one that calls `forward`.
+        "auto" and there is memory, and to record CUDA graphs. On a CPU "stacked" adapters are never
+        merged, and else after a while of one task. Graphs belong to the calling thread, which must
+        be the one that calls `forward`.
 
         With `max_batch_tokens`, batches of that many tokens and of the longest text are run too:
         if one does not fit into the device's memory, an error is logged.
@@ -163,7 +161,7 @@ class Embedder(PythonApi):
         self.forward(self.pack(example(self.config, tokens=32)))
         if self._gpu is not None:
             with as_current_device(self.device):
-                self._gpu.prepare(adapters, compiled=compiled)
+                self._gpu.prepare(adapters)
         if max_batch_tokens:
             longest = self.config.max_tokens
             self._check_fits(example(self.config, max_batch_tokens))
@@ -205,11 +203,11 @@ class Embedder(PythonApi):
             for batch in parts:  # a GPU computes one while the next one is packed
                 launched = self.launch(self.pack(batch))
                 if running is not None:
-                    embedded.append(running.read()[0])
+                    embedded.append(running.read())
                 running = launched
                 bar.update(sum(map(len, batch)))
             if running is not None:
-                embedded.append(running.read()[0])
+                embedded.append(running.read())
         return np.concatenate(embedded)
 
 

@@ -1,151 +1,74 @@
-"""GPU encoder: the encoder's forward pass as functions of tensors, which torch.compile fuses.
+"""GPU encoder: the encoder's forward pass on a GPU, in few kernels.
 
-The values are those of Encoder.forward up to rounding. A block has 8 kernels where all rows have
-one adapter, and 18 where they have several; Encoder.forward has 30. The functions are compiled
-once, for all numbers of tokens and rows, and every block runs through the same code.
+It computes what Encoder.forward does, up to rounding, which has 30 kernels a block:
 
-- One adapter: for each adapter there is a copy of the blocks' weights, weight + b @ a.
-- Several adapters, or no memory for the copies: the stacked corrections of lora.py. Products
-  grouped by adapter (torch.nn.functional.grouped_mm) are slower than these for all batches of 16
-  to 16,384 tokens (tests/bench/README.md).
+- One adapter, 8 kernels: for each adapter there is a copy of the blocks' weights, weight + b @ a.
+- Several adapters, or no memory for the copies, 18 kernels: the stacked corrections of lora.py.
+  Products grouped by adapter (torch.nn.functional.grouped_mm) are slower than these for all
+  batches of 16 to 16,384 tokens, and torch.compile fuses less (tests/bench/README.md).
 
-T tokens, H heads, K = D / H, D hidden, R columns of a stack of adapters.
+Everything is a function of tensors on the device: a CUDA graph can record it. T tokens, H heads, K
+numbers of a head, D hidden, R columns of a stack of adapters.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from model.attention import VarlenAttend
-from model.cpus import usable_cpus
 from model.encoder import Block, Encoder
-from model.lora import LinearTensors
+from model.gpu_kernels import choose_kernels
+from model.lora import AdapterMasks, LinearTensors
 from model.packing import PackedBatch
 from model.rows import NO_ADAPTER
 
 
-class BlockWeights(NamedTuple):
-    """The linear layers of a block, and its norms: each weight (D,), bias (D,)."""
+@dataclass(frozen=True, slots=True)
+class BlockWeights:
+    """The linear layers of a block and its norms."""
 
     qkv: LinearTensors
     out: LinearTensors
     fc1: LinearTensors
     fc2: LinearTensors
-    norm1: tuple[Tensor, Tensor]
-    norm2: tuple[Tensor, Tensor]
+    norm1: nn.LayerNorm
+    norm2: nn.LayerNorm
 
-
-class BatchInputs(NamedTuple):
-    """What all blocks read of a batch: adapters (T,), row_starts (R + 1,), and what turns the pairs
-    of q and k, cos (T, K / 2, 1) and sin (T, K / 2, 2). Each element of a pair takes the other one
-    times sin, which is negative for the first."""
-
-    adapters: Tensor
-    row_starts: Tensor
-    cos: Tensor
-    sin: Tensor
-
-
-def linear(x: Tensor, layer: LinearTensors, adapters: Tensor, *, gelu: bool = False) -> Tensor:
-    """x (T, in) -> (T, out), with each token's adapter if the layer has a stack, then GELU."""
-    correction = None
-    if layer.down is not None:
-        low = F.linear(x, layer.down) * (layer.column_adapters == adapters[:, None])
-        if layer.up is None:
-            x = torch.cat([x, low], 1)
-        else:
-            correction = F.linear(low, layer.up)
-    if gelu:  # with the product; on a GPU in its tanh form, which differs by at most 0.0005
-        return torch._addmm_activation(layer.bias, x, layer.weight.t(), use_gelu=True)
-    y = F.linear(x, layer.weight, layer.bias)
-    return y if correction is None else y + correction
-
-
-BlockFunction = Callable[[Tensor, BlockWeights, BatchInputs, int], Tensor]
-
-
-def block_function(eps: float, varlen: VarlenAttend) -> BlockFunction:
-    """A block: hidden states (T, D), weights, inputs, the longest row in tokens -> (T, D).
-
-    Sizes of the model are read off tensors: torch.compile would take an int from around the
-    function for one that changes, and divide by it in its kernels.
-    """
-
-    def block(x: Tensor, weights: BlockWeights, inputs: BatchInputs, longest: int) -> Tensor:
-        qkv = linear(x, weights.qkv, inputs.adapters)
-        qkv = qkv.unflatten(1, (3, -1, inputs.cos.shape[1], 2))  # (T, 3, H, K / 2, 2)
-        pairs = qkv[:, :2]
-        turned = pairs * inputs.cos[:, None, None] + pairs.flip(-1) * inputs.sin[:, None, None]
-        q, k = turned.to(x.dtype).flatten(-2).unbind(1)
-        attended = varlen(q, k, qkv[:, 2].flatten(-2), inputs.row_starts, longest).flatten(1)
-        y = linear(attended, weights.out, inputs.adapters)
-        x = F.layer_norm(x + y, x.shape[1:], *weights.norm1, eps)
-        y = linear(x, weights.fc1, inputs.adapters, gelu=True)
-        y = linear(y, weights.fc2, inputs.adapters)
-        return F.layer_norm(x + y, x.shape[1:], *weights.norm2, eps)
-
-    return block
-
-
-InputsFunction = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, BatchInputs]]
-
-
-def inputs_function(encoder: Encoder) -> InputsFunction:
-    """What comes before the blocks: token_ids, positions, adapters (T,), row_starts (R + 1,) ->
-    hidden states (T, D) and what all blocks read."""
-    embedding, frequencies = encoder.embedding, encoder.rotary.frequencies
-    word, a, b, token_type = embedding.word, embedding.a, embedding.b, embedding.token_type
-    norm, eps = (encoder.norm.weight, encoder.norm.bias), encoder.config.layer_norm_eps
-    column_adapters = torch.arange(len(b), device=b.device) // a.shape[2]
-
-    def inputs(
-        token_ids: Tensor, positions: Tensor, adapters: Tensor, row_starts: Tensor
-    ) -> tuple[Tensor, BatchInputs]:
-        x = F.embedding(token_ids, word) + F.embedding(adapters % len(token_type), token_type)
-        low = a[adapters.clamp(min=0), token_ids].repeat(1, len(a))
-        x = torch.addmm(x, low * (column_adapters == adapters[:, None]), b)
-        x = F.layer_norm(x, x.shape[1:], *norm, eps)
-        angles = torch.outer(positions.float(), frequencies)
-        sin = angles.sin()
-        turns = angles.cos()[:, :, None], torch.stack([-sin, sin], -1)
-        return x, BatchInputs(adapters, row_starts, *turns)
-
-    return inputs
-
-
-def _weights(block: Block, adapter: int) -> BlockWeights:
-    qkv, out, fc1, fc2 = (
-        layer.tensors() if adapter == NO_ADAPTER else layer.merged_tensors(adapter)
-        for layer in block.linears()
-    )
-    norm1, norm2 = ((norm.weight, norm.bias) for norm in (block.norm1, block.norm2))
-    return BlockWeights(qkv, out, fc1, fc2, norm1, norm2)
-
-
-def _mark_static(tensor: Tensor, *dimensions: int) -> None:
-    """Tell torch.compile that these sizes are the model's, and not any batch's that equals them."""
-    for each in (tensor, tensor._base):  # a view has the sizes of what it views as well
-        if each is not None:
-            torch._dynamo.mark_static(each, [axis for axis in dimensions if axis < each.ndim])
+    @staticmethod
+    def of(block: Block, adapter: int) -> "BlockWeights":
+        """The weights merged for an adapter, or the stack of all for NO_ADAPTER."""
+        qkv, out, fc1, fc2 = (
+            layer.tensors() if adapter == NO_ADAPTER else layer.merged_tensors(adapter)
+            for layer in block.linears()
+        )
+        return BlockWeights(qkv, out, fc1, fc2, block.norm1, block.norm2)
 
 
 class GpuEncoder:
-    """An encoder's functions and weights on a GPU.
+    """An encoder's weights and kernels on a GPU.
 
     `modes` are the adapters whose merged weights are in memory, and NO_ADAPTER for the stacked
     corrections, by which any batch can be computed.
     """
 
     def __init__(self, encoder: Encoder, varlen: VarlenAttend) -> None:
+        config, embedding = encoder.config, encoder.embedding
+        self._config = config
+        self._embedding = embedding
+        self._norm = encoder.norm
+        self._frequencies = encoder.rotary.frequencies
         self._blocks = [block for block in encoder.blocks if isinstance(block, Block)]
-        self._adapters = range(len(encoder.config.tasks))
-        self._embedding, self._frequencies = encoder.embedding, encoder.rotary.frequencies
-        self._inputs = inputs_function(encoder)
-        self._block = block_function(encoder.config.layer_norm_eps, varlen)
-        self._weights = {NO_ADAPTER: [_weights(block, NO_ADAPTER) for block in self._blocks]}
+        self._varlen = varlen
+        self._weights = {NO_ADAPTER: [BlockWeights.of(each, NO_ADAPTER) for each in self._blocks]}
+        dtype, device = embedding.word.dtype, embedding.word.device
+        self._kernels = choose_kernels(config.hidden_size, config.head_size, dtype, device)
+
+    @property
+    def kernels(self) -> str:
+        """Which version of the kernels is in use."""
+        return self._kernels.name
 
     @property
     def modes(self) -> list[int]:
@@ -159,8 +82,8 @@ class GpuEncoder:
             torch.OutOfMemoryError: there is no memory for the copies; then none is kept.
         """
         try:
-            for adapter in self._adapters:
-                self._weights[adapter] = [_weights(block, adapter) for block in self._blocks]
+            for adapter in range(len(self._config.tasks)):
+                self._weights[adapter] = [BlockWeights.of(each, adapter) for each in self._blocks]
         except torch.OutOfMemoryError:
             self._weights = {NO_ADAPTER: self._weights[NO_ADAPTER]}
             raise
@@ -169,45 +92,7 @@ class GpuEncoder:
     def merged_bytes(self) -> int:
         """The memory that the merged weights of all adapters take."""
         linears = (layer for block in self._blocks for layer in block.linears())
-        return sum(layer.base_weight().nbytes for layer in linears) * len(self._adapters)
-
-    def compile(self, example: PackedBatch) -> None:
-        """Compile the functions by a batch, for batches of all sizes.
-
-        Raises:
-            Exception: what the compiler raises, if there is none for example. The functions then
-                run as they are.
-        """
-        from torch._inductor.async_compile import (  # noqa: PLC0415  (takes a second)
-            shutdown_compile_workers,
-        )
-
-        options: dict[str, str | int | bool | Callable[..., Any]]
-        options = {"compile_threads": min(usable_cpus(), 8), "shape_padding": False}
-        functions = self._inputs, self._block
-        self._inputs = torch.compile(functions[0], dynamic=True, options=options)
-        self._block = torch.compile(functions[1], dynamic=True, options=options)
-        try:
-            for tensor in self._all_weights():
-                _mark_static(tensor, *range(tensor.ndim))
-            batch = example.token_ids, example.positions, example.adapters, example.row_starts
-            x, inputs = self._inputs(*batch)
-            for tensor in (x, inputs.cos, inputs.sin):
-                _mark_static(tensor, *range(1, tensor.ndim))
-            for mode in self.modes[:2]:
-                self._block(x, self._weights[mode][0], inputs, example.longest)
-        except Exception:
-            self._inputs, self._block = functions
-            raise
-        finally:
-            shutdown_compile_workers()  # processes beside this one
-
-    def _all_weights(self) -> Iterator[Tensor]:
-        yield from (*self._embedding.buffers(), self._frequencies)
-        for blocks in self._weights.values():
-            for weights in blocks:
-                for each in weights:
-                    yield from (tensor for tensor in each if tensor is not None)
+        return sum(layer.base_weight().nbytes for layer in linears) * len(self._config.tasks)
 
     def mode(self, batch: PackedBatch) -> int:
         """The weights that a batch is computed with: its only adapter's or NO_ADAPTER."""
@@ -215,7 +100,83 @@ class GpuEncoder:
 
     def hidden(self, batch: PackedBatch, mode: int) -> Tensor:
         """A batch whose rows have the adapter `mode`, or any with NO_ADAPTER -> (T, D)."""
-        x, inputs = self._inputs(batch.token_ids, batch.positions, batch.adapters, batch.row_starts)
-        for weights in self._weights[mode]:
-            x = self._block(x, weights, inputs, batch.longest)
-        return x
+        blocks = self._weights[mode]
+        masks = AdapterMasks(batch, len(self._config.tasks), self._embedding.word.dtype)
+        angles = torch.outer(batch.positions.float(), self._frequencies)
+        turns = angles.cos(), angles.sin()
+        x, middle = (
+            LayerInput.empty(len(angles), layer, masks, self._embedding.word)
+            for layer in (blocks[0].qkv, blocks[0].fc1)
+        )
+        self._embed(batch, masks, x.hidden)
+        for block in blocks:
+            qkv = F.linear(x.filled(block.qkv), block.qkv.weight, block.qkv.bias)
+            attended = self._attended(qkv, turns, batch)
+            self._add(x.hidden, attended, block.out, masks, block.norm1, middle.hidden)
+            # GELU comes with the product, on a GPU in its form with tanh, which differs by at most
+            # 0.0005: less than bfloat16 rounds where it does.
+            inner = torch._addmm_activation(
+                block.fc1.bias, middle.filled(block.fc1), block.fc1.weight.t(), use_gelu=True
+            )
+            self._add(middle.hidden, inner, block.fc2, masks, block.norm2, x.hidden)
+        return x.hidden
+
+    def _embed(self, batch: PackedBatch, masks: AdapterMasks, out: Tensor) -> None:
+        """Write the hidden states that the first block reads."""
+        embedding = self._embedding
+        word = F.embedding(batch.token_ids, embedding.word)
+        rows = batch.adapters % len(embedding.token_type)  # -1 is the last one
+        token_type = F.embedding(rows, embedding.token_type)
+        corrections = embedding.corrections(batch, masks)
+        self._kernels.add_norm(word, token_type, corrections, self._norm, out)
+
+    def _attended(self, qkv: Tensor, turns: tuple[Tensor, Tensor], batch: PackedBatch) -> Tensor:
+        """qkv (T, 3 * D) -> attended values (T, D)."""
+        heads = self._config.num_heads
+        q, k = self._kernels.turn(qkv, *turns).unflatten(1, (2, heads, -1)).unbind(1)
+        v = qkv.unflatten(1, (3, heads, -1))[:, 2]
+        return self._varlen(q, k, v, batch.row_starts, batch.longest).flatten(1)
+
+    def _add(  # noqa: PLR0913
+        self,
+        x: Tensor,
+        y: Tensor,
+        layer: LinearTensors,
+        masks: AdapterMasks,
+        norm: nn.LayerNorm,
+        out: Tensor,
+    ) -> None:
+        """Write the norm of x + layer(y), (T, D), to `out`."""
+        corrections = None
+        if layer.up is not None:
+            assert layer.down is not None, "what leads up is led down to"
+            low = F.linear(y, layer.down).mul_(masks.mask(layer.rank))
+            corrections = F.linear(low, layer.up)
+        y = F.linear(y, layer.weight, layer.bias)
+        self._kernels.add_norm(x, y, corrections, norm, out)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerInput:
+    """What qkv or fc1 reads: hidden states (T, D) and, of a stack, R columns beside them, with the
+    mask (T, R) of their adapters. All blocks use the same memory."""
+
+    both: Tensor
+    hidden: Tensor
+    columns: Tensor
+    mask: Tensor | None
+
+    @staticmethod
+    def empty(tokens: int, layer: LinearTensors, masks: AdapterMasks, like: Tensor) -> "LayerInput":
+        """Memory for that layer of any block."""
+        both = like.new_empty(tokens, layer.weight.shape[1])
+        hidden, columns = both.tensor_split([like.shape[1]], 1)
+        mask = masks.mask(layer.rank) if layer.rank else None
+        return LayerInput(both, hidden, columns, mask)
+
+    def filled(self, layer: LinearTensors) -> Tensor:
+        """The input of a layer, once its hidden states are written, (T, D + R)."""
+        if self.mask is not None:
+            assert layer.down is not None, "columns of a stack are led down to"
+            torch.mul(F.linear(self.hidden, layer.down), self.mask, out=self.columns)
+        return self.both

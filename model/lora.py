@@ -10,7 +10,7 @@ V vocabulary, D hidden. The scale alpha / rank is folded into `b`.
 https://arxiv.org/abs/2106.09685 (LoRA), eq. 3.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -53,19 +53,19 @@ class AdapterMasks:
         return self._masks[rank]
 
 
-class LinearTensors(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class LinearTensors:
     """The tensors of a linear layer with a stack of adapters, or without one.
 
-    weight (out, in), bias (out,); down (R, in), up (out, R), and the adapter of each of their
-    columns, column_adapters (R,). Without `up` its columns are further ones of the weight,
-    (out, in + R). Without `down` there is no stack.
+    weight (out, in), bias (out,); of a stack down (R, in), up (out, R), and its rank. Without `up`
+    the weight has R further columns that lead up, (out, in + R). Without a stack rank is 0.
     """
 
     weight: Tensor
     bias: Tensor
     down: Tensor | None = None
     up: Tensor | None = None
-    column_adapters: Tensor | None = None
+    rank: int = 0
 
 
 class AdaptedLinear(nn.Module):
@@ -109,12 +109,13 @@ class AdaptedLinear(nn.Module):
         return self._kernel.dense_weight()[:, : self._in]
 
     def tensors(self) -> LinearTensors:
-        """The weight and the stack of all adapters, for the functions of gpu_encoder.py."""
-        columns = torch.arange(self._stack, device=self._bias.device)
-        up = None if self._up is None else self._up.dense_weight()
+        """The weight and the stack of all adapters."""
+        dense = self._kernel.dense_weight()
         down = self._down.dense_weight()[: self._stack]
-        weight = self._kernel.dense_weight()
-        return LinearTensors(weight, self._bias, down, up, columns // self._rank)
+        if self._gelu or self._in < len(dense):
+            return LinearTensors(dense, self._bias, down, rank=self._rank)
+        up = dense[:, self._in :] if self._up is None else self._up.dense_weight()
+        return LinearTensors(dense[:, : self._in], self._bias, down, up, self._rank)
 
     def merged_tensors(self, adapter: int) -> LinearTensors:
         """A copy of the weight with one adapter's LoRA added."""
@@ -181,7 +182,14 @@ class AdaptedEmbedding(nn.Module):
         x = F.embedding(batch.token_ids, self.word) + self.token_type[batch.adapters]
         if masks is None:
             return x
+        return torch.addmm(x, self._low(batch, masks), self.b)
+
+    def corrections(self, batch: PackedBatch, masks: AdapterMasks) -> Tensor:
+        """a[adapter, id] @ b[adapter] of each token, (T, D)."""
+        return self._low(batch, masks) @ self.b
+
+    def _low(self, batch: PackedBatch, masks: AdapterMasks) -> Tensor:
+        """(T, A * r), with zeros but in the columns of each token's adapter."""
         low = self.a[batch.adapters.clamp(min=0), batch.token_ids]  # (T, r)
         adapters, _, rank = self.a.shape
-        stacked = low.repeat(1, adapters) * masks.mask(rank)[:, : adapters * rank]
-        return torch.addmm(x, stacked, self.b)
+        return low.repeat(1, adapters) * masks.mask(rank)[:, : adapters * rank]

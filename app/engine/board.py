@@ -1,180 +1,218 @@
 """Board: a worker's jobs, the order of their rows and the prepared batch, behind one lock.
 
-It keeps promises 1, 2 and 4 of README.md. A prepared batch stays open: rows that arrive while
-another one runs are planned in until it is full or the device takes it. `plan` and `offer` are for
-the thread that prepares, `take` for the one that computes, `finish_rows` for the one that replies,
-`add`, `cancel`, `drop_link` and `end` for those that receive.
+It keeps promises 1, 2 and 4 of README.md. `plan` and `offer` are for the thread that prepares,
+`take` for the one that computes, `finish` for the one that replies, `add`, `cancel`, `drop_link`
+and `end` for those that receive.
+
+A prepared batch stays open until it is full or the device takes it: rows that arrive meanwhile are
+planned in. But packing holds the interpreter's lock, which the thread that computes needs, too:
+after a pack that took p seconds, the next one for the same turn of the device begins 4 p later at
+the earliest. A device that waits is never kept waiting by that.
 """
 
 import threading
 import time
-from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
-import numpy as np
-
+from app.engine.jobs import FinishedJob, Job
 from app.engine.row_scheduler import BatchPlan, JobId, RowScheduler
 from model.rows import Row, Vectors
 
 Packed = TypeVar("Packed")
 
-
-@dataclass(slots=True)
-class Job:
-    """A job's rows, and its vectors as they come in; `missing` counts the rows still to come."""
-
-    rows: list[Row]
-    vectors: Vectors
-    missing: int
-    first_span: list[int] = field(default_factory=list)
-    arrived: float = field(default_factory=time.monotonic)
-    queued_s: float | None = None  # until its first row was taken
-
-    @classmethod
-    def of(cls, rows: list[Row], width: int) -> "Job":
-        counts = [len(row.spans) for row in rows]
-        starts = (np.cumsum(counts) - counts).tolist()
-        return cls(rows, np.empty((sum(counts), width), np.float32), len(rows), starts)
-
-    def begin(self) -> None:
-        """A row of it is taken."""
-        if self.queued_s is None:
-            self.queued_s = time.monotonic() - self.arrived
-
-    def fill(self, row: int, vectors: Vectors) -> None:
-        """Put a row's vectors in their place."""
-        start = self.first_span[row]
-        self.vectors[start : start + len(vectors)] = vectors
-        self.missing -= 1
+# At most one part in five of the preparing thread's time goes into renewing an open batch.
+_REST_PER_PACK = 4
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class NextBatch:
-    """A plan with its rows. `epoch` tells whether it still holds when its tensors are ready."""
+    """A plan with its rows, and the number of spans of each share."""
 
     plan: BatchPlan
     rows: list[Row]
-    epoch: int
+    share_spans: list[int]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PreparedBatch(Generic[Packed]):
-    """A batch whose tensors are ready."""
+    """A batch whose tensors are ready, after so many seconds of packing."""
 
     next: NextBatch
     packed: Packed
+    seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class FinishedJob:
-    """A job that is finished: its vectors, or why it fails."""
+class Running(Protocol):
+    """A batch that the device has been given."""
 
-    job: JobId
-    outcome: Vectors | str
-    queued_s: float
+    def done(self) -> bool:
+        """Whether its vectors are there, or it has failed."""
 
 
 class Board(Generic[Packed]):
     """The jobs of one worker and its prepared batch; every method may be called on any thread."""
 
-    def __init__(self, width: int, max_batch_tokens: int) -> None:
-        self._width = width
-        self._changed = threading.Condition()
+    def __init__(self, max_batch_tokens: int) -> None:
+        self._lock = threading.Lock()
+        self._may_plan = threading.Condition(self._lock)
+        self._may_take = threading.Condition(self._lock)
         self._scheduler = RowScheduler(max_batch_tokens)
         self._jobs: dict[JobId, Job] = {}
-        self._prepared: PreparedBatch[Packed] | None = None
+        self._packing: NextBatch | None = None
+        self._prepared: PreparedBatch[Packed | None] | None = None
         self._unplanned = False  # what waits has changed since the last plan
-        self._epoch = 0  # counts what makes a plan invalid: rows taken, jobs gone
+        self._not_before = 0.0
+        self._device_waits = False
         self._ended = False
 
-    def add(self, job: JobId, rows: list[Row]) -> None:
-        """A job arrives. A prepared batch that is full stays as it is: it could not grow."""
-        with self._changed:
-            self._jobs[job] = Job.of(rows, self._width)
-            self._scheduler.add(job, [len(row) for row in rows])
-            if self._prepared is None or not self._prepared.next.plan.full:
-                self._unplanned = True
-                self._changed.notify_all()
+    def add(self, jobs: Iterable[tuple[JobId, list[Row]]]) -> None:
+        """Jobs arrive."""
+        made = [(job, Job(rows)) for job, rows in jobs]
+        with self._lock:
+            told = self._unplanned and bool(self._scheduler) and not self._device_waits
+            for job, entry in made:
+                self._jobs[job] = entry
+                self._scheduler.add(job, [len(row.token_ids) for row in entry.rows])
+            self._unplanned = True
+            if not told:
+                (self._may_take if self._device_waits else self._may_plan).notify()
 
-    def cancel(self, job: JobId) -> None:
-        """The caller has gone: none of the job's rows is run from here on."""
-        with self._changed:
-            self._forget(job)
+    def cancel(self, jobs: Collection[JobId]) -> None:
+        """The callers have gone: none of the jobs' rows is run from here on."""
+        with self._lock:
+            self._forget(jobs)
 
     def end(self) -> None:
         """No more jobs will come; those that are here are finished."""
-        with self._changed:
+        with self._lock:
             self._ended = True
-            self._changed.notify_all()
+            self._notify()
 
     def drop_link(self, link: int) -> None:
         """The HTTP process at that link has exited: drop its jobs."""
-        with self._changed:
-            for job in [job for job in self._jobs if job[0] == link]:
-                self._forget(job)
+        with self._lock:
+            self._forget({job for job in self._jobs if job[0] == link})
 
     def plan(self) -> NextBatch | None:
-        """Wait until rows wait that are not planned; None when there never will be any."""
-        with self._changed:
-            self._changed.wait_for(
-                lambda: (self._unplanned and self._scheduler) or self._finished()
-            )
-            if self._finished():
-                return None
-            self._unplanned = False
-            plan = self._scheduler.plan()
-            return NextBatch(
-                plan, [self._jobs[job].rows[row] for job, row in plan.picks], self._epoch
-            )
+        """Wait until a batch is to be packed; None when none will be."""
+        with self._lock:
+            while not self._finished():
+                if not self._to_plan():
+                    self._may_plan.wait()
+                elif (pause := self._not_before - time.monotonic()) > 0:
+                    self._may_plan.wait(pause)
+                else:
+                    self._packing = self._planned()
+                    return self._packing
+            return None
 
-    def offer(self, prepared: PreparedBatch[Packed]) -> None:
+    def offer(self, prepared: PreparedBatch[Packed | None]) -> None:
         """The tensors of a plan are ready. If the plan no longer holds, they are dropped."""
-        with self._changed:
-            if prepared.next.epoch == self._epoch:
-                self._prepared = prepared
-                self._changed.notify_all()
+        with self._lock:
+            if prepared.next is self._packing:
+                self._packing, self._prepared = None, prepared
+                self._not_before = time.monotonic() + _REST_PER_PACK * prepared.seconds
+                self._may_take.notify()
 
-    def take(self) -> PreparedBatch[Packed] | None:
-        """Wait for a prepared batch and remove its rows; None when none will come."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._prepared is not None or self._finished())
-            prepared = self._prepared
-            if prepared is not None:
-                self._scheduler.take(prepared.next.plan)
-                for job, _ in prepared.next.plan.picks:
-                    self._jobs[job].begin()
-                self._invalidate()
-            return prepared
+    def take(self, running: Sequence[Running] = ()) -> PreparedBatch[Packed | None] | None:
+        """Wait for a batch that is to be launched beside those that run, and remove its rows.
 
-    def finish_rows(self, plan: BatchPlan, outcomes: list[Vectors | str]) -> list[FinishedJob]:
-        """Enter the vectors of each pick, or why its row fails; the jobs that are finished now."""
+        It is not packed yet if nothing runs and none is prepared: nobody need be woken for that.
+        None when the first one that runs is done and no batch is prepared, or when nothing runs and
+        no batch will come. A batch is launched before the running one is done only if it is full:
+        rows that arrive could not join it.
+        """
+        with self._lock:
+            while (batch := self._to_launch(running)) is None:
+                if running[0].done() if running else self._finished():
+                    return None
+                self._device_waits = not running
+                self._may_take.wait()
+                self._device_waits = False
+            self._scheduler.take(batch.next.plan)
+            now = time.monotonic()
+            for job, first, _ in batch.next.plan.shares:
+                if first == 0:
+                    self._jobs[job].begin(now)
+            self._packing = self._prepared = None  # what is being packed has these rows, too
+            self._unplanned, self._not_before = True, 0.0
+            if self._scheduler or self._ended:
+                self._may_plan.notify()
+            return batch
+
+    def wake(self) -> None:
+        """A batch that runs is done."""
+        with self._lock:
+            self._may_take.notify()
+
+    @property
+    def waits(self) -> bool:
+        """Whether rows wait that no batch has."""
+        return bool(self._scheduler)
+
+    def finish(
+        self, batch: NextBatch, vectors: Vectors, failed: dict[int, str]
+    ) -> list[FinishedJob]:
+        """Enter a batch's vectors, and why rows of it fail; the jobs that are finished now."""
         finished: list[FinishedJob] = []
-        with self._changed:
-            for (job, row), outcome in zip(plan.picks, outcomes, strict=True):
+        row = span = 0
+        with self._lock:
+            for (job, first, stop), spans in zip(batch.plan.shares, batch.share_spans, strict=True):
+                rows = range(row, row + stop - first)
+                part = vectors[span : span + spans]
+                row, span = rows.stop, span + spans
                 entry = self._jobs.get(job)
                 if entry is None:
                     continue  # cancelled, or failed by another row of it
-                assert entry.queued_s is not None, "its row was taken"
-                if isinstance(outcome, str):
-                    self._forget(job)
+                outcome: Vectors | str | None
+                if failed and (place := next(filter(failed.get, rows), None)) is not None:
+                    outcome = failed[place]
+                    self._forget([job])
+                else:
+                    outcome = entry.fill(first, stop, part)
+                if outcome is not None:
+                    self._jobs.pop(job, None)
                     finished.append(FinishedJob(job, outcome, entry.queued_s))
-                    continue
-                entry.fill(row, outcome)
-                if not entry.missing:
-                    del self._jobs[job]
-                    finished.append(FinishedJob(job, entry.vectors, entry.queued_s))
         return finished
 
-    def _forget(self, job: JobId) -> None:
-        self._jobs.pop(job, None)
-        self._scheduler.cancel(job)
-        self._invalidate()
+    def _planned(self) -> NextBatch:
+        plan, rows, spans = self._scheduler.plan(), [], []
+        for job, first, stop in plan.shares:
+            entry = self._jobs[job]
+            rows += entry.rows[first:stop]
+            spans.append(entry.spans(first, stop))
+        self._unplanned = False
+        return NextBatch(plan, rows, spans)
 
-    def _invalidate(self) -> None:
-        self._epoch += 1
-        self._prepared = None
-        self._unplanned = True
-        self._changed.notify_all()
+    def _to_plan(self) -> bool:
+        """Whether what waits would change the prepared batch."""
+        full = self._prepared is not None and self._prepared.next.plan.full
+        return self._unplanned and not full and bool(self._scheduler)
+
+    def _to_launch(self, running: Sequence[Running]) -> PreparedBatch[Packed | None] | None:
+        """The batch that is to be launched now."""
+        prepared = self._prepared
+        if not running and prepared is None and self._packing is None and self._scheduler:
+            return PreparedBatch(self._planned(), None, 0)
+        if prepared is None or len(running) > 1:
+            return None
+        return prepared if not running or running[0].done() or prepared.next.plan.full else None
+
+    def _forget(self, jobs: Collection[JobId]) -> None:
+        for job in jobs:
+            self._jobs.pop(job, None)
+            self._scheduler.cancel(job)
+        if self._prepared is not None and self._prepared.next.plan.has_any(jobs):
+            self._prepared, self._unplanned = None, True
+        if self._packing is not None and self._packing.plan.has_any(jobs):
+            self._packing, self._unplanned = None, True
+        self._notify()
 
     def _finished(self) -> bool:
         return self._ended and not self._scheduler
+
+    def _notify(self) -> None:
+        self._may_plan.notify()
+        self._may_take.notify()

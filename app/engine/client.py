@@ -9,11 +9,11 @@ import logging
 import math
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from app.engine import messages
+from app.engine import framing, messages
 from app.engine.control import LinkWorker, WorkerStarted
 from app.engine.hang_timer import HangTimer
 from app.engine.queue_table import QueueTable
@@ -85,23 +85,27 @@ class WorkerLink:
             return await result
         finally:
             if number in self._jobs:  # cancelled: the worker has not answered
-                self._remove(number)
+                self._remove([number])
                 self._writer.write(messages.frame(messages.Cancel(number)))
 
     async def collect(self) -> None:
         """Give results to those who wait for them, until the worker's stream ends; then fail what
         it still holds, and remove the link."""
-        while (message := await messages.read_from_worker(self._reader)) is not None:
+        async for frames in framing.read_frames(self._reader):
             self._hang_timer.reset()
-            if isinstance(message, messages.BatchDone):
-                self._enter(message)
-            else:
-                self._finish(message)
+            received = list(map(messages.decode_from_worker, frames))
+            for message in received:
+                if isinstance(message, messages.BatchDone):
+                    self._enter(message)
+            answers = [each for each in received if not isinstance(each, messages.BatchDone)]
+            # Some may be cancelled while the result was on its way.
+            if held := {each.job: each for each in answers if each.job in self._jobs}:
+                self._finish(held)
         self._hang_timer.pause()
-        for number in list(self._jobs):
-            result = self._remove(number)
-            if not result.done():
-                result.set_exception(WorkerLostError("the worker ended while it held the request."))
+        for job in self._remove(list(self._jobs)):
+            if not job.result.done():
+                lost = WorkerLostError("the worker ended while it held the request.")
+                job.result.set_exception(lost)
         self._engine.remove_link(self)
         self._writer.close()
 
@@ -121,24 +125,22 @@ class WorkerLink:
         seconds = tokens / self._tokens_per_s if self._tokens_per_s else 1
         return min(max(math.ceil(seconds), 1), LONGEST_RETRY_S)
 
-    def _finish(self, message: messages.JobResult | messages.JobFailed) -> None:
-        if message.job not in self._jobs:
-            return  # cancelled while the result was on its way
-        result = self._remove(message.job)
-        if result.done():
-            return
-        if isinstance(message, messages.JobFailed):
-            result.set_exception(ForwardError(message.reason))
-        else:
-            self._metrics.stage_seconds.labels("queue").observe(message.queued_s)
-            result.set_result(messages.vectors_of(message, self._engine.width))
+    def _finish(self, answers: Mapping[int, messages.JobResult | messages.JobFailed]) -> None:
+        for job, message in zip(self._remove(answers), answers.values(), strict=True):
+            if job.result.done():
+                continue
+            if isinstance(message, messages.JobFailed):
+                job.result.set_exception(ForwardError(message.reason))
+            else:
+                self._metrics.stage_seconds.labels("queue").observe(message.queued_s)
+                job.result.set_result(messages.vectors_of(message, self._engine.width))
 
-    def _remove(self, number: int) -> asyncio.Future[Vectors]:
-        job = self._jobs.pop(number)
+    def _remove(self, numbers: Iterable[int]) -> list[PendingJob]:
+        jobs = [self._jobs.pop(number) for number in numbers]
         if not self._jobs:
             self._hang_timer.pause()
-        self._count(-job.tokens, -job.rows)
-        return job.result
+        self._count(-sum(job.tokens for job in jobs), -sum(job.rows for job in jobs))
+        return jobs
 
     def _count(self, tokens: int, rows: int) -> None:
         self._engine.queues.add(self.worker, tokens)

@@ -28,7 +28,7 @@ _MAX_DESCRIPTORS = 2
 class StartWorker(msgspec.Struct, frozen=True, tag=True):
     """Load this checkpoint. `max_batch_tokens` is None where the worker is to choose by its device;
     `threads` is how many one on a CPU takes, None for one on each core that it may use. `adapters`
-    and `compiled` are what Embedder.warm_up takes."""
+    is what Embedder.warm_up takes."""
 
     folder: str
     device: str
@@ -37,7 +37,6 @@ class StartWorker(msgspec.Struct, frozen=True, tag=True):
     log_format: str = "text"
     threads: int | None = None
     adapters: Literal["auto", "merged", "stacked"] = "auto"
-    compiled: bool = True
 
 
 class AddLink(msgspec.Struct, frozen=True, tag=True):

@@ -12,11 +12,12 @@ import queue
 import socket
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from app.engine import messages
+from app.engine import framing, messages
 from app.engine.board import Board
 
 log = logging.getLogger("quintet.worker")
@@ -32,7 +33,9 @@ class HttpLink:
         self.number = number
         self._connection = connection
         self._links = links
-        self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._unsent = 0
+        self._outgoing: queue.SimpleQueue[memoryview | None] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, name=f"read {number}", daemon=True)
         self._writer = threading.Thread(target=self._write, name=f"write {number}", daemon=True)
 
@@ -43,12 +46,19 @@ class HttpLink:
 
     @property
     def waiting(self) -> int:
-        """Messages that wait for the HTTP process to read."""
-        return self._outgoing.qsize()
+        """How many pieces wait for the HTTP process to read."""
+        return self._unsent
 
-    def send(self, message: messages.FromWorker) -> None:
-        """Queue a message; never waits."""
-        self._outgoing.put(messages.frame(message))
+    def send(self, sent: Sequence[messages.FromWorker]) -> None:
+        """Send messages in one piece. What the socket does not take now is queued: never waits."""
+        rest = memoryview(messages.frames(sent))
+        with self._lock:
+            if not self._unsent:
+                with contextlib.suppress(OSError):  # it takes nothing now, or has gone
+                    rest = rest[self._connection.send(rest, socket.MSG_DONTWAIT) :]
+            if rest:
+                self._unsent += 1
+                self._outgoing.put(rest)
 
     def end(self) -> None:
         """Send what is queued, and nothing after it."""
@@ -60,20 +70,28 @@ class HttpLink:
 
     def _read(self) -> None:
         board = self._links.board
-        while (message := messages.receive_to_worker(self._connection)) is not None:
-            if isinstance(message, messages.Embed):
-                board.add((self.number, message.job), messages.rows_of(message))
-            else:
-                board.cancel((self.number, message.job))
+        for frames in framing.receive_frames(self._connection):
+            arrived, cancelled = [], []
+            for message in map(messages.decode_to_worker, frames):
+                if isinstance(message, messages.Embed):
+                    arrived.append(((self.number, message.job), messages.rows_of(message)))
+                else:
+                    cancelled.append((self.number, message.job))
+            board.add(arrived)
+            if cancelled:
+                board.cancel(cancelled)
         self._links.remove(self)
         self.end()
         self._writer.join()
-        self._connection.close()
+        with self._lock:  # nothing is being sent: its descriptor may soon be another link's
+            self._connection.close()
 
     def _write(self) -> None:
         with contextlib.suppress(OSError):
             while (data := self._outgoing.get()) is not None:
                 self._connection.sendall(data)
+                with self._lock:
+                    self._unsent -= 1
         with contextlib.suppress(OSError):  # the reading thread sees the end, too
             self._connection.shutdown(socket.SHUT_RDWR)
 
@@ -100,21 +118,21 @@ class HttpLinks:
             self._links.pop(link.number, None)
         self.board.drop_link(link.number)
 
-    def send(self, link: int, message: messages.FromWorker) -> None:
-        """Queue a message for an HTTP process, if that is still there."""
-        with self._lock:
-            if link in self._links:
-                self._links[link].send(message)
+    def send(
+        self, done: messages.BatchDone, answers: Mapping[int, list[messages.FromWorker]]
+    ) -> None:
+        """Tell each HTTP process that takes its messages of a batch, and send its answers.
 
-    def send_batch_done(self, done: messages.BatchDone) -> None:
-        """Tell each HTTP process that takes its messages; the one that is quickest counts it."""
+        The process that is quickest counts the batch."""
         with self._lock:
             links = sorted(self._links.values(), key=lambda link: link.waiting)
-            for place, link in enumerate(links):
-                if place == 0:
-                    link.send(msgspec.structs.replace(done, counted=True))
-                elif link.waiting < _MAX_WAITING:
-                    link.send(done)
+        for place, link in enumerate(links):
+            told: list[messages.FromWorker] = []
+            if place == 0:
+                told = [msgspec.structs.replace(done, counted=True)]
+            elif link.waiting < _MAX_WAITING:
+                told = [done]
+            link.send(told + answers.get(link.number, []))
 
     def close(self, timeout_s: float) -> None:
         """Send what is queued, but give up on an HTTP process that reads nothing for so long."""

@@ -74,7 +74,7 @@ def load(start: StartWorker) -> tuple["Embedder", WorkerStarted]:
         raise
     on_gpu = loaded.device.type == "cuda"
     tokens = start.max_batch_tokens or (GPU_BATCH_TOKENS if on_gpu else CPU_BATCH_TOKENS)
-    loaded.warm_up(tokens if on_gpu else 0, adapters=start.adapters, compiled=start.compiled)
+    loaded.warm_up(tokens if on_gpu else 0, start.adapters)
     return loaded, WorkerStarted(
         device=f"{loaded.device if gpu is None else start.device}, {loaded.hardware}",
         dtype=loaded.dtype,

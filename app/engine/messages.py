@@ -8,9 +8,7 @@ Token ids travel as raw int32 and vectors as raw float32, both little-endian, an
 into Python numbers. What the parent says to its children is in control.py.
 """
 
-import asyncio
-import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 import numpy as np
@@ -85,16 +83,27 @@ def frame(message: ToWorker | FromWorker) -> bytes:
     return framing.frame(_encoder.encode(message))
 
 
-async def read_from_worker(reader: asyncio.StreamReader) -> FromWorker | None:
-    """The next message of a worker, or None when its stream has ended, whole or broken."""
-    body = await framing.read_frame(reader)
-    return None if body is None else _from_worker.decode(body)
+def frames(sent: Iterable[FromWorker]) -> bytearray:
+    """Messages as they are sent together; vectors are copied once."""
+    buffer = bytearray()
+    for message in sent:
+        start = len(buffer) + framing.LENGTH.size
+        buffer += bytes(framing.LENGTH.size)
+        _encoder.encode_into(message, buffer, start)
+        framing.LENGTH.pack_into(buffer, start - framing.LENGTH.size, len(buffer) - start)
+    return buffer
 
 
-def receive_to_worker(connection: socket.socket) -> ToWorker | None:
-    """The next message of an HTTP process, or None when that has exited."""
-    body = framing.receive_frame(connection)
-    return None if body is None else _to_worker.decode(body)
+def decode_from_worker(body: memoryview) -> FromWorker:
+    """A message of a worker."""
+    message: FromWorker = _from_worker.decode(body)
+    return message
+
+
+def decode_to_worker(body: memoryview) -> ToWorker:
+    """A message of an HTTP process."""
+    message: ToWorker = _to_worker.decode(body)
+    return message
 
 
 def embed_message(job: int, rows: Sequence[Row]) -> Embed:
@@ -112,13 +121,18 @@ def embed_message(job: int, rows: Sequence[Row]) -> Embed:
 
 def rows_of(message: Embed) -> list[Row]:
     """The message's rows; they are views into it."""
-    token_ids = np.split(_int32(message.token_ids), np.cumsum(_int32(message.row_tokens))[:-1])
-    all_spans = _int32(message.spans).reshape(-1, 2)
-    spans = np.split(all_spans, np.cumsum(_int32(message.row_spans))[:-1])
-    adapters = [
-        None if index == NO_ADAPTER else index for index in _int32(message.adapters).tolist()
-    ]
-    return [Row(*parts) for parts in zip(token_ids, adapters, spans, strict=True)]
+    token_ids, spans = _int32(message.token_ids), _int32(message.spans).reshape(-1, 2)
+    token_counts = _int32(message.row_tokens).tolist()
+    span_counts = _int32(message.row_spans).tolist()
+    rows, token, span = [], 0, 0
+    for tokens, index, of_row in zip(
+        token_counts, _int32(message.adapters).tolist(), span_counts, strict=True
+    ):
+        adapter = None if index == NO_ADAPTER else index
+        next_token, next_span = token + tokens, span + of_row
+        rows.append(Row(token_ids[token:next_token], adapter, spans[span:next_span]))
+        token, span = next_token, next_span
+    return rows
 
 
 def vectors_of(message: JobResult, width: int) -> Vectors:

@@ -2,10 +2,11 @@
 
     python -m app.engine.worker FD      # FD: the control socket; its first message is StartWorker
 
-It keeps promises 2, 7 and 10 of README.md. Its threads: the main one computes, as CUDA wants
-it; `follow` takes links to HTTP processes, `prepare` the next batch's tensors, `reply` finished
-jobs; each link has two of its own (http_links.py). They share the Board and the HttpLinks, each
-behind a lock, and a queue of computed batches. Signals are ignored: they are for the parent.
+It keeps promises 2 and 10 of README.md. Its threads: the main one computes, as CUDA wants it;
+`follow` takes links to HTTP processes, `prepare` the next batch's tensors, `reply` finished jobs;
+each link has two of its own (http_links.py), and BatchRunner may have one. They share the Board and
+the HttpLinks, each behind a lock, and a queue of computed batches. Signals are ignored: they are
+for the parent.
 """
 
 import contextlib
@@ -17,19 +18,18 @@ import socket
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from app.engine import messages
-from app.engine.board import Board, NextBatch, PreparedBatch
+from app.engine.batch_runner import BatchRunner, ComputedBatch, not_finite
+from app.engine.board import Board, PreparedBatch
 from app.engine.control import AddLink, ControlSocket, StartFailed, StartWorker
 from app.engine.http_links import HttpLinks
 from app.engine.loading import load
 from app.telemetry.logs import configure_logging
 from model.config import CheckpointError
-from model.rows import Row, Vectors
+from model.rows import Row
 
 if TYPE_CHECKING:
     from model.embedder import Embedder
@@ -43,22 +43,12 @@ _LAST_RESULTS_S = 10.0
 _LAST_BATCHES_S = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class ComputedBatch:
-    """What became of a batch: the vectors of each row, or why it fails; the time in seconds."""
-
-    batch: NextBatch
-    outcomes: list[Vectors | str]
-    seconds: float
-
-
 class Worker:
     """The threads of a worker: they receive links, prepare, compute and reply."""
 
     def __init__(self, embedder: "Embedder", max_batch_tokens: int) -> None:
         self._embedder = embedder
-        width = embedder.config.hidden_size
-        self._board: Board[PackedBatch | None] = Board(width, max_batch_tokens)
+        self._board: Board[PackedBatch] = Board(max_batch_tokens)
         self._links = HttpLinks(self._board)
         self._computed: queue.SimpleQueue[ComputedBatch | None] = queue.SimpleQueue()
         self._exit_timer = threading.Timer(_LAST_BATCHES_S, os._exit, (1,))
@@ -89,7 +79,9 @@ class Worker:
     def prepare(self) -> None:
         """Keep the next batch ready."""
         while (batch := self._board.plan()) is not None:
-            self._board.offer(PreparedBatch(batch, self._packed(batch.rows)))
+            began = time.perf_counter()
+            packed = self._packed(batch.rows)
+            self._board.offer(PreparedBatch(batch, packed, time.perf_counter() - began))
 
     def _packed(self, rows: list[Row]) -> "PackedBatch | None":
         """The tensors of a batch. None where that fails: it is packed again when it runs, and the
@@ -101,61 +93,39 @@ class Worker:
             return None
 
     def compute(self) -> None:
-        """Run one batch after the other."""
-        while (prepared := self._board.take()) is not None:
-            started = time.perf_counter()
-            outcomes = self._outcomes(prepared.next.rows, prepared.packed)
-            seconds = time.perf_counter() - started
-            self._computed.put(ComputedBatch(prepared.next, outcomes, seconds))
+        """Launch one batch after the other, and hand on those that the device is done with, or
+        answer them where there is nothing to launch."""
+        runner = BatchRunner(self._embedder, self._board.wake)
+        while (prepared := self._board.take(runner.running)) is not None or runner.running:
+            if prepared is not None:
+                runner.launch(prepared, alone=not self._board.waits)
+            for computed in runner.done():
+                if self._board.waits:
+                    self._computed.put(computed)
+                else:
+                    self._answer(computed)
         self._computed.put(None)
 
-    def _outcomes(self, rows: list[Row], packed: "PackedBatch | None") -> list[Vectors | str]:
-        try:
-            batch = packed or self._embedder.pack(rows)
-            vectors = self._embedder.forward(batch).cpu().numpy()
-        except Exception as error:
-            if not self._embedder.usable_after(error):
-                raise
-            if len(rows) == 1:
-                log.exception("a row of %d tokens fails alone", len(rows[0]))
-            else:
-                why = str(error)  # and not the error, which a log may keep
-                log.warning("a batch of %d rows fails (%s); trying its halves", len(rows), why)
-        else:
-            counts = [len(row.spans) for row in rows]
-            parts = np.split(vectors, np.cumsum(counts)[:-1])
-            return [_finite(row, part) for row, part in zip(rows, parts, strict=True)]
-        # Out here, since inside the error still holds the tensors of the pass that failed.
-        self._embedder.free_memory()
-        if len(rows) == 1:
-            return [f"the model failed on a text of {len(rows[0])} tokens."]
-        middle = len(rows) // 2
-        halves = rows[:middle], rows[middle:]
-        return [outcome for half in halves for outcome in self._outcomes(half, None)]
-
     def reply(self) -> None:
-        """Answer the jobs that a batch has finished."""
+        """Answer what batches have finished while the device has the next one."""
         while (computed := self._computed.get()) is not None:
-            plan = computed.batch.plan
-            jobs = len({job for job, _ in plan.picks})
-            self._links.send_batch_done(
-                messages.BatchDone(len(plan.picks), plan.tokens, jobs, computed.seconds)
+            self._answer(computed)
+
+    def _answer(self, computed: ComputedBatch) -> None:
+        batch, plan = computed.batch, computed.batch.plan
+        failed = computed.failed
+        if not computed.all_finite:
+            failed |= not_finite(batch, computed.vectors)
+        answers: defaultdict[int, list[messages.FromWorker]] = defaultdict(list)
+        for finished in self._board.finish(batch, computed.vectors, failed):
+            link, number = finished.job
+            answers[link].append(
+                messages.JobFailed(number, finished.outcome)
+                if isinstance(finished.outcome, str)
+                else messages.result_message(number, finished.outcome, finished.queued_s)
             )
-            for finished in self._board.finish_rows(plan, computed.outcomes):
-                (link, number), outcome = finished.job, finished.outcome
-                if isinstance(outcome, str):
-                    self._links.send(link, messages.JobFailed(number, outcome))
-                else:
-                    result = messages.result_message(number, outcome, finished.queued_s)
-                    self._links.send(link, result)
-
-
-def _finite(row: Row, vectors: Vectors) -> Vectors | str:
-    """A row's vectors, or why it has none: a broken weight, or float16 that overflows."""
-    if np.isfinite(vectors).all():
-        return vectors
-    log.error("a row of %d tokens has numbers that are not finite", len(row))
-    return f"the model's numbers for a text of {len(row)} tokens are not finite."
+        rows, jobs = len(batch.rows), len(plan.shares)
+        self._links.send(messages.BatchDone(rows, plan.tokens, jobs, computed.seconds), answers)
 
 
 def end_process(failure: threading.ExceptHookArgs) -> None:

@@ -35,7 +35,6 @@ def start_of_worker(settings: Settings, folder: Path, device: str) -> StartWorke
         log_format=settings.log_format,
         threads=_worker_threads(settings),
         adapters=settings.adapters,
-        compiled=settings.compile,
     )
 
 

@@ -43,10 +43,11 @@ TASK = "text-matching"
 BATCH_SIZES = [32, 64, 128, 256, 512]
 SHORT = range(5, 31)  # tokens of a short text
 BULK_TOKENS = 512
-# Texts whose vectors are compared; in float32 they are the same but for rounding, and in bfloat16
-# what is not the same text and task is far below.
+# Texts whose vectors are compared; in float32 each is the same but for rounding. In bfloat16 the
+# random weights of 24 layers make rounding grow in a few texts (in 1 of 1,000 the cosine to float32
+# is below .99, for either side), so that the median is compared.
 COMPARED = 64
-SAME, SIMILAR = 0.9999, 0.9
+SAME, SIMILAR = 0.9999, 0.995
 Work = Callable[[], Vectors]
 
 
@@ -154,8 +155,9 @@ def measure(loaded: Embedder, peer: Peer, options: argparse.Namespace) -> dict[s
     counts = {"short": len(short), "short, tasks mixed": len(short), "bulk": len(bulk)}
     found: dict[str, Any] = {}
     for name, work in own.items():
-        cosine = worst_cosine(work(), theirs[name](max(options.batch_sizes)))  # warms up, too
-        assert cosine > SIMILAR, f"{name}: not the same vectors, cosine {cosine}"
+        both = work(), theirs[name](max(options.batch_sizes))  # warms up, too
+        cosine = float(np.median(np.einsum("nd,nd->n", *both)))
+        assert cosine > SIMILAR, f"{name}: not the same vectors, a median cosine of {cosine}"
         sizes = {size: timed(partial(theirs[name], size)) for size in options.batch_sizes}
         found[name] = {"peer_batch": min(sizes, key=sizes.__getitem__)}
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in own}

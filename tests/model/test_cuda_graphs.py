@@ -97,10 +97,9 @@ def test_emulated_recordings_read_the_batch_that_is_given(
     lengths = [2], [32], [2] * 16, [40, 9], [64], [60, 60]
     all_rows = [[random_row(rng, size, at % 5) for at, size in enumerate(each)] for each in lengths]
     expected = [loaded.embed(rows) for rows in all_rows]
-    loaded.warm_up(compiled=False)
-    assert "emulated GPU 0 of 1 seen, merged adapters, not compiled, 12 CUDA graphs in " in (
-        loaded.device_name
-    )
+    loaded.warm_up()
+    assert "emulated GPU 0 of 1 seen, merged adapters, kernels by torch" in loaded.device_name
+    assert ", 12 CUDA graphs in " in loaded.device_name
     for rows, vectors in zip(all_rows, expected, strict=True):
         np.testing.assert_allclose(loaded.embed(rows), vectors, atol=1e-5)
 
@@ -122,7 +121,7 @@ def test_a_recording_that_fails_leaves_everything_on_the_stream_from_before(
     machine = EmulatedCuda(1, fail, fail_at)
     loaded = recordable(original, monkeypatch, machine)
     with caplog.at_level(logging.ERROR):
-        loaded.warm_up(compiled=False)
+        loaded.warm_up()
     assert (
         f"no CUDA graphs, so short queries are slower: CUDA error: emulated, {fail}" in caplog.text
     )
@@ -146,7 +145,7 @@ def test_a_device_that_a_failed_recording_has_damaged_is_not_used(
 
     monkeypatch.setattr(Graph, "capture_end", damage)
     with pytest.raises(RuntimeError, match="gives other values after graphs were recorded"):
-        loaded.warm_up(compiled=False)
+        loaded.warm_up()
 
 
 def test_graphs_that_give_other_values_are_not_used(
@@ -161,7 +160,7 @@ def test_graphs_that_give_other_values_are_not_used(
             graph.again.args[-1].neg_()
 
     monkeypatch.setattr(Graph, "replay", broken)
-    loaded.warm_up(compiled=False)
+    loaded.warm_up()
     assert "gives other values when it is replayed" in caplog.text
     assert loaded.device_name.endswith("without CUDA graphs")
 
@@ -172,7 +171,7 @@ def test_all_that_is_computed_and_recorded_is_on_the_gpu_that_was_asked_for(
     """In one process, whose current GPU is and stays another one."""
     machine = EmulatedCuda(2)
     loaded = recordable(original, monkeypatch, machine, "cuda:1")
-    loaded.warm_up(compiled=False)
+    loaded.warm_up()
     loaded.embed([random_row(rng, 9, 1), random_row(rng, 70, None)])
     assert {stream.gpu for stream in machine.made} == {1}
     assert set(machine.pinned) == {1}
@@ -232,7 +231,7 @@ def test_graphs_give_what_the_encoder_gives(
             for batch in (pack(rows, quintet.device) for rows in batches)
         ]
     quintet.warm_up(adapters=adapters)
-    assert f"{adapters} adapters, compiled in" in quintet.device_name
+    assert f"{adapters} adapters, kernels by Triton in" in quintet.device_name
     assert "CUDA graphs in" in quintet.device_name
     used = set()
     for rows, expected in zip(batches, eager, strict=True):

@@ -30,7 +30,7 @@ def reference(hf: Path) -> Reference:
     params=["original", "hf", "original as on a GPU", "hf as on a GPU", "hf as on a GPU, merged"],
 )
 def quintet(request: pytest.FixtureRequest) -> Embedder:
-    """Either layout, by the encoder and by the functions of gpu_encoder.py."""
+    """Either layout, by the encoder and by gpu_encoder.py."""
     layout, _, functions = request.param.partition(" ")
     folder = request.getfixturevalue(layout)
     if not functions:
@@ -149,7 +149,7 @@ def test_rows_do_not_see_each_other(quintet: Embedder, rng: np.random.Generator)
 def test_a_gpu_in_bfloat16_agrees_with_a_cpu_in_float32(
     rng: np.random.Generator, adapters: Literal["merged", "stacked"]
 ) -> None:
-    """As a service runs it, compiled and with graphs: batches of one adapter and of all."""
+    """As a service runs it, with graphs: batches of one adapter and of all."""
     quintet = embedder.load(MINI, "cuda:0", "bfloat16")
     quintet.warm_up(adapters=adapters)
     lengths = [2, 9, 64, 500, 8192]

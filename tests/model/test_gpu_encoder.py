@@ -1,23 +1,31 @@
-"""The encoder as functions of tensors: compiled once, in memory as counted, and what may fail.
+"""The encoder on a GPU: its kernels, its memory as counted, and what may fail.
 
 test_encoder.py compares their values with transformers and PEFT. A kernel for attention stands for
 a GPU's here (tests/naive.py): nothing here says anything of speed.
 """
 
 import logging
-from functools import partial
+import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch._dynamo.testing import CompileCounter
 
 from model import checkpoint, cuda_graphs, embedder
 from model.embedder import Embedder
-from model.gpu_encoder import GpuEncoder, LinearTensors
+from model.gpu_encoder import GpuEncoder
+from model.gpu_kernels import (
+    TORCH_KERNELS,
+    check_kernels,
+    choose_kernels,
+    torch_add_norm,
+    torch_turn,
+)
 from model.gpu_runner import GpuRunner
-from model.packing import pack
+from model.lora import LinearTensors
 from model.rows import NO_ADAPTER
 from tests.checkpoints import Shape
 from tests.conftest import random_row
@@ -51,32 +59,6 @@ def encoder_of(quintet: Embedder) -> GpuEncoder:
     return runner_of(quintet)._encoder
 
 
-def test_the_functions_are_compiled_once_for_batches_of_all_sizes(
-    quintet: Embedder, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
-) -> None:
-    torch._dynamo.reset()
-    counter = CompileCounter()
-    monkeypatch.setattr(torch, "compile", partial(compile_with, torch.compile, counter))
-    example = pack([random_row(rng, length, length % 5) for length in (23, 13, 11)], CPU)
-    encoder_of(quintet).merge()
-    with torch.inference_mode():
-        runner_of(quintet)._compile(example)
-    assert str(runner_of(quintet)).startswith("merged adapters, compiled in ")
-    compiled = counter.frame_count
-    assert compiled == len(("inputs", "a block of one adapter", "a block of several"))
-    for _ in range(60):
-        lengths = rng.integers(2, rng.choice([4, 30, 200]), rng.integers(1, 20)).tolist()
-        adapters = [2] * 20 if rng.random() < 0.5 else [None, 0, 4, 3] * 5
-        rows = [random_row(rng, *row) for row in zip(lengths, adapters, strict=False)]
-        quintet.forward(pack(rows, CPU))
-    assert counter.frame_count == compiled
-
-
-def compile_with(compiler: object, backend: object, function: object, **_: object) -> object:
-    """torch.compile that does nothing but count."""
-    return compiler(function, backend=backend, dynamic=True)  # type: ignore[operator]
-
-
 def test_merged_weights_take_the_memory_that_is_counted(quintet: Embedder, shape: Shape) -> None:
     encoder = encoder_of(quintet)
     width, inner = shape.width, shape.inner
@@ -88,9 +70,8 @@ def test_merged_weights_take_the_memory_that_is_counted(quintet: Embedder, shape
     storages = {
         layer.weight.untyped_storage().data_ptr(): layer.weight.untyped_storage().nbytes()
         for adapter in range(5)
-        for weights in encoder._weights[adapter]
-        for layer in weights
-        if isinstance(layer, LinearTensors)
+        for block in encoder._weights[adapter]
+        for layer in (block.qkv, block.out, block.fc1, block.fc2)
     }
     assert sum(storages.values()) == encoder.merged_bytes
 
@@ -101,16 +82,16 @@ def test_adapters_are_merged_where_that_takes_half_of_the_free_memory_or_less(
     machine.free = 2 * encoder_of(quintet).merged_bytes - 1
     runner = runner_of(quintet)
     with caplog.at_level(logging.ERROR):
-        runner.prepare("auto", compiled=False)
-    assert str(runner).startswith("stacked adapters, not compiled, ")
+        runner.prepare("auto")
+    assert str(runner).startswith("stacked adapters, kernels by torch's operations in ")
     assert "batches of one task are slower: that takes 0.0 GB, more than half" in caplog.text
-    runner.prepare("stacked", compiled=False)
+    runner.prepare("stacked")
     assert str(runner).startswith("stacked adapters, ")
-    runner.prepare("merged", compiled=False)
+    runner.prepare("merged")
     assert str(runner).startswith("merged adapters, ")
     machine.free += 1
     quintet = embedder.load(Path(quintet.name), "cuda:0", "float32")
-    quintet.warm_up(compiled=False)
+    quintet.warm_up()
     assert "emulated GPU 0 of 1 seen, merged adapters, " in quintet.device_name
 
 
@@ -132,33 +113,48 @@ def test_a_gpu_that_runs_out_of_memory_while_it_merges_serves_with_stacked_adapt
 
     monkeypatch.setattr(type(quintet.encoder.blocks[1].fc1), "merged_tensors", full)
     with caplog.at_level(logging.ERROR):
-        runner_of(quintet).prepare("merged", compiled=False)
+        runner_of(quintet).prepare("merged")
     assert "adapters are not merged, so batches of one task are slower: CUDA out" in caplog.text
     assert encoder_of(quintet).modes == [NO_ADAPTER]
     np.testing.assert_allclose(quintet.embed(rows), expected, atol=1e-5)
 
 
-def test_a_machine_without_a_compiler_serves_and_says_so(
-    quintet: Embedder,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    rng: np.random.Generator,
+def test_a_machine_without_triton_serves_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def backend(*_: object) -> None:
-        raise RuntimeError("Failed to find C compiler. Please specify via CC environment variable.")
-
-    rows = [random_row(rng, length, length % 5) for length in (9, 100)]
-    expected = quintet.embed(rows)
-    torch._dynamo.reset()
-    monkeypatch.setattr(torch, "compile", partial(compile_with, torch.compile, backend))
-    example = quintet.pack(rows)
-    with caplog.at_level(logging.ERROR), torch.inference_mode():
-        runner_of(quintet)._compile(example)
+    """Or without a C compiler: Triton raises errors of many classes."""
+    monkeypatch.setitem(sys.modules, "triton", None)
+    monkeypatch.delitem(sys.modules, "model.triton_kernels", raising=False)
+    kernels = choose_kernels(64, 16, torch.bfloat16, torch.device("cuda", 0))
+    assert kernels is TORCH_KERNELS
     (record,) = caplog.records
-    assert "not compiled, so all batches are slower: " in record.getMessage()
-    assert "Failed to find C compiler" in record.getMessage()
-    assert ", not compiled, " in str(runner_of(quintet))
-    np.testing.assert_allclose(quintet.embed(rows), expected, atol=1e-5)
+    assert record.levelno == logging.ERROR
+    assert "no kernels in Triton, so all batches are slower: " in record.getMessage()
+
+
+@pytest.mark.parametrize("factor", [1.001, float("nan")])
+def test_kernels_that_give_other_values_are_refused(factor: float) -> None:
+    def turn(*arguments: torch.Tensor) -> torch.Tensor:
+        return torch_turn(*arguments) * factor
+
+    def add_norm(*arguments: Any) -> None:
+        torch_add_norm(*arguments)
+        arguments[-1].mul_(factor)
+
+    check_kernels(TORCH_KERNELS, 64, 16, torch.float32, CPU)
+    for broken in (replace(TORCH_KERNELS, turn=turn), replace(TORCH_KERNELS, add_norm=add_norm)):
+        with pytest.raises(RuntimeError, match="they give other values: a difference of"):
+            check_kernels(broken, 64, 16, torch.float32, CPU)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("width", "head"), [(1024, 64), (384, 32), (256, 64), (96, 32)])
+def test_tritons_kernels_give_what_torchs_operations_give(
+    width: int, head: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    for dtype in (torch.bfloat16, torch.float16):
+        kernels = choose_kernels(width, head, dtype, torch.device("cuda", 0))
+        assert kernels.name == "Triton", caplog.text
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

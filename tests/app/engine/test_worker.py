@@ -1,19 +1,15 @@
 """A real worker process, spoken to in messages: its promises one by one."""
 
 import re
-import weakref
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from app.engine import messages
 from app.engine.control import StartFailed, StartWorker, WorkerStarted
-from app.engine.worker import Worker
-from model import embedder
 from model.embedder import Embedder
 from model.rows import Row
 from tests.checkpoints import MINI
@@ -123,43 +119,6 @@ def test_a_poisonous_row_fails_alone(
     for number, rows in good.items():
         found = messages.vectors_of(answers[number], 256)
         np.testing.assert_allclose(found, precise.embed(rows), atol=1e-5)
-
-
-def test_halves_run_when_the_memory_of_the_pass_that_failed_is_free_again(
-    rng: np.random.Generator,
-) -> None:
-    """A pass over more than one row fails in the last block, as if there were no more memory."""
-    loaded = embedder.load(MINI, "cpu")
-    failed: list[weakref.ref[torch.Tensor]] = []
-
-    def last_block(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        assert all(hidden() is None for hidden in failed), "what the failed pass held is held yet"
-        if len(inputs[0]) > 10:
-            failed.append(weakref.ref(inputs[0]))
-            raise RuntimeError("can't allocate memory")
-
-    loaded.encoder.blocks[-1].register_forward_pre_hook(last_block)
-    rows = [random_row(rng, 6, 1) for _ in range(4)]
-    outcomes = outcomes_of(loaded, rows)
-    assert len(failed) == 3
-    assert [outcome.shape for outcome in outcomes] == [(1, 256)] * 4
-
-
-def outcomes_of(loaded: Embedder, rows: list[Row]) -> list[np.ndarray | str]:
-    """What becomes of a batch in a worker of this process."""
-    return Worker(loaded, BATCH_TOKENS)._outcomes(rows, loaded.pack(rows))
-
-
-def test_a_row_without_finite_numbers_fails_alone(rng: np.random.Generator) -> None:
-    loaded = embedder.load(MINI, "cpu")
-    loaded.encoder.embedding.word[7] = torch.nan
-    good, bad = random_row(rng, 9, 1), random_row(rng, 12, 1)
-    good.token_ids[good.token_ids == 7] = 8
-    bad.token_ids[5] = 7
-    first, second, third = outcomes_of(loaded, [good, bad, good])
-    assert np.isfinite(first).all()
-    assert second == "the model's numbers for a text of 12 tokens are not finite."
-    np.testing.assert_array_equal(first, third)
 
 
 def test_an_http_process_that_is_gone_before_it_is_linked_does_no_harm(

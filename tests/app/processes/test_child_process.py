@@ -10,11 +10,11 @@ import pytest
 
 from app.engine import control
 from app.engine.control import ControlSocket
-from app.engine.framing import receive_frame
 from app.engine.queue_table import make_table
 from app.processes.child_process import ChildProcess
 from app.processes.metrics_folder import remove_gauges
 from tests.checkpoints import MINI
+from tests.workers import receive_frame
 
 STARTED = control.WorkerStarted("cpu", "float32", "sdpa", 1, 1, 0.1, 1)
 

@@ -36,8 +36,8 @@ def test_unset_is_as_many_http_processes_as_a_gpu_needs_and_cores_are_to_spare(
 
 
 def test_a_worker_is_told_what_the_settings_say() -> None:
-    settings = Settings(adapters="stacked", compile=False, dtype="float32", cpu_threads=3)
+    settings = Settings(adapters="stacked", dtype="float32", cpu_threads=3)
     start = start_of_worker(settings, Path("/weights"), "cuda:1")
     assert (start.folder, start.device, start.dtype) == ("/weights", "cuda:1", "float32")
-    assert (start.adapters, start.compiled, start.threads) == ("stacked", False, 3)
-    assert start_of_worker(Settings(), Path("/weights"), "cuda:1").compiled
+    assert (start.adapters, start.threads) == ("stacked", 3)
+    assert start_of_worker(Settings(), Path("/weights"), "cuda:1").adapters == "auto"
