@@ -57,7 +57,7 @@ ENTRYPOINT ["/opt/quintet/bin/quintet"]
 CMD ["serve"]
 
 FROM service AS gpu
-# torch.compile's kernels are started by a module that Triton compiles on the machine with the GPU.
+# Kernels are started by a module that Triton compiles on the machine with the GPU.
 USER 0
 # hadolint ignore=DL3008
 RUN apt-get update \
@@ -70,7 +70,7 @@ USER 10001
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     NVIDIA_REQUIRE_CUDA="cuda>=13.0" \
     LD_LIBRARY_PATH=/usr/local/nvidia/lib:/usr/local/nvidia/lib64 \
-    HOME=/tmp TORCHINDUCTOR_CACHE_DIR=/tmp/torchinductor TRITON_CACHE_DIR=/tmp/triton
+    HOME=/tmp TRITON_CACHE_DIR=/tmp/triton
 COPY --from=build /opt/quintet /opt/quintet
 
 FROM service AS cpu

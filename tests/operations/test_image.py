@@ -195,8 +195,7 @@ PyMODINIT_FUNC PyInit_launcher(void) { return PyModule_Create(&module); }
 COMPILE = f"""
 import os, subprocess, sys, sysconfig
 folder = os.environ["TRITON_CACHE_DIR"]
-for path in (folder, os.environ["TORCHINDUCTOR_CACHE_DIR"]):
-    os.makedirs(path)
+os.makedirs(folder)
 with open(folder + "/launcher.c", "w") as file:
     file.write({MODULE!r})
 include = "-I" + sysconfig.get_paths()["include"]
