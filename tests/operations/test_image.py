@@ -1,4 +1,4 @@
-"""The Dockerfile's cpu target, really built and run, without a container engine.
+"""The Dockerfile's targets, really built and run, without a container engine.
 
 Needs root. QUINTET_IMAGE names a folder to build into and keep, so that a second run is quick.
 """
@@ -44,13 +44,17 @@ class Image:
                 yield (path := Path(folder, name)), path.lstat()
 
     def start(
-        self, *command: str, volume: Path | None = None, **settings: object
+        self,
+        *command: str,
+        volume: Path | None = None,
+        user: str | None = None,
+        **settings: object,
     ) -> subprocess.Popen[str]:
-        """Start a command as a container engine does: its environment, its user, read-only, and
-        with `volume` at /weights."""
+        """Start a command as a container engine does: its environment, its user or another one,
+        read-only, and with `volume` at /weights."""
         variables = [*self.configuration["Env"]]
         variables += [f"EMBED_{name.upper()}={value}" for name, value in settings.items()]
-        user = self.configuration["User"]
+        user = user or self.configuration["User"]
         return subprocess.Popen(
             [HERE / "run_image.sh", self.root, user, *variables, *command],
             env={**os.environ, "VOLUME": str(volume or "")},
@@ -64,16 +68,28 @@ class Image:
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
+def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder of images, by their targets."""
     assert os.getuid() == 0, "only root may build and run an image"
     kept = os.environ.get("QUINTET_IMAGE")
     folder = Path(kept) if kept else tmp_path_factory.mktemp("image")
-    if not (folder / "root").exists():
+    if not (folder / "gpu" / "root").exists():
         environment = {**os.environ, "PYTHON": sys.executable}
         subprocess.run([HERE / "build_image.sh", folder], env=environment, check=True)
-    yield Image(folder)
+    yield folder
     if not kept:
         shutil.rmtree(folder)  # several GB
+
+
+@pytest.fixture(scope="module")
+def image(images: Path) -> Image:
+    return Image(images / "cpu")
+
+
+@pytest.fixture(scope="module")
+def gpu_image(images: Path) -> Image:
+    """With a torch for CPUs, where pip finds no other one."""
+    return Image(images / "gpu")
 
 
 @pytest.fixture(scope="module")
@@ -166,3 +182,41 @@ def test_weights_are_served_from_a_mounted_volume(
     finally:
         ended = service.stop()
     assert ended == 0
+
+
+# A module of Python, compiled and loaded in the way of Triton's launcher.
+MODULE = """
+#include <dlfcn.h>
+#include <stdbool.h>
+#include <Python.h>
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "launcher"};
+PyMODINIT_FUNC PyInit_launcher(void) { return PyModule_Create(&module); }
+"""
+COMPILE = f"""
+import os, subprocess, sys, sysconfig
+folder = os.environ["TRITON_CACHE_DIR"]
+os.makedirs(folder)
+with open(folder + "/launcher.c", "w") as file:
+    file.write({MODULE!r})
+include = "-I" + sysconfig.get_paths()["include"]
+command = ["gcc", "launcher.c", "-O3", "-shared", "-fPIC", "-o", "launcher.so", include]
+subprocess.run(command, cwd=folder, check=True)
+sys.path.append(folder)
+import launcher
+"""
+
+
+@pytest.mark.parametrize("user", [None, "4242"])
+def test_the_gpu_image_compiles_and_loads_what_triton_does_also_for_a_user_without_a_name(
+    gpu_image: Image, user: str | None
+) -> None:
+    program = gpu_image.start("/opt/quintet/bin/python", "-c", COMPILE, user=user)
+    _, said = program.communicate(timeout=60)
+    assert program.returncode == 0, said
+
+
+def test_the_gpu_image_asks_for_a_driver_that_its_torch_can_use(gpu_image: Image) -> None:
+    told = dict(each.split("=", 1) for each in gpu_image.configuration["Env"])
+    assert told["NVIDIA_REQUIRE_CUDA"] == "cuda>=13.0"
+    assert told["NVIDIA_DRIVER_CAPABILITIES"] == "compute,utility"
+    assert gpu_image.configuration["User"] == "10001"
