@@ -6,8 +6,8 @@ and `end` for those that receive.
 
 A prepared batch stays open until it is full or the device takes it: rows that arrive meanwhile are
 planned in. But packing holds the interpreter's lock, which the thread that computes needs, too:
-after a pack that took p seconds, the next one for the same turn of the device begins 4 p later at
-the earliest. A device that waits is never kept waiting by that.
+after a pack that took p seconds of computing, the next one for the same turn of the device begins
+4 p later at the earliest. A device that waits is never kept waiting by that.
 """
 
 import threading
@@ -37,7 +37,7 @@ class NextBatch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedBatch(Generic[Packed]):
-    """A batch whose tensors are ready, after so many seconds of packing."""
+    """A batch whose tensors are ready; packing them took so many seconds of a thread's time."""
 
     next: NextBatch
     packed: Packed

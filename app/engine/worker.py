@@ -79,9 +79,9 @@ class Worker:
     def prepare(self) -> None:
         """Keep the next batch ready."""
         while (batch := self._board.plan()) is not None:
-            began = time.perf_counter()
+            began = time.thread_time()
             packed = self._packed(batch.rows)
-            self._board.offer(PreparedBatch(batch, packed, time.perf_counter() - began))
+            self._board.offer(PreparedBatch(batch, packed, time.thread_time() - began))
 
     def _packed(self, rows: list[Row]) -> "PackedBatch | None":
         """The tensors of a batch. None where that fails: it is packed again when it runs, and the

@@ -5,28 +5,26 @@
 
 Cheap beside what they measure, so that a GPU's rate can be asked for: requests are bytes made
 beforehand, and of an answer only status and length are read. A few whole answers come back, for
-the caller to judge. A process gets pickled loads on its standard input, and writes what it saw to
-its standard output.
+the caller to judge.
 """
 
 import asyncio
-import pickle
+import multiprocessing
 import re
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import IO, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import uvloop
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 # Seconds for the answers that are outstanding at the end: more than any batch takes on a CPU.
-_PATIENCE_S = 1800.0
+_PATIENCE_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,23 +75,31 @@ class Seen:
 class Fleet:
     """Running generators."""
 
-    def __init__(self, processes: list["subprocess.Popen[bytes]"]) -> None:
-        self._processes = processes
-        self._busy = 0
+    def __init__(self, pool: ProcessPoolExecutor, count: int) -> None:
+        self._pool = pool
+        self._count = count
+        self._running: list[Future[Seen]] = []
 
     def begin(self, load: Load) -> None:
         """Spread the connections over the processes."""
-        self._busy = min(load.connections, len(self._processes))
-        for index, process in enumerate(self._processes[: self._busy]):
-            own = len(range(index, load.connections, self._busy))
-            offset = index * len(load.wires) // self._busy
-            _send(process.stdin, replace(load, connections=own, offset=offset))
+        busy = min(load.connections, self._count)
+        self._running = [
+            self._pool.submit(
+                run,
+                replace(
+                    load,
+                    connections=len(range(index, load.connections, busy)),
+                    offset=index * len(load.wires) // busy,
+                ),
+            )
+            for index in range(busy)
+        ]
 
     def finish(self) -> Seen:
         """Wait until the load is over."""
         seen = Seen()
-        for process in self._processes[: self._busy]:
-            seen.add(pickle.load(process.stdout))  # noqa: S301  (of our own process)
+        for each in self._running:
+            seen.add(each.result())
         assert not seen.failures, seen.failures  # a wrong answer makes the figures worthless
         return seen
 
@@ -106,24 +112,15 @@ class Fleet:
 @contextmanager
 def generators(count: int) -> Iterator[Fleet]:
     """That many processes, ended with the block."""
-    # Not `-m`: that would pickle `Seen` as a class of `__main__`.
-    command = [sys.executable, "-c", "from tests.bench.generators import main; main()"]
-    processes = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        for _ in range(count)
-    ]
-    try:
-        yield Fleet(processes)
-    finally:
-        for process in processes:
-            process.kill()
-            process.communicate()
+    with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for each in [pool.submit(time.sleep, 0.5) for _ in range(count)]:
+            each.result()  # so that all are there
+        yield Fleet(pool, count)
 
 
-def _send(stream: IO[bytes] | None, value: object) -> None:
-    assert stream is not None
-    pickle.dump(value, stream, pickle.HIGHEST_PROTOCOL)
-    stream.flush()
+def run(load: Load) -> Seen:
+    """Run a load in this process."""
+    return uvloop.run(_run(load))
 
 
 class _Run:
@@ -228,13 +225,3 @@ async def _run(load: Load) -> Seen:
     for transport, _ in pairs:
         transport.close()
     return run.seen
-
-
-def main() -> None:
-    """Run loads until the input ends."""
-    while True:
-        try:
-            load = pickle.load(sys.stdin.buffer)  # noqa: S301  (of our own parent)
-        except EOFError:
-            return
-        _send(sys.stdout.buffer, uvloop.run(_run(load)))
