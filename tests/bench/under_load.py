@@ -23,8 +23,9 @@ from tests.server import Service
 SHORT_TOKENS = 16
 SHORT_TEXTS = 1000
 BULK_SIZES = [(64, 128), (32, 512)]  # inputs of a request, tokens of an input
-# Of the same row alone and in a batch, in bfloat16: a wrong vector is far below.
-LEAST_COSINE = 0.999
+# Of the same row alone and in a batch, in bfloat16, whose rounding random weights of 24 layers make
+# grow (.974 was met at full size, .9999 with 6 layers): a wrong vector is far below.
+LEAST_COSINE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
