@@ -7,8 +7,8 @@ All kernels have the same signature: `attend(q, k, v, batch)` with q, k, v (T, H
 slices of a larger tensor: only their last dimension is contiguous. The kernel is chosen once, when
 a model is loaded, and its name is logged: there is no silent fallback to a slower one.
 
-On a GPU `varlen(q, k, v, row_starts, longest)` does the same from tensors alone, so that it can be
-compiled and recorded.
+On a GPU `varlen(q, k, v, row_starts, longest)` does the same from tensors alone, so that a CUDA
+graph can record it.
 
 On a GPU torch's own FlashAttention needs no further package. The package flash-attn is compiled
 when it is installed, against the installed torch: `pip install flash-attn --no-build-isolation`,

@@ -5,7 +5,6 @@ T tokens, R rows, S spans, P pieces of spans, N pooled tokens (the lengths of al
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
@@ -182,7 +181,7 @@ def pack(
         row_starts=row_starts,
         inputs=inputs,
         longest=longest,
-        equal_rows=_equal_rows(lengths.tolist()),
+        equal_rows=_equal_rows(lengths),
         shape=shape,
         spans=SpanPieces(*pooling),
         has_adapters=present != {NO_ADAPTER},
@@ -223,14 +222,13 @@ def _ranges(lengths: Ints) -> Ints:
     return ranges
 
 
-def _equal_rows(lengths: list[int]) -> tuple[EqualRows, ...]:
-    runs, start = [], 0
-    for length, group in groupby(lengths):
-        rows = len(list(group))
-        if length:
-            runs.append(EqualRows(start, rows, length))
-        start += rows * length
-    return tuple(runs)
+def _equal_rows(lengths: Ints) -> tuple[EqualRows, ...]:
+    firsts = np.flatnonzero(np.diff(lengths, prepend=-1))  # the first row of each run
+    rows = np.diff(firsts, append=len(lengths))
+    runs = zip(
+        _starts(lengths)[firsts].tolist(), rows.tolist(), lengths[firsts].tolist(), strict=True
+    )
+    return tuple(EqualRows(*run) for run in runs if run[2])
 
 
 def _pooling(rows: Sequence[Row], start_of: Ints) -> tuple[Ints, Ints, Ints, Ints]:
