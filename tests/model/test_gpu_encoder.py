@@ -169,7 +169,8 @@ def test_a_vector_does_not_depend_on_how_adapters_are_computed(
     stacked = quintet.embed([*rows, *other])
     encoder_of(quintet).merge()
     merged = np.concatenate([quintet.embed(rows), quintet.embed(other)])
+    # bfloat16 alone takes a row of three tokens to .99975; another adapter's vector is at .5.
     for found in (stacked, merged):
         cosines = (found * exact).sum(1) / np.linalg.norm(found, axis=1)
         cosines /= np.linalg.norm(exact, axis=1)
-        assert cosines.min() > (0.999999 if dtype == "float32" else 0.9999)
+        assert cosines.min() > (0.999999 if dtype == "float32" else 0.999)
