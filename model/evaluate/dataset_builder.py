@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import combinations, groupby
 
 from model.evaluate.datasets import Dataset, Labels, Pairs, Parallel, Questions, Sampling
 from model.evaluate.files import (
@@ -44,7 +44,13 @@ class _Part:
 
 def build_datasets(file: File, sampling: Sampling) -> tuple[list[Dataset], list[str]]:
     """The datasets of a file, and a sentence for each part of it that is passed over."""
-    build = {"pairs": _pairs, "questions": _questions, "labels": _labels, "parallel": _parallel}
+    build = {
+        "pairs": _pairs,
+        "questions": _questions,
+        "labels": _labels,
+        "parallel": _parallel,
+        "sentences": _sentences,
+    }
     datasets: list[Dataset] = []
     passed_over: list[str] = []
     for part in _parts(file, sampling.split):
@@ -62,7 +68,9 @@ def _parts(file: File, split: str) -> list[_Part]:
     """A file's records by language (and set), in the order in which those first come."""
     parts: dict[str, list[Record]] = defaultdict(list)
     for record in file.records:
-        language = record.get("lang", "") if file.kind != "parallel" else ""
+        language = record.get("lang", "")
+        if file.kind in ("parallel", "sentences"):
+            language = ""  # a part has all languages
         if "passage_lang" in record:
             language = f"{language}-{record['passage_lang']}"
         parts[" ".join(filter(None, [record.get("set", ""), language]))].append(record)
@@ -194,3 +202,18 @@ def _parallel(part: _Part, sampling: Sampling) -> list[Dataset]:
     for lang in languages:
         datasets += _with_different_labels(Labels(part.file, lang, texts[lang], labels, *fit))
     return datasets
+
+
+def _sentences(part: _Part, sampling: Sampling) -> list[Dataset]:
+    """Parallel texts of each two languages: the sentences that all languages have."""
+    texts: dict[str, dict[str, str]] = defaultdict(dict)
+    for record in part.measured:
+        texts[record["lang"]][record["sentence"]] = record["text"]
+    common = sorted(set.intersection(*map(set, texts.values())))
+    sample = sampling.sample(part.name, len(common), sampling.limit)
+    sides = {lang: tuple(each[common[index]] for index in sample) for lang, each in texts.items()}
+    return [
+        Parallel(part.file, f"{a}-{b}", sides[a], sides[b])
+        for a, b in combinations(sides, 2)
+        if common
+    ]

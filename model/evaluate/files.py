@@ -5,6 +5,7 @@ questions  {"questions": [...] or "question", "passage"}         and lang, title
            passage_lang, where it is not the questions'
 labels     {"text", "label"}                                     and set, lang, split
 parallel   {"split", "en", "de", ...}: one text in many languages, and topic or label
+sentences  {"text", "lang"}: and `sentence`, which is equal for the same sentence in other languages
 
 A file's first record decides its kind, and all others must be of it. model.records says how files
 are read: compressed ones too, and labels that are whole numbers.
@@ -21,6 +22,7 @@ from model.records import (
     LineError,
     ParsedRecord,
     RecordsError,
+    id_of,
     jsonl_files,
     label_of,
     raise_errors,
@@ -91,6 +93,11 @@ def _read(path: Path) -> tuple[list[File], list[str]]:
         sentences.append(f"{path.name}: {what}")
     if kind == "questions" and (blank := sum(map(_blank_questions, records))):
         sentences.append(f"{path.name}: {blank} questions without text")
+    if kind == "sentences":
+        of_several = tuple(record for record in records if "sentence" in record)
+        if alone := len(records) - len(of_several):
+            sentences.append(f"{path.name}: {alone} sentences that are in one language only")
+        records = of_several
     return [File(Path(unpacked(path.name)).stem, kind, records)], sentences
 
 
@@ -103,6 +110,8 @@ def kind_of(record: Record) -> str | None:
         return "questions"
     if {"text", "label"} <= fields:
         return "labels"
+    if {"text", "lang"} <= fields:
+        return "sentences"
     if "split" in fields and len(languages_of(record)) > 1:
         return "parallel"
     return None
@@ -136,6 +145,8 @@ def _checked(found: ParsedRecord, kind: str) -> Record:
         raise LineError(found.line, f"not {kind} like the first line of the file.")
     if kind == "pairs":
         score_of(found, "score")
+    if "sentence" in record and kind == "sentences":
+        id_of(found, "sentence")
     if kind == "questions":
         asked = _all_questions(record)
         if not isinstance(asked, list) or not all(isinstance(each, str) for each in asked):
@@ -154,6 +165,7 @@ def _text_fields(record: Record, kind: str) -> list[str]:
         "pairs": ["a", "b"],
         "questions": ["passage"],
         "labels": ["text"],
+        "sentences": ["text"],
         "parallel": list(languages_of(record)),
     }[kind]
     return fields + [name for name in ("lang", "split", "set", "passage_lang") if name in record]

@@ -41,6 +41,24 @@ def test_every_kind_is_recognised_by_its_fields_and_the_rest_is_named(tmp_path: 
     assert len(passed_over) == 2
 
 
+def test_sentences_in_several_languages_are_measured_between_each_two(tmp_path: Path) -> None:
+    records = [
+        {"lang": lang, "text": f"{lang} {number}", "set": "PUD", "split": "dev", "sentence": number}
+        for lang, numbers in (("ar", (3, 1, 2)), ("hi", (1, 2, 3, 4)), ("th", (2, 1, 3)))
+        for number in numbers
+    ]
+    alone = {"lang": "de", "text": "de 1", "set": "GSD"}
+    data.write(tmp_path / "sentences.jsonl", [*records, alone])
+    found, passed_over = read_datasets(tmp_path, Sampling())
+    assert [each.language for each in found] == ["ar-hi", "ar-th", "hi-th"]
+    for each in found:
+        assert isinstance(each, Parallel)
+        assert [text.split()[1] for text in each.a] == [text.split()[1] for text in each.b]
+        assert {text.split()[1] for text in each.a} == {"1", "2", "3"}
+    assert passed_over == ["sentences.jsonl: 1 sentences that are in one language only"]
+    assert len(_read(tmp_path, Sampling(limit=2))[0].a) == 2
+
+
 def test_train_records_are_never_measured(tmp_path: Path) -> None:
     for each in _read(data.write_all(tmp_path)):
         match each:
