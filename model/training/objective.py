@@ -3,7 +3,7 @@
 B records of a batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,14 +31,17 @@ class LossConfig:
     """Which loss vectors are trained with.
 
     `temperature` is that of InfoNCE, CoSENT and the supervised contrastive loss. `regress_scores`
-    trains cosines to be the scores themselves, in place of CoSENT. `base_weight` is the weight of
-    1 - the cosine with the vector of the base without an adapter, which keeps what the base does
-    well on texts unlike the examples.
+    trains cosines to be the scores themselves, in place of CoSENT. `target_weight` is the weight of
+    1 - the cosine with a text's target, which keeps what is good on texts unlike the examples.
     """
 
     temperature: float
     regress_scores: bool = False
-    base_weight: float = 0.0
+    target_weight: float = 0.0
+
+
+# Texts -> the indices of those that have a target, and these targets (n, D).
+Targets = Callable[[Sequence[str]], tuple[list[int], Tensor]]
 
 
 class Objective(nn.Module):
@@ -53,24 +56,28 @@ class Objective(nn.Module):
         tokenizer: tuple[Tokenizer, Tasks],
         sides: SideTasks,
         config: LossConfig,
+        targets: Targets | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self._tokenizer, self._tasks = tokenizer
         self._sides = sides
         self._config = config
+        self._targets = targets
         self._sizes = encoder.config.matryoshka_dimensions or (encoder.config.hidden_size,)
 
     def forward(self, batch: Examples) -> Tensor:
         """The loss, a scalar."""
         tasks = (self._sides.first, self._sides.second, self._sides.second)
-        rows = [self._rows(*each) for each in zip(batch.columns, tasks, strict=False)]
-        vectors = [self.encoder(*each) for each in zip(rows, tasks, strict=False)]
+        sides = list(zip(batch.columns, tasks, strict=False))
+        vectors = [self.encoder(self._rows(texts, task), task) for texts, task in sides]
         # The differences between cosines are too small for bfloat16.
         with torch.autocast(vectors[0].device.type, enabled=False):
             loss = self._loss(batch, vectors)
-        if self._config.base_weight:
-            loss = loss + self._config.base_weight * self._distance_to_base(vectors, rows)
+            if self._targets is not None and self._config.target_weight:
+                texts = [text for column, _ in sides for text in column]
+                distance = distance_to(self._targets, texts, torch.cat(vectors))
+                loss = loss + self._config.target_weight * distance
         return loss
 
     def _loss(self, batch: Examples, vectors: list[Tensor]) -> Tensor:
@@ -86,18 +93,20 @@ class Objective(nn.Module):
         same = _same(batch).to(device)
         return self._matryoshka(info_nce)(*vectors, same=same, temperature=temperature)
 
-    def _distance_to_base(self, vectors: list[Tensor], rows: list[Sequence[Row]]) -> Tensor:
-        """The mean of 1 - the cosine with the vectors without an adapter."""
-        with torch.no_grad():
-            base = [self.encoder(each, None) for each in rows]
-        return 1 - F.cosine_similarity(torch.cat(vectors), torch.cat(base)).mean()
-
     def _matryoshka(self, loss: Loss) -> Loss:
         return matryoshka(loss, self._sizes)
 
     def _rows(self, texts: Sequence[str], task: str) -> Sequence[Row]:
         reading = RowOptions(truncate=True)
         return self._tokenizer.rows(list(texts), self._tasks.by_name(task), reading).rows
+
+
+def distance_to(targets: Targets, texts: Sequence[str], vectors: Tensor) -> Tensor:
+    """The mean of 1 - the cosine of vectors (N, D) with their texts' targets; 0 without any."""
+    indices, wanted = targets(texts)
+    if not indices:
+        return vectors.new_zeros(())
+    return 1 - F.cosine_similarity(vectors[indices], wanted.to(vectors)).mean()
 
 
 def _same(batch: Examples) -> Tensor:

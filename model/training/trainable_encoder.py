@@ -108,13 +108,16 @@ class TrainableEncoder(nn.Module):
     def forward(self, rows: Sequence[Row], task: str | None) -> Tensor:
         """Rows -> vectors (S, D) float32, one for each span, with the task's adapter.
 
-        Without a task it is the base alone. The rows' adapter indices are ignored.
+        Without a task it is the base alone. The rows' adapter indices are ignored. Rows are read in
+        groups of about one length, so that little is padded.
         """
-        device = self.base.device
-        ids, mask = (each.to(device) for each in padded(rows))
+        found: dict[int, Tensor] = {}
         with self._with_adapter(task):
-            out = (self._model or self.base)(input_ids=ids, attention_mask=mask)
-        return means_over_spans(out.last_hidden_state.float(), rows)
+            for group in _of_one_length(rows):
+                some = [rows[index] for index in group]
+                counts = [len(row.spans) for row in some]
+                found |= zip(group, self._vectors(some).split(counts), strict=True)
+        return torch.cat([found[index] for index in range(len(rows))])
 
     def adapter(self, task: str) -> dict[str, LoraPair]:
         """A copy of a task's adapter, by module, on the CPU; the pooler has none."""
@@ -127,6 +130,11 @@ class TrainableEncoder(nn.Module):
                 parts.append(LoraPair(*copies))
             adapter[module.name.base] = join_lora(parts)
         return adapter
+
+    def _vectors(self, rows: Sequence[Row]) -> Tensor:
+        ids, mask = (each.to(self.base.device) for each in padded(rows))
+        out = (self._model or self.base)(input_ids=ids, attention_mask=mask)
+        return means_over_spans(out.last_hidden_state.float(), rows)
 
     def _layers(self, module: AdaptedModule) -> list[Any]:
         return [self.base.get_submodule(part) for part in module.name.peft]
@@ -158,6 +166,17 @@ class TrainableEncoder(nn.Module):
         names = {adapter_folder(task) for task in self._trainable}
         for path, parameter in self.named_parameters(remove_duplicate=False):
             parameter.requires_grad_("lora_" in path and not names.isdisjoint(path.split(".")))
+
+
+def _of_one_length(rows: Sequence[Row]) -> Iterator[list[int]]:
+    """The indices of rows in groups, the longest of which has up to twice the shortest's tokens."""
+    group: list[int] = []
+    for index in sorted(range(len(rows)), key=lambda index: len(rows[index])):
+        if group and len(rows[index]) > 2 * len(rows[group[0]]):
+            yield group
+            group = []
+        group.append(index)
+    yield group
 
 
 def padded(rows: Sequence[Row]) -> tuple[Tensor, Tensor]:

@@ -1,19 +1,21 @@
-"""Trains an objective with AdamW, validates in between, and resumes after an interruption.
+"""Trains an objective, validates in between, and resumes after an interruption.
 
 Nothing is random after the start: batches are a function of their number, and dropout is off. So
-the parameters, the optimizer's moments and TrainingState are all that the next step depends on.
+the parameters, the optimizers' moments and TrainingState are all that the next step depends on.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from tqdm import tqdm
 
+from model.training.optimizers import adamw
 from model.training.run_folder import RunFolder
 
 # Gradients are clipped to this norm, as is usual for transformers (https://arxiv.org/abs/1907.11692).
@@ -68,7 +70,12 @@ class Trainer:
     a batch."""
 
     def __init__(
-        self, objective: nn.Module, config: TrainingConfig, run: RunFolder, accelerator: Accelerator
+        self,
+        objective: nn.Module,
+        config: TrainingConfig,
+        run: RunFolder,
+        accelerator: Accelerator,
+        optimizers: Callable[[Sequence[nn.Parameter]], list[Optimizer]] = adamw,
     ) -> None:
         self._objective, self._config, self._run = objective, config, run
         self._accelerator = accelerator
@@ -79,8 +86,8 @@ class Trainer:
             if parameter.requires_grad
         }
         self._best = self._copy()
-        optimizer = torch.optim.AdamW(self._trained.values(), lr=config.learning_rate, fused=True)
-        self._module, self._optimizer = accelerator.prepare(objective, optimizer)
+        found = optimizers(list(self._trained.values()))
+        self._module, *self._optimizers = accelerator.prepare(objective, *found)
 
     def run(self, batches: Batches, validation: Sequence[Any]) -> TrainingState:
         """Train to the end, and leave the best parameters in the objective."""
@@ -100,15 +107,17 @@ class Trainer:
     def _step(self, batches: Batches) -> float:
         """One step, to which each process gives the gradients of another batch; the loss."""
         step, accelerator = self._state.step, self._accelerator
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._config.learning_rate_at(step)
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self._config.learning_rate_at(step)
         self._module.train()
         number = step * accelerator.num_processes + accelerator.process_index
         loss: Tensor = self._module(batches.batch(number))
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(list(self._trained.values()), _MAX_GRADIENT_NORM)
-        self._optimizer.step()
-        self._optimizer.zero_grad()
+        for optimizer in self._optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
         self._state.step += 1
         value = loss.item()
         self._log(loss=value, learning_rate=self._config.learning_rate_at(step))
@@ -134,7 +143,7 @@ class Trainer:
                     "state": asdict(state),
                     "now": self._copy(),
                     "best": self._best,
-                    "optimizer": self._optimizer.state_dict(),
+                    "optimizers": [each.state_dict() for each in self._optimizers],
                 }
             )
 
@@ -145,7 +154,8 @@ class Trainer:
         if saved is not None:
             self._state = TrainingState(**saved["state"])
             self._best = saved["best"]
-            self._optimizer.load_state_dict(saved["optimizer"])
+            for optimizer, moments in zip(self._optimizers, saved["optimizers"], strict=True):
+                optimizer.load_state_dict(moments)
             self._restore(saved["now"])
         if self._accelerator.is_main_process:
             self._run.truncate_log(self._state.step if saved else -1)

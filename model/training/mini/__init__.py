@@ -1,1 +1,1 @@
-"""How the embedded model is made: text, tokenizer, teacher vectors, base, adapters."""
+"""How the embedded model is made: texts, teacher vectors, student, healing, adapters."""

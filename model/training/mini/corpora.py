@@ -3,9 +3,10 @@
 Kinds of rows, told apart by their fields:
 
 - translations: "en" beside other language codes; sentences of one document follow each other;
-- words: "words", "gloss" and "examples", with their "topic", as a dictionary has them;
+- words: "words", "gloss" and "examples", as a dictionary has them;
 - questions: "passage", "title" and "questions", in the language "lang";
 - labelled texts: "text" and "label", in a "set"; translations with a "topic" are labelled, too;
+- sentences: "text" in the language "lang"; those of one document follow each other;
 - scored pairs: "a", "b" and "score". They are for evaluation only.
 
 Rows whose "split" is not "train" are for evaluation only. A text that says the same as one of
@@ -13,7 +14,7 @@ theirs, letter by letter without case, is not trained on, whatever file it stand
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ _TEXTS, _LABELS = {"text", "passage", "a", "b", "gloss"}, {"label", "topic"}
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A text, and the English text of the same meaning, whose teacher vector is its target."""
+    """A text, and the English text of the same meaning, or itself where there is none."""
 
     source: str
     lang: str
@@ -63,15 +64,19 @@ class Passage:
 class Corpora:
     """What may be trained on.
 
-    `words` has the words of each topic (noun.food, verb.motion, ...), `labelled` texts with their
-    labels by set.
+    `glosses` are words with what they mean, `labelled` texts with their labels by set. `held_out`
+    are the letters of texts for evaluation.
     """
 
     items: list[Item] = field(default_factory=list)
     passages: list[Passage] = field(default_factory=list)
-    words: dict[str, list[str]] = field(default_factory=dict)
     glosses: list[tuple[str, str]] = field(default_factory=list)
     labelled: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    held_out: frozenset[str] = frozenset()
+
+    def usable(self, text: str) -> bool:
+        """Whether a text may be trained on."""
+        return bool(text) and _letters(text) not in self.held_out
 
 
 def read_corpora(folder: Path) -> Corpora:
@@ -87,15 +92,15 @@ def read_corpora(folder: Path) -> Corpora:
     if not files:
         raise TrainingError(f"{folder} has no JSONL files (*.jsonl.xz).")
     rows = {Path(unpacked(path.name)).stem: list(_rows(path)) for path in files}
-    held_out = {
+    held_out = frozenset(
         letters
         for file in rows.values()
         for row in file
         if _for_evaluation(row)
         for text in _texts(row)
         if len(letters := _letters(text)) >= _FEWEST_LETTERS
-    }
-    gathering = _Gathering(lambda text: bool(text) and _letters(text) not in held_out)
+    )
+    gathering = _Gathering(Corpora(held_out=held_out))
     for name, file in rows.items():
         for row in file:
             if not _for_evaluation(row):
@@ -106,9 +111,9 @@ def read_corpora(folder: Path) -> Corpora:
 class _Gathering:
     """Sorts rows by their kind."""
 
-    def __init__(self, usable: Callable[[str], bool]) -> None:
-        self.corpora = Corpora()
-        self._usable = usable
+    def __init__(self, corpora: Corpora) -> None:
+        self.corpora = corpora
+        self._usable = corpora.usable
 
     def add(self, source: str, row: dict[str, Any]) -> None:
         if "passage" in row:
@@ -120,6 +125,8 @@ class _Gathering:
             self._label(row.get("set", source), row["text"], row["label"])
         elif ENGLISH in row:
             self._translations(source, row)
+        elif "text" in row and self._usable(row["text"]):
+            self.corpora.items.append(Item(source, row["lang"], row["text"], row["text"]))
 
     def _passage(self, row: dict[str, Any]) -> None:
         questions = tuple(filter(self._usable, row["questions"]))
@@ -129,7 +136,6 @@ class _Gathering:
             )
 
     def _word(self, row: dict[str, Any]) -> None:
-        self.corpora.words.setdefault(row["topic"], []).extend(row["words"])
         for word in row["words"]:
             self._english("word", word)
             self.corpora.glosses.append((word, row["gloss"]))

@@ -1,37 +1,52 @@
-"""The data and the loss that each adapter of the embedded model is trained with."""
+"""The data and the loss that each adapter of the embedded model is trained with.
+
+The teacher judges pairs, and finds passages that look like an answer and are none. N texts, D its
+width.
+"""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
 import numpy as np
-import numpy.typing as npt
+import torch
+from torch import Tensor
 
+from model.rows import Vectors
 from model.training.adapter_setup import PASSAGE, QUERY
-from model.training.data import LABELLED, PAIRS, SCORED, Examples
-from model.training.mini.corpora import Corpora, Item
+from model.training.data import LABELLED, SCORED, TRIPLES, Examples
+from model.training.mini.asked_documents import TIMES, AskedDocument, asked_documents
+from model.training.mini.corpora import Corpora, Passage
+from model.training.mini.healing import TeacherSpace
+from model.training.mini.texts import Texts
 from model.training.objective import LossConfig, SideTasks
 
 # Sources of plain sentences, for pairs whose likeness the teacher judges.
-_PLAIN = ("example", "ntrex", "tico-19", "sib-200", "labelled", "phrase", "gloss")
-_SCORED, _POOL = 16_000, 24_000
-# Which neighbour of a text its partner is: the nearest, some near ones, or any text at all.
-_RANKS = (0, 0, 2, 8, 32, None)
-_TRANSLATED = 0.5
-# Languages of few questions come more often.
-_TIMES: Mapping[str, int] = {"ar": 4, "fr": 2}
+_PLAIN = ("example", "ntrex", "tico-19", "sib-200", "labelled", "gloss", "ud-sentences")
+_POOL = 24_000
+# Which neighbour of a text its partner is: its translation, the nearest, near ones, or any text.
+_TRANSLATION, _ANY = -1, None
+_RANKS = (_TRANSLATION, 0, 0, 2, 8, 32, 128, _ANY)
+# A negative is one of so many passages that the teacher finds nearest to the question. The nearest
+# of all may well answer it, too.
+_NEAREST = range(2, 16)
+_DEFINITIONS, _LABELLED_PER_SET = 6000, 12_000
 _TEMPERATURE = 0.05
-# Questions are in few languages; labels are of few kinds, and of few texts.
-_NEAR, _NEARER = 4.0, 16.0
-_DEFINITIONS, _LABELLED_PER_SET = 12_000, 12_000
+# Texts that are compared with all others at once.
+_CHUNK = 1024
+# The weight of staying near to what the teacher says.
+_RETRIEVAL, _SCORES, _LABELS = 2.0, 1.0, 1.0
+
+_Triple = tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
     """Examples for the tasks that are `trained` together; `sides` says which of them embeds what.
 
-    `max_tokens` is where longer texts are cut in the lesson.
+    `max_tokens` is where longer texts are cut in the lesson. `documents`, if there are any, are
+    learned from in turn with the examples.
     """
 
     trained: tuple[str, ...]
@@ -40,77 +55,122 @@ class Lesson:
     loss: LossConfig
     batch_size: int
     max_tokens: int
+    documents: tuple[AskedDocument, ...] = ()
 
 
-def lessons_of(
-    corpora: Corpora, english: Mapping[str, int], teacher: npt.NDArray[np.float16], seed: int
-) -> dict[str, Lesson]:
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """The teacher's opinion: texts with its vectors (N, D), and the space that these are in."""
+
+    texts: Texts
+    vectors: Vectors
+    space: TeacherSpace
+
+    def of(self, texts: Sequence[str]) -> Tensor:
+        """The vectors of some of the texts (n, D)."""
+        return torch.from_numpy(self.vectors[[self.texts.index[text] for text in texts]])
+
+    def targets(self, texts: Sequence[str]) -> tuple[list[int], Tensor]:
+        """See objective.Targets: of those of the texts that the teacher has read."""
+        read = [index for index, text in enumerate(texts) if text in self.texts.index]
+        return read, self.space.targets(self.of([texts[index] for index in read]))
+
+    def nearest(self, texts: Sequence[str], among: Sequence[str], count: int) -> list[list[int]]:
+        """For each text the indices of its nearest others, at most `count`, nearest first."""
+        found: list[list[int]] = []
+        others, places = self.of(among), {text: at for at, text in enumerate(among)}
+        for start in range(0, len(texts), _CHUNK):
+            some = texts[start : start + _CHUNK]
+            cosines = self.of(some) @ others.T
+            for row, text in enumerate(some):
+                if text in places:
+                    cosines[row, places[text]] = -torch.inf
+            found += cosines.topk(min(count, len(among) - 1)).indices.tolist()
+        return found
+
+
+def lessons_of(corpora: Corpora, judge: Judge, seed: int) -> dict[str, Lesson]:
     """The lessons by name; one whose text the corpora do not have is left out."""
-    scored = _scored(corpora.items, english, teacher, seed)
-    asked = _asked(corpora, Random(seed))
+    asked = [*_asked(corpora, judge, Random(seed)), *_defined(corpora, Random(seed))]
+    questions = Examples(TRIPLES, tuple(zip(*asked, strict=True)) or ((), (), ()))
+    near = LossConfig(_TEMPERATURE, target_weight=_RETRIEVAL)
     labelled = _labelled(corpora, Random(seed))
-    near, nearer = (LossConfig(_TEMPERATURE, base_weight=weight) for weight in (_NEAR, _NEARER))
+    of_labels = LossConfig(_TEMPERATURE, target_weight=_LABELS)
+    scores = LossConfig(_TEMPERATURE, regress_scores=True, target_weight=_SCORES)
     lessons = {
-        "retrieval": Lesson((QUERY, PASSAGE), SideTasks(QUERY, PASSAGE), asked, near, 40, 96),
-        "text-matching": _alone(
-            "text-matching", scored, LossConfig(_TEMPERATURE, regress_scores=True)
+        "retrieval": Lesson(
+            (QUERY, PASSAGE),
+            SideTasks(QUERY, PASSAGE),
+            questions,
+            near,
+            batch_size=32,
+            max_tokens=192,
+            documents=tuple(asked_documents(corpora, judge.texts, Random(seed))),
         ),
-        "classification": _alone("classification", labelled, nearer),
-        "separation": _alone("separation", labelled, nearer),
+        "text-matching": _alone("text-matching", _scored(corpora, judge, seed), scores, 64),
+        "classification": _alone("classification", labelled, of_labels, 128),
+        "separation": _alone("separation", labelled, of_labels, 128),
     }
     return {name: lesson for name, lesson in lessons.items() if len(lesson.examples)}
 
 
-def _alone(task: str, examples: Examples, loss: LossConfig) -> Lesson:
-    return Lesson((task,), SideTasks(task, task), examples, loss, 64, 48)
+def _alone(task: str, examples: Examples, loss: LossConfig, batch_size: int) -> Lesson:
+    return Lesson((task,), SideTasks(task, task), examples, loss, batch_size, max_tokens=64)
 
 
-def _asked(corpora: Corpora, random: Random) -> Examples:
-    """Questions with the passages that answer them, and words with what they mean."""
-    pairs = [
-        (question, passage.text)
-        for passage in corpora.passages
-        for question in passage.questions
-        for _ in range(_TIMES.get(passage.lang, 1))
-    ]
-    glosses = list(dict(corpora.glosses).items())
+def _asked(corpora: Corpora, judge: Judge, random: Random) -> Iterator[_Triple]:
+    """Questions with the passages that answer them, and others of the same language."""
+    by_lang: dict[str, list[Passage]] = defaultdict(list)
+    for each in corpora.passages:
+        if each.text in judge.texts.index:
+            by_lang[each.lang].append(each)
+    for lang, passages in by_lang.items():
+        texts = [each.text for each in passages]
+        asked = [(question, each.text) for each in passages for question in each.questions]
+        nearest = judge.nearest([question for question, _ in asked], texts, _NEAREST.stop)
+        for (question, answer), near in zip(asked, nearest, strict=True):
+            others = [texts[at] for at in near[_NEAREST.start :] if texts[at] != answer]
+            for _ in range(TIMES.get(lang, 1) if others else 0):
+                yield question, answer, random.choice(others)
+
+
+def _defined(corpora: Corpora, random: Random) -> Iterator[_Triple]:
+    """Words with what they mean, and what another means."""
+    glosses = sorted(dict(corpora.glosses).items())
     for word, gloss in random.sample(glosses, min(_DEFINITIONS, len(glosses))):
-        pairs.append((f"what is {word}?", gloss))
-    return Examples(PAIRS, (tuple(first for first, _ in pairs), tuple(last for _, last in pairs)))
+        _, other = random.choice(glosses)
+        question = f"what is {word}?"
+        if other != gloss and corpora.usable(question):
+            yield question, gloss, other
 
 
-def _scored(
-    items: Sequence[Item],
-    english: Mapping[str, int],
-    teacher: npt.NDArray[np.float16],
-    seed: int,
-) -> Examples:
-    """Pairs of sentences with the teacher's cosine of their English texts."""
+def _scored(corpora: Corpora, judge: Judge, seed: int) -> Examples:
+    """Pairs of sentences, also of two languages, with the teacher's spread cosine."""
     random = np.random.default_rng(seed)
     wordings: dict[str, list[str]] = defaultdict(list)
-    for item in items:
-        if item.source in _PLAIN:
+    for item in corpora.items:
+        if item.source in _PLAIN and item.text in judge.texts.index:
             wordings[item.english].append(item.text)
-    texts = list(wordings)
+    texts = list(wordings.values())
     pool = [texts[at] for at in random.permutation(len(texts))[:_POOL]]
-    vectors = teacher[[english[text] for text in pool]].astype(np.float32)
-    pairs, scores = [], []
-    for at in range(min(_SCORED, len(pool))):
-        cosines = vectors @ vectors[at]
-        cosines[at] = -1
+    heads = [each[0] for each in pool]
+    nearest = judge.nearest(heads, heads, max(filter(None, _RANKS)) + 1)
+    pairs: dict[tuple[str, str], None] = {}
+    for at, near in enumerate(nearest):
         rank = _RANKS[random.integers(len(_RANKS))]
-        other = random.integers(len(pool)) if rank is None else np.argsort(-cosines)[rank]
-        if other != at:
-            pairs.append([_wording(wordings[pool[text]], random) for text in (at, other)])
-            scores.append(float(cosines[other]))
-    return Examples(SCORED, tuple(zip(*pairs, strict=True)) or ((), ()), tuple(scores))
-
-
-def _wording(wordings: list[str], random: np.random.Generator) -> str:
-    """The text itself, which stands first, or a translation."""
-    if random.random() < _TRANSLATED:
-        return wordings[0]
-    return wordings[random.integers(len(wordings))]
+        other = at
+        if rank is _ANY:
+            other = int(random.integers(len(pool)))
+        elif rank != _TRANSLATION and near:
+            other = near[min(rank, len(near) - 1)]
+        first, second = (each[random.integers(len(each))] for each in (pool[at], pool[other]))
+        if first != second:
+            pairs[first, second] = None
+    if not pairs:
+        return Examples(SCORED, ((), ()))
+    columns = tuple(zip(*pairs, strict=True))
+    cosines = (judge.of(columns[0]) * judge.of(columns[1])).sum(dim=1)
+    return Examples(SCORED, columns, tuple(judge.space.spread(cosines).tolist()))
 
 
 def _labelled(corpora: Corpora, random: Random) -> Examples:

@@ -1,167 +1,209 @@
-"""Material: texts as pieces, with teacher vectors, and the batches that the table learns from.
+"""Material: texts as pieces with the teacher's vectors, and the batches that heal the student.
 
-Batches are a function of their number, so that an interrupted run goes on with the same.
+Batches are a function of the seed alone, so that an interrupted run goes on with the same. A
+fraction of the texts is held out: they validate, and stand in no other batch.
 
-N texts, B texts of a batch, D hidden, E the teacher's width.
+N texts, D hidden, S spans of a row.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
 
-from model.training.mini.corpora import Corpora, Item
-from model.training.mini.table import Bags, TableBatch
+from model.rows import Row, TokenIds, Vectors, normalised
+from model.training.mini.healing import HealingBatch
+from model.training.mini.texts import PASSAGE, Document, Texts
+from model.training.mini.vocabulary import encode
 
-# How often the texts of a source are drawn: manuals are many and all alike, plain text is rare.
-_SOURCES: Mapping[str, float] = {
-    "python-docs": 0.35,
-    "gnome-user-docs": 0.4,
-    "tldr": 0.5,
-    "ntrex": 3.0,
-    "tico-19": 3.0,
-    "sib-200": 6.0,
+# How often a text of a source comes in one pass, where not once.
+_OFTEN: Mapping[str, float] = {
+    "ntrex": 1.5,
+    "tico-19": 1.5,
+    "sib-200": 1.5,
+    "example": 1.5,
+    "ud-sentences": 2.0,
     "cldr-annotations": 0.5,
     "word": 0.5,
-    "gloss": 1.0,
-    "example": 3.0,
-    "labelled": 2.0,
-    "phrase": 1.0,
+    "segment": 0.7,
 }
-# And those of a language: little is said in it, or questions pull its pieces away from what they
-# mean elsewhere.
-_LANGUAGES: Mapping[str, float] = {
-    "ja": 2.0,
-    "ar": 2.0,
-    "de": 3.0,
-    "ru": 3.0,
-    "hi": 3.0,
-    "es": 2.0,
-    "pt": 2.0,
-    "sw": 2.0,
-}
-# The share of batches whose questions are in a language; the others share the rest. All questions
-# of a batch are in one: a passage in another is no answer, and telling languages apart is the
-# opposite of what translations teach.
-_ASKED: Mapping[str, float] = {"ja": 0.35, "ar": 0.2, "fr": 0.1}
-# Pieces that are left out at random (word dropout).
-_DROPPED = 0.2
-_LONGEST = 320
+# Texts that are sorted by length together, so that little is padded.
+_SORTED = 8192
+_HELD_OUT = 2000
+_BOS, _EOS = np.array([0], np.int32), np.array([2], np.int32)
 
-Random = np.random.Generator
-
-
-class Pieces:
-    """Texts as piece ids with <s> and </s>, all in one array."""
-
-    def __init__(self, tokenizer: Tokenizer, texts: Sequence[str]) -> None:
-        encoded = []
-        for start in range(0, len(texts), 50_000):
-            some = tokenizer.encode_batch_fast(list(texts[start : start + 50_000]))
-            encoded += [np.array(each.ids, np.int32) for each in some]
-        self._ids = np.concatenate([*encoded, np.empty(0, np.int32)])
-        self._bounds = np.cumsum([0, *map(len, encoded)])
-
-    def bags(self, chosen: npt.NDArray[np.int64], dropped: float, random: Random) -> Bags:
-        """The texts of these indices without a share of their pieces; <s> and </s> stay."""
-        kept, sizes = [], []
-        for text in chosen:
-            ids = self._ids[self._bounds[text] : self._bounds[text + 1]]
-            stays = random.random(len(ids)) >= dropped
-            stays[0] = stays[-1] = True
-            ids = ids[stays][:_LONGEST]
-            kept.append(ids)
-            sizes.append(len(ids))
-        starts = np.cumsum([0, *sizes[:-1]])
-        joined = np.concatenate(kept).astype(np.int64)
-        return Bags(torch.from_numpy(joined), torch.from_numpy(starts))
+Indices = npt.NDArray[np.int64]
+# Whether the rows are documents, and the indices of the texts or documents.
+_Planned = tuple[bool, list[int]]
 
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """How many texts and questions a batch has, and what stands in front of each of its questions
-    and passages."""
+    """How batches are made.
 
-    texts: int
-    questions: int
-    instructions: tuple[str, str]
+    tokens: of one batch, padding included.
+    longest: where a text is cut; the teacher reads no more.
+    longest_document: where a row of the segments of a document is cut.
+    document_share: of the batches that have such rows.
+    of_passage, of_document: the weights of the passage's and the document's vector beside a
+        segment's own in its target; that is what late chunking is to bring into a chunk.
+    instructions: by source; its texts are read without and with theirs, for one target. Documents
+        are read with that of passages half of the times.
+    """
+
+    tokens: int = 4096
+    longest: int = 512
+    longest_document: int = 1536
+    document_share: float = 0.25
+    of_passage: float = 1.0
+    of_document: float = 0.15
+    instructions: Mapping[str, str] = field(default_factory=dict)
 
 
 class Material:
-    """Items and questions to draw batches from.
-
-    `targets` (N, D - 2) and `teacher` (N, E) are of the different English texts, `english` has
-    their places. Questions and passages begin with their instructions, as the retrieval adapters
-    read them, so that the table learns to give those words little weight.
-    """
+    """Texts with their targets (N, D) as batches."""
 
     def __init__(
-        self,
-        corpora: Corpora,
-        tokenizer: Tokenizer,
-        english: Mapping[str, int],
-        vectors: tuple[npt.NDArray[np.float32], npt.NDArray[np.float16]],
-        draw: Draw,
+        self, texts: Texts, tokenizer: Tokenizer, targets: Vectors, draw: Draw, seed: int
     ) -> None:
-        items = corpora.items
-        self._targets, self._teacher = vectors
-        self._texts = Pieces(tokenizer, [item.text for item in items])
-        self._english = np.array([english[item.english] for item in items], np.int64)
-        self._drawn = _cumulated(
-            [_SOURCES.get(item.source, 1.0) * _LANGUAGES.get(item.lang, 1.0) for item in items]
-        )
-        asked = [
-            (question, at)
-            for at, passage in enumerate(corpora.passages)
-            for question in passage.questions
+        self._texts, self._draw, self._seed = texts, draw, seed
+        every = list(texts.index)
+        before = draw.instructions
+        asked = {at: before[source] for at, source in enumerate(texts.sources) if source in before}
+        read = every + [asked[at] + every[at] for at in asked]
+        self._sources = [*texts.sources, *(texts.sources[at] for at in asked)]
+        self._targets = targets[[*range(len(every)), *asked]]
+        self._pieces = [
+            _cut(np.array(ids, np.int32), draw.longest)
+            for ids in encode(tokenizer, read, special_tokens=True)
         ]
-        asking, answering = draw.instructions
-        self._questions = Pieces(tokenizer, [asking + question for question, _ in asked])
-        self._passages = Pieces(tokenizer, [answering + each.text for each in corpora.passages])
-        self._answers = np.array([at for _, at in asked], np.int64)
-        langs = [corpora.passages[at].lang for _, at in asked]
-        self._asked = _by_language(langs)
-        rest = (1 - sum(_ASKED.values())) / max(1, len(set(langs) - set(_ASKED)))
-        self._langs = _cumulated([_ASKED.get(lang, rest) for lang in self._asked])
-        self._draw = draw if asked else replace(draw, questions=0)
+        self._lengths = np.array([len(each) for each in self._pieces])
+        order = np.random.default_rng([seed, 1]).permutation(len(every))
+        self._held = np.zeros(len(every), bool)
+        self._held[order[: min(_HELD_OUT, len(order) // 10)]] = True
+        self._held = np.concatenate([self._held, self._held[list(asked)]])
+        documents = texts.documents
+        self._documents = np.array([at for at, each in enumerate(documents) if self._usable(each)])
+        (self._instruction,) = encode(tokenizer, [before.get(PASSAGE, "")], special_tokens=False)
+        lengths = np.array([self._length(each) for each in documents], np.int64)
+        # A document's index and the number of documents more: it has the instruction before it.
+        self._document_lengths = np.concatenate([lengths, lengths + len(self._instruction)])
 
-    def batch(self, seed: Sequence[int]) -> TableBatch:
-        """A batch, which is a function of the seed alone."""
-        random = np.random.default_rng(seed)
-        texts = np.searchsorted(self._drawn, random.random(self._draw.texts))
-        asked = self._questions_of_one_language(random)
-        places, answers = self._english[texts], self._answers[asked]
-        return TableBatch(
-            self._texts.bags(texts, _DROPPED, random),
-            torch.from_numpy(self._targets[places]),
-            torch.from_numpy(self._teacher[places].astype(np.float32)),
-            self._questions.bags(asked, _DROPPED, random),
-            self._passages.bags(answers, _DROPPED, random),
-            torch.from_numpy(answers),
+    def batches(self, tokens: int) -> "Batches":
+        """Batches to learn from until there are so many tokens, pass after pass."""
+        planned: list[_Planned] = []
+        number = 0
+        while len(planned) * self._draw.tokens < tokens:
+            planned += self._one_pass(np.random.default_rng([self._seed, 0, number]))
+            number += 1
+        return Batches(self, planned[: max(1, tokens // self._draw.tokens)])
+
+    def validation(self) -> list[HealingBatch]:
+        """The texts that are held out."""
+        held = np.flatnonzero(self._held)
+        return [self.batch((False, each)) for each in self._filled(held, self._lengths)]
+
+    def batch(self, planned: _Planned) -> HealingBatch:
+        """The rows and targets of a batch."""
+        of_documents, indices = planned
+        if not of_documents:
+            rows = [Row.single_span(self._pieces[index], None) for index in indices]
+            return HealingBatch(rows, torch.from_numpy(self._targets[indices]))
+        documents = [self._document(index) for index in indices]
+        targets = np.concatenate([each for _, each in documents])
+        return HealingBatch([row for row, _ in documents], torch.from_numpy(targets))
+
+    def _one_pass(self, random: np.random.Generator) -> list[_Planned]:
+        often = np.array([_OFTEN.get(source, 1.0) for source in self._sources])
+        copies = np.where(self._held, 0, often + random.random(len(often))).astype(np.int64)
+        order = random.permutation(np.repeat(np.arange(len(often)), copies))
+        planned: list[_Planned] = []
+        for start in range(0, len(order), _SORTED):
+            some = order[start : start + _SORTED]
+            planned += [(False, each) for each in self._filled(some, self._lengths)]
+        if len(self._documents):
+            share, lengths = self._draw.document_share, self._document_lengths
+            tokens = len(planned) * self._draw.tokens * share / (1 - share)
+            count = max(1, round(tokens / lengths[self._documents].mean()))
+            drawn = random.choice(self._documents, size=count)
+            drawn += len(self._texts.documents) * random.integers(2, size=count)
+            planned += [(True, each) for each in self._filled(drawn, lengths)]
+        return [planned[at] for at in random.permutation(len(planned))]
+
+    def _usable(self, document: Document) -> bool:
+        segments = [at for _, each in document for at in each]
+        return bool(segments) and not self._held[segments].any()
+
+    def _length(self, document: Document) -> int:
+        segments = [at for _, each in document for at in each]
+        return min(self._draw.longest_document, 2 + int((self._lengths[segments] - 2).sum()))
+
+    def _filled(self, indices: Indices, lengths: Indices) -> Iterator[list[int]]:
+        """Batches of what has about one length. A loss of pairs needs two."""
+        batch: list[int] = []
+        for index in indices[np.argsort(lengths[indices], kind="stable")].tolist():
+            if len(batch) > 1 and (len(batch) + 1) * lengths[index] > self._draw.tokens:
+                yield batch
+                batch = []
+            batch.append(index)
+        if len(batch) > 1:
+            yield batch
+
+    def _document(self, index: int) -> tuple[Row, Vectors]:
+        """A row of segments, as many as fit, and their targets (S, D). The first span has what is
+        before it, as in Tokenizer.rows."""
+        draw = self._draw
+        instructed, at = divmod(index, len(self._texts.documents))
+        document = self._texts.documents[at]
+        ids, spans = [_BOS], [0]
+        if instructed:
+            ids.append(np.array(self._instruction, np.int32))
+        own: list[Vectors] = []
+        around: list[Vectors] = []
+        for whole, segments in document:
+            vectors = self._targets[segments]
+            passage = (
+                self._targets[[whole]] if whole is not None else vectors.mean(0, keepdims=True)
+            )
+            for segment, vector in zip(segments, vectors, strict=True):
+                pieces = self._pieces[segment][1:-1][
+                    : draw.longest_document - 1 - sum(map(len, ids))
+                ]
+                if len(pieces):
+                    ids.append(pieces)
+                    spans.append(sum(map(len, ids)))
+                    own.append(vector)
+                    around.append(normalised(passage)[0])
+        spans[-1] += 1
+        row = Row(
+            np.concatenate([*ids, _EOS]),
+            None,
+            np.stack([spans[:-1], spans[1:]], 1).astype(np.int32),
         )
-
-    def _questions_of_one_language(self, random: Random) -> npt.NDArray[np.int64]:
-        if not self._draw.questions:
-            return np.empty(0, np.int64)
-        lang = [*self._asked][int(np.searchsorted(self._langs, random.random()))]
-        return random.choice(self._asked[lang], self._draw.questions)
+        of_document = normalised(np.mean(around, axis=0, keepdims=True))
+        wanted = np.array(own) + draw.of_passage * np.array(around) + draw.of_document * of_document
+        return row, (wanted / (1 + draw.of_passage + draw.of_document)).astype(np.float32)
 
 
-def english_texts(items: Sequence[Item]) -> dict[str, int]:
-    """The different English texts, each with its place."""
-    return {text: place for place, text in enumerate(dict.fromkeys(each.english for each in items))}
+class Batches:
+    """Planned batches, by number."""
+
+    def __init__(self, material: Material, planned: Sequence[_Planned]) -> None:
+        self._material, self._planned = material, planned
+
+    def __len__(self) -> int:
+        return len(self._planned)
+
+    def batch(self, number: int) -> HealingBatch:
+        """Batch 0, 1, ..."""
+        return self._material.batch(self._planned[number])
 
 
-def _by_language(langs: Sequence[str]) -> dict[str, npt.NDArray[np.int64]]:
-    """The places of each language."""
-    places = np.array(langs)
-    return {lang: np.flatnonzero(places == lang) for lang in dict.fromkeys(langs)}
-
-
-def _cumulated(weights: Sequence[float]) -> npt.NDArray[np.float64]:
-    """The upper ends of intervals of [0, 1) with these shares."""
-    ends: npt.NDArray[np.float64] = np.cumsum(np.array([*weights], np.float64))
-    return ends / ends[-1] if len(ends) else ends
+def _cut(pieces: TokenIds, longest: int) -> TokenIds:
+    """A text's pieces; those of a longer one end with `</s>` all the same."""
+    if len(pieces) <= longest:
+        return pieces
+    return np.concatenate([pieces[: longest - 1], _EOS])

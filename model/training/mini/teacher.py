@@ -1,8 +1,9 @@
-"""Teacher: vectors of English texts from a sentence encoder, kept in shards on disk.
+"""Teacher: vectors of texts from multilingual-e5-small (MIT), kept in shards on disk.
 
-N texts, E the teacher's width.
+N texts, E the teacher's width, L tokens of the longest.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,68 +11,66 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
+from torch import Tensor, nn
 from tqdm import tqdm
-from transformers import AutoModel
+from transformers import BertConfig, BertModel
 
 from model.devices import best_dtype
-from model.training.errors import TrainingError
+from model.training.mini.teacher_file import TeacherFile
+from model.training.mini.vocabulary import tokenizer_of
 
+# What the teacher was trained to read in front of each text.
+QUERY_PREFIX = "query: "
 # Texts of a file; an interruption costs the vectors of one.
 _SHARD = 20_000
-_BATCH_TOKENS = 4096
-# Longer texts are cut; the teacher was trained on at most 256 tokens, and few texts have more.
-_MOST_TOKENS = 128
+_BATCH_TOKENS = 8192
+_LAYER = {
+    "q": "attention.self.query",
+    "k": "attention.self.key",
+    "v": "attention.self.value",
+    "ao": "attention.output.dense",
+    "aln": "attention.output.LayerNorm",
+    "fi": "intermediate.dense",
+    "fo": "output.dense",
+    "oln": "output.LayerNorm",
+}
 
 
 class Teacher:
-    """A BERT-like sentence encoder as sentence-transformers stores it, which pools by the mean.
+    """The model of a teacher file on a device, in that device's fast dtype."""
 
-    Raises:
-        TrainingError: the folder has no such model.
-    """
-
-    def __init__(self, folder: Path, device: torch.device) -> None:
-        missing = [
-            name
-            for name in ("config.json", "model.safetensors", "tokenizer.json")
-            if not (folder / name).is_file()
-        ]
-        if missing:
-            raise TrainingError(f"{folder} is no sentence encoder: it has no {missing[0]}.")
+    def __init__(self, file: TeacherFile, device: torch.device) -> None:
         self._device = device
-        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(_MOST_TOKENS)
-        # A folder on disk: nothing is downloaded, whatever bandit thinks of the name.
-        self._model = AutoModel.from_pretrained(  # nosec B615
-            folder, dtype=best_dtype(device), attn_implementation="eager", local_files_only=True
-        )
-        self._model.to(device).eval()
+        self._tokenizer: Tokenizer = tokenizer_of(file.pieces)
+        self._tokenizer.enable_truncation(file.shape.positions)
+        self._model = _bert(file)
+        self._model.to(device, best_dtype(device)).eval()
+        self.width = file.shape.hidden
 
     def vectors(self, texts: Sequence[str], shards: Path) -> npt.NDArray[np.float16]:
-        """Unit vectors (N, E). What stands in the folder `shards` is not computed again."""
+        """Unit vectors (N, E). What stands in the folder `shards` is not computed again; a shard's
+        name is a hash of its texts."""
         shards.mkdir(parents=True, exist_ok=True)
-        parts = []
+        parts = [np.empty((0, self.width), np.float16)]
         for start in tqdm(range(0, len(texts), _SHARD), desc="teacher", unit="shard"):
-            path = shards / f"{start:09}.npy"
+            some = texts[start : start + _SHARD]
+            digest = hashlib.blake2b("\0".join(some).encode(), digest_size=8).hexdigest()
+            path = shards / f"{digest}.npy"
             if not path.is_file():
                 new = path.with_suffix(".new")
                 with new.open("wb") as file:
-                    np.save(file, self._shard(texts[start : start + _SHARD]))
+                    np.save(file, self.embed(some))
                 new.replace(path)
             parts.append(np.load(path))
         return np.concatenate(parts)
 
-    def _shard(self, texts: Sequence[str]) -> npt.NDArray[np.float16]:
-        tokens = [each.ids for each in self._tokenizer.encode_batch(list(texts))]
-        found: npt.NDArray[np.float16] = np.empty((len(texts), self._width), np.float16)
+    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float16]:
+        """Unit vectors (N, E)."""
+        tokens = [each.ids for each in self._tokenizer.encode_batch_fast(list(texts))]
+        found: npt.NDArray[np.float16] = np.empty((len(texts), self.width), np.float16)
         for batch in _batches([len(each) for each in tokens]):
             found[batch] = self._embed([tokens[index] for index in batch])
         return found
-
-    @property
-    def _width(self) -> int:
-        return int(self._model.config.hidden_size)
 
     @torch.inference_mode()
     def _embed(self, tokens: list[list[int]]) -> npt.NDArray[np.float32]:
@@ -83,6 +82,40 @@ class Teacher:
         means = (states * mask[..., None]).sum(dim=1)
         unit: npt.NDArray[np.float32] = torch.nn.functional.normalize(means, dim=1).cpu().numpy()
         return unit
+
+
+def _bert(file: TeacherFile) -> nn.Module:
+    """The teacher as transformers' BertModel."""
+    shape = file.shape
+    config = BertConfig(
+        vocab_size=file.matrix("emb.word", shape.hidden).shape[0],
+        hidden_size=shape.hidden,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        intermediate_size=shape.intermediate,
+        max_position_embeddings=shape.positions,
+        type_vocab_size=shape.types,
+        layer_norm_eps=shape.eps,
+    )
+    model = BertModel(config, add_pooling_layer=False)
+    model.set_attn_implementation("eager")  # of bfloat16 on a CPU the fastest
+    names = {
+        "emb.word": "embeddings.word_embeddings.weight",
+        "emb.pos": "embeddings.position_embeddings.weight",
+        "emb.type": "embeddings.token_type_embeddings.weight",
+        "emb.ln.w": "embeddings.LayerNorm.weight",
+        "emb.ln.b": "embeddings.LayerNorm.bias",
+    }
+    for layer in range(shape.layers):
+        for short, long in _LAYER.items():
+            for part, kind in (("w", "weight"), ("b", "bias")):
+                names[f"l{layer}.{short}.{part}"] = f"encoder.layer.{layer}.{long}.{kind}"
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    state: dict[str, Tensor] = {
+        long: file.tensor(short).view(shapes[long]) for short, long in names.items()
+    }
+    model.load_state_dict(state)
+    return model
 
 
 def _batches(lengths: list[int]) -> Iterator[list[int]]:

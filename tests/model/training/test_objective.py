@@ -1,5 +1,6 @@
 """The objective of a batch, judged by the losses on vectors that are read text by text."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from model.tokenizer import Tokenizer
 from model.training import weights
 from model.training.data import LABELLED, SCORED, Examples
 from model.training.losses import cosent, cosine_regression
-from model.training.objective import LossConfig, Objective, SideTasks
+from model.training.objective import LossConfig, Objective, SideTasks, Targets
 from model.training.trainable_encoder import TrainableEncoder
 
 TASK = "separation"
@@ -22,10 +23,10 @@ TEXTS = Examples(
 )
 
 
-def objective(folder: Path, config: LossConfig) -> Objective:
+def objective(folder: Path, config: LossConfig, targets: Targets | None = None) -> Objective:
     encoder = TrainableEncoder.from_weights(weights.read(folder), [TASK])
     tokenizer = Tokenizer(folder, encoder.config), Tasks(encoder.config)
-    return Objective(encoder, tokenizer, SideTasks(TASK, TASK), config)
+    return Objective(encoder, tokenizer, SideTasks(TASK, TASK), config, targets)
 
 
 def alone(objective: Objective, folder: Path, text: str, task: str | None) -> Tensor:
@@ -52,12 +53,21 @@ def test_scored_pairs_are_learned_by_order_or_by_value(original: Path, *, regres
     assert scored(PAIRS).item() == pytest.approx(expected, rel=1e-3)
 
 
-def test_the_distance_to_the_base_is_added_to_the_loss(original: Path) -> None:
-    free, held = (objective(original, LossConfig(0.1, base_weight=each)) for each in (0.0, 3.0))
+def test_the_distance_of_texts_to_their_targets_is_added_to_the_loss(original: Path) -> None:
+    (texts,) = TEXTS.columns
+    width = read_config(original).hidden_size
+    wanted = {text: torch.randn(width) for text in texts[1:3]}
+
+    def targets(asked: Sequence[str]) -> tuple[list[int], Tensor]:
+        having = [index for index, text in enumerate(asked) if text in wanted]
+        return having, torch.stack([wanted[asked[index]] for index in having])
+
+    free, held = (objective(original, LossConfig(0.1, target_weight=w), targets) for w in (0, 3))
     cosines = [
-        torch.cosine_similarity(*(alone(free, original, text, task) for task in (TASK, None)))
-        for text in TEXTS.columns[0]
+        torch.cosine_similarity(alone(free, original, text, TASK), target)
+        for text, target in wanted.items()
     ]
     distance = 1 - torch.cat(cosines).mean().item()
-    assert distance > 0.01
     assert (held(TEXTS) - free(TEXTS)).item() == pytest.approx(3 * distance, rel=1e-3)
+    unheld = objective(original, LossConfig(0.1, target_weight=3), lambda _: ([], torch.empty(0)))
+    assert unheld(TEXTS).item() == pytest.approx(free(TEXTS).item(), rel=1e-5)
