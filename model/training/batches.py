@@ -6,7 +6,7 @@ resumed with the same batches.
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,6 +105,22 @@ def epoch_batches(examples: Examples, batch_size: int, seed: Sequence[int]) -> l
         order[start : start + batch_size]
         for start in range(0, max(1, len(order) - batch_size + 1), batch_size)
     ]
+
+
+def batches_by_length(lengths: Sequence[int], tokens: int, least: int = 1) -> Iterator[list[int]]:
+    """The indices of rows of these lengths in batches of up to `tokens`, padding included.
+
+    Rows of about one length stand together. A batch has at least `least` rows, also where those
+    have more tokens; fewer that are left at the end are left out.
+    """
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if len(batch) >= least and (len(batch) + 1) * lengths[index] > tokens:
+            yield batch
+            batch = []
+        batch.append(index)
+    if len(batch) >= least:
+        yield batch
 
 
 class BatchOrder:

@@ -44,6 +44,11 @@ class LossConfig:
 Targets = Callable[[Sequence[str]], tuple[list[int], Tensor]]
 
 
+def no_targets(_: Sequence[str]) -> tuple[list[int], Tensor]:
+    """Targets where no text has one."""
+    return [], torch.empty(0)
+
+
 class Objective(nn.Module):
     """The Matryoshka loss of a batch, as a module whose one forward pass is the whole step.
 
@@ -56,7 +61,7 @@ class Objective(nn.Module):
         tokenizer: tuple[Tokenizer, Tasks],
         sides: SideTasks,
         config: LossConfig,
-        targets: Targets | None = None,
+        targets: Targets = no_targets,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -74,7 +79,7 @@ class Objective(nn.Module):
         # The differences between cosines are too small for bfloat16.
         with torch.autocast(vectors[0].device.type, enabled=False):
             loss = self._loss(batch, vectors)
-            if self._targets is not None and self._config.target_weight:
+            if self._config.target_weight:
                 texts = [text for column, _ in sides for text in column]
                 distance = distance_to(self._targets, texts, torch.cat(vectors))
                 loss = loss + self._config.target_weight * distance

@@ -16,7 +16,7 @@ from random import Random
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from model.tasks import Tasks
 from model.tokenizer import RowOptions, Tokenizer
@@ -26,6 +26,7 @@ from model.training.mini.corpora import Corpora
 from model.training.mini.healing import attention_of
 from model.training.mini.texts import Texts
 from model.training.objective import LossConfig, Objective, SideTasks, Targets, distance_to
+from model.training.trainable_encoder import TrainableEncoder
 from model.training.trainer import Batches
 
 # Passages of a document, some 1,000 tokens; and documents of a batch.
@@ -111,49 +112,42 @@ class MixedBatches:
         return texts
 
 
-class DocumentObjective(nn.Module):
-    """L above and the distance to the targets, of a batch of documents. A chunk's target is the
-    mean of its own and its passage's. The loss of a batch of texts is another objective's."""
+class DocumentObjective(Objective):
+    """L above and the distance to the targets, of a batch of documents; a chunk's target is the
+    mean of its own and its passage's. The loss of a batch of texts is Objective's."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
-        of_texts: Objective,
+        encoder: TrainableEncoder,
         tokenizer: tuple[Tokenizer, Tasks],
         sides: SideTasks,
         config: LossConfig,
         targets: Targets,
+        whole: Tokenizer,
     ) -> None:
-        super().__init__()
-        self.of_texts = of_texts
-        self._tokenizer, tasks = tokenizer
-        self._query, self._passage = (tasks.by_name(each) for each in (sides.first, sides.second))
-        self._config, self._targets = config, targets
-        config_of_encoder = of_texts.encoder.config
-        self._sizes = config_of_encoder.matryoshka_dimensions or (config_of_encoder.hidden_size,)
+        """`tokenizer` may cut texts, `whole` reads documents and their questions to the end."""
+        super().__init__(encoder, tokenizer, sides, config, targets)
+        self._whole = whole
 
     def forward(self, batch: Examples | DocumentBatch) -> Tensor:
         """The loss, a scalar."""
         if isinstance(batch, Examples):
-            loss: Tensor = self.of_texts(batch)
-            return loss
-        encoder, rows = self.of_texts.encoder, self._tokenizer.rows
+            return super().forward(batch)
         passages = [passage for document in batch for passage in document.passages]
         questions = [text for passage in passages for text in passage.questions]
-        chunks = [chunk for passage in passages for chunk in passage.chunks]
+        chunks = [chunk for each in passages for chunk in each.chunks]
         answers = [at for at, passage in enumerate(passages) for _ in passage.questions]
         owners = [at for at, passage in enumerate(passages) for _ in passage.chunks]
-        documents = [
-            rows(
-                [chunk for each in document.passages for chunk in each.chunks], self._passage, _LATE
-            )
-            for document in batch
-        ]
-        of_questions = encoder(rows(questions, self._query).rows, self._query.name)
-        long = [each.rows[0] for each in documents]
-        before = encoder.base.config._attn_implementation
-        encoder.base.set_attn_implementation(attention_of(long))
-        of_chunks = encoder(long, self._passage.name)
-        encoder.base.set_attn_implementation(before)
+        of_each = [[chunk for each in one.passages for chunk in each.chunks] for one in batch]
+        query = self._tasks.by_name(self._sides.first)
+        passage = self._tasks.by_name(self._sides.second)
+        documents = [self._whole.rows(texts, passage, _LATE).rows[0] for texts in of_each]
+        of_questions = self.encoder(self._whole.rows(questions, query).rows, query.name)
+        base = self.encoder.base
+        before = base.config._attn_implementation
+        base.set_attn_implementation(attention_of(documents))
+        of_chunks = self.encoder(documents, passage.name)
+        base.set_attn_implementation(before)
         # The differences between cosines are too small for bfloat16.
         with torch.autocast(of_chunks.device.type, enabled=False):
             loss = matryoshka(passage_loss, self._sizes)(
@@ -187,6 +181,5 @@ def _means(
     """The means of the targets of texts and others, where both have one."""
     mine, theirs = (dict(zip(*targets(each), strict=True)) for each in (texts, others))
     both = sorted(mine.keys() & theirs.keys())
-    return both, torch.stack([(mine[at] + theirs[at]) / 2 for at in both]) if both else torch.empty(
-        0
-    )
+    means = [(mine[at] + theirs[at]) / 2 for at in both]
+    return both, torch.stack(means) if means else torch.empty(0)

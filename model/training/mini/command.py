@@ -220,10 +220,8 @@ class _Pipeline:
             encoder.add(task)
         encoder.set_trainable(*lesson.trained)
         teaching = teaching_of(lesson, encoder, self._work, judge, seed)
-        config, folder = (
-            _config(self._options.adapter_steps, _ADAPTER_RATE),
-            self._stages.training(name),
-        )
+        config = _config(self._options.adapter_steps, _ADAPTER_RATE)
+        folder = self._stages.training(name)
         trainer = Trainer(teaching.objective, config, folder, self._accelerator)
         state = trainer.run(teaching.batches, teaching.validation)
         adapters = {task: encoder.adapter(task) for task in lesson.trained}

@@ -15,6 +15,7 @@ import torch
 from tokenizers import Tokenizer
 
 from model.rows import Row, TokenIds, Vectors, normalised
+from model.training.batches import batches_by_length
 from model.training.mini.healing import HealingBatch
 from model.training.mini.texts import PASSAGE, Document, Texts
 from model.training.mini.vocabulary import encode
@@ -143,14 +144,8 @@ class Material:
 
     def _filled(self, indices: Indices, lengths: Indices) -> Iterator[list[int]]:
         """Batches of what has about one length. A loss of pairs needs two."""
-        batch: list[int] = []
-        for index in indices[np.argsort(lengths[indices], kind="stable")].tolist():
-            if len(batch) > 1 and (len(batch) + 1) * lengths[index] > self._draw.tokens:
-                yield batch
-                batch = []
-            batch.append(index)
-        if len(batch) > 1:
-            yield batch
+        for batch in batches_by_length(lengths[indices].tolist(), self._draw.tokens, least=2):
+            yield indices[batch].tolist()
 
     def _document(self, index: int) -> tuple[Row, Vectors]:
         """A row of segments, as many as fit, and their targets (S, D). The first span has what is

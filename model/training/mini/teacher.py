@@ -4,7 +4,7 @@ N texts, E the teacher's width, L tokens of the longest.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from tqdm import tqdm
 from transformers import BertConfig, BertModel
 
 from model.devices import best_dtype
+from model.training.batches import batches_by_length
 from model.training.mini.teacher_file import TeacherFile
 from model.training.mini.vocabulary import tokenizer_of
 
@@ -68,7 +69,7 @@ class Teacher:
         """Unit vectors (N, E)."""
         tokens = [each.ids for each in self._tokenizer.encode_batch_fast(list(texts))]
         found: npt.NDArray[np.float16] = np.empty((len(texts), self.width), np.float16)
-        for batch in _batches([len(each) for each in tokens]):
+        for batch in batches_by_length([len(each) for each in tokens], _BATCH_TOKENS):
             found[batch] = self._embed([tokens[index] for index in batch])
         return found
 
@@ -116,15 +117,3 @@ def _bert(file: TeacherFile) -> nn.Module:
     }
     model.load_state_dict(state)
     return model
-
-
-def _batches(lengths: list[int]) -> Iterator[list[int]]:
-    """Indices of texts of about one length, so that little is padded."""
-    batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if batch and (len(batch) + 1) * lengths[index] > _BATCH_TOKENS:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch

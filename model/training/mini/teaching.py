@@ -42,13 +42,12 @@ def teaching_of(
     held_out = epoch_batches(parts.validation, lesson.batch_size, [seed])[:_VALIDATION_BATCHES]
     config, tasks = encoder.config, Tasks(encoder.config)
     cut = Tokenizer(folder, replace(config, max_tokens=lesson.max_tokens)), tasks
-    objective = Objective(encoder, cut, lesson.sides, lesson.loss, judge.targets)
     texts = BatchOrder(parts.training, lesson.batch_size, seed)
     validation = [parts.validation.only(batch) for batch in held_out]
     unseen = {text for column in parts.validation.columns[:2] for text in column}
     documents = document_batches(lesson.documents, unseen, Random(seed))
+    what = encoder, cut, lesson.sides, lesson.loss, judge.targets
     if not documents:
-        return Teaching(objective, texts, validation)
-    whole = Tokenizer(folder, config), tasks
-    of_both = DocumentObjective(objective, whole, lesson.sides, lesson.loss, judge.targets)
-    return Teaching(of_both, MixedBatches(texts, documents), validation)
+        return Teaching(Objective(*what), texts, validation)
+    objective = DocumentObjective(*what, whole=Tokenizer(folder, config))
+    return Teaching(objective, MixedBatches(texts, documents), validation)

@@ -24,7 +24,7 @@ from model.training.mini.asked_documents import (
 )
 from model.training.mini.corpora import Corpora, Passage, read_corpora
 from model.training.mini.texts import texts_of
-from model.training.objective import LossConfig, Objective, SideTasks
+from model.training.objective import LossConfig, SideTasks
 from model.training.trainable_encoder import TrainableEncoder
 from tests.checkpoints import Shape
 from tests.model.training.mini.corpus import write_corpora
@@ -110,8 +110,7 @@ def test_the_loss_is_that_of_the_best_chunk_of_each_passage(original: Path) -> N
     encoder = TrainableEncoder.from_weights(weights.read(original), [QUERY, PASSAGE])
     tokenizer = Tokenizer(original, encoder.config), Tasks(encoder.config)
     sides, config = SideTasks(QUERY, PASSAGE), LossConfig(temperature, target_weight=weight)
-    of_texts = Objective(encoder, tokenizer, sides, config, known)
-    objective = DocumentObjective(of_texts, tokenizer, sides, config, known)
+    objective = DocumentObjective(encoder, tokenizer, sides, config, known, tokenizer[0])
     loss = objective(batch).item()
 
     quintet = embedder.load(original, "cpu", "float32")
