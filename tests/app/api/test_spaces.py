@@ -3,6 +3,7 @@
 What spaces depend on is in tests/model/test_spaces.py; here the same goes over HTTP.
 """
 
+import asyncio
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
+from app.application import create_app
+from app.settings import Settings
 from tests.app.answers import assert_error
 from tests.checkpoints import TASKS, Shape, random_tensors, shuffled_adapter, write_original
 from tests.server import Service, running
@@ -137,6 +140,24 @@ def test_a_refused_request_says_nothing_of_a_space(service: Service) -> None:
     answer = service.embed(**TEXTS, task="nonsense")
     assert answer.status_code == 422
     assert HEADER not in answer.headers
+
+
+def test_before_a_worker_has_loaded_the_model_there_are_no_spaces_and_no_answers() -> None:
+    async def main() -> None:
+        transport = httpx.ASGITransport(create_app(Settings()))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            assert (await client.get("/info")).json()["embedding_spaces"] is None
+            (model,) = (await client.get("/v1/models")).json()["data"]
+            assert model["embedding_spaces"] is None
+            for path, headers in (
+                ("/v1/embeddings", {}),
+                ("/v1/embeddings", {HEADER: "0123456789ab"}),
+                ("/v1/documents", {}),
+            ):
+                answer = await client.post(path, json={"input": ""}, headers=headers)
+                assert_error(answer, 503, "SERVICE_UNAVAILABLE", "no worker has its model loaded")
+
+    asyncio.run(main())
 
 
 def test_services_with_the_same_weights_have_the_same_spaces_and_another_adapter_changes_its_own(
