@@ -20,6 +20,7 @@ QuintetError                        500 INTERNAL_ERROR
 │   ├── MethodNotAllowedError       405 METHOD_NOT_ALLOWED              method_not_allowed
 │   ├── BodyTimeoutError            408 INPUT_BODY_TIMEOUT              body_timeout
 │   ├── HeaderTimeoutError          408 INPUT_HEADER_TIMEOUT            header_timeout
+│   ├── SpaceMismatchError          412 INPUT_SPACE_MISMATCH            space_mismatch
 │   ├── BodyTooLargeError           413 INPUT_BODY_TOO_LARGE            body_too_large
 │   ├── TooManyJsonTokensError      413 INPUT_BODY_TOO_LARGE            body_too_large
 │   ├── EncodedBodyError            415 INPUT_ENCODING_UNSUPPORTED      unsupported_encoding
@@ -52,6 +53,8 @@ from model.quoting import quoted
 
 # SDKs give up at once when Retry-After is longer.
 LONGEST_RETRY_S = 120
+# The embedding space of an answer's vectors, and in a request the one they are expected in.
+SPACE_HEADER = "x-embedding-space"
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +284,25 @@ class HeaderTimeoutError(RequestError):
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"the headers were not there within {seconds:g} s.")
+
+
+class SpaceMismatchError(RequestError):
+    """The vectors would be in another embedding space than the caller expects."""
+
+    status, code, openai_code = 412, "INPUT_SPACE_MISMATCH", "space_mismatch"
+
+    def __init__(self, expected: str, found: str) -> None:
+        super().__init__(
+            f"{SPACE_HEADER} asks for {quoted(expected)}; vectors of this request would be in "
+            f"{found}. Before the dot they agree if they may be compared, behind it if they are "
+            "made alike; GET /info lists the space of each task."
+        )
+        self._found = found
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The space that the vectors would be in."""
+        return {SPACE_HEADER: self._found}
 
 
 class BodyTooLargeError(RequestError):

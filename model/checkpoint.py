@@ -3,7 +3,6 @@
 n adapters, r rank, V vocabulary, D hidden, I intermediate.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,29 +12,10 @@ from torch import Tensor, nn
 from model.attention import choose_attention
 from model.config import EncoderConfig
 from model.encoder import Block, Encoder, interleaved
-from model.layouts import Layout, ModuleName, open_layout
+from model.layouts import Layout, open_layout
 from model.linear_kernels import LinearKernel, choose_linear_kernel
 from model.lora import AdaptedEmbedding, AdaptedLinear
-
-Shape = tuple[int, int]
-
-WORD = ModuleName("embeddings.word_embeddings", ("embeddings.word_embeddings",))
-TOKEN_TYPE = ModuleName("embeddings.token_type_embeddings", ("embeddings.token_type_embeddings",))
-POOLER = ModuleName("pooler.dense", ("pooler.dense",))
-
-
-def block_linears(block: str, config: EncoderConfig) -> Iterator[tuple[str, ModuleName, Shape]]:
-    """The linear layers of a block `layers.N`: name in Block, published names, weight's shape."""
-    width, inner = config.hidden_size, config.intermediate_size
-    attention = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
-    for name, original, peft, shape in (
-        ("qkv", "mixer.Wqkv", attention, (3 * width, width)),
-        ("out", "mixer.out_proj", ("self_attn.o_proj",), (width, width)),
-        ("fc1", "mlp.fc1", ("mlp.fc1",), (inner, width)),
-        ("fc2", "mlp.fc2", ("mlp.fc2",), (width, inner)),
-    ):
-        parts = tuple(f"{block}.{part}" for part in peft)
-        yield name, ModuleName(f"encoder.{block}.{original}", parts), shape
+from model.modules import POOLER, TOKEN_TYPE, WORD, ModuleName, Shape, block_linears
 
 
 def load_encoder(

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from model.config import CheckpointError, EncoderConfig
+from model.modules import ModuleName, adapter_folder
 from model.tensors import TensorFiles
 
 # Values in PEFT's adapter_config.json that leave LoRA's formula as it is.
@@ -37,14 +38,6 @@ _PLAIN_LORA: dict[str, tuple[Any, ...]] = {
     "layer_replication": (None,),
     "exclude_modules": (None, []),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class ModuleName:
-    """A module's name in the base files of either layout, and the names of its parts in PEFT's."""
-
-    base: str
-    peft: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,11 +171,6 @@ def open_layout(folder: Path, config: EncoderConfig) -> Layout:
     if f"{word}.parametrizations.weight.original" in tensors:
         return OriginalLayout(tensors, config)
     return HfLayout(tensors, folder, config)
-
-
-def adapter_folder(task: str) -> str:
-    """The folder of a task's adapter in the -hf layout: retrieval.query -> retrieval_query."""
-    return task.replace(".", "_").replace("-", "_")
 
 
 def _joined(parts: list[Lora]) -> Lora:

@@ -206,6 +206,10 @@ class DocumentsResponse(ResponseModel):
     object: Literal["list"]
     model: str
     """The name that was asked for."""
+    embedding_space: str
+    """The space of the chunks' vectors, as in the header x-embedding-space."""
+    document_embedding_space: str | None = None
+    """That of the documents' own vectors, where they were asked for."""
     usage: Usage
     """Tokens of the documents, and two special tokens for each; with `late_chunking` false those of
     the chunks and of the documents that are read as well, and two for each."""

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import orjson
 
-from app.access.budget import Budget
 from app.api import vectors
 from app.api.document_models import DocumentsRequest
-from app.api.embeddings import EmbeddingService, Result, check_range, encoded_for
+from app.api.embeddings import EmbeddingService, Result, encoded_for
 from app.api.response_headers import headers_of
-from app.api.validation import invalid_field, validated
-from app.errors import ChunkLimitError, TokenLimitError
+from app.api.spaces import Call
+from app.api.validation import check_range, invalid_field, validated
+from app.errors import SPACE_HEADER, ChunkLimitError, TokenLimitError
 from model import documents
 from model.documents import ChunkTooLongError, DocumentOptions, SpanError, TokenizedDocuments
 from model.rows import Vectors
@@ -24,7 +24,7 @@ from model.tokenizer import TooManyTokensError
 from model.unicode import Int64Array, Positions, SplitCharacterError
 
 
-async def answer(embeddings: EmbeddingService, body: bytes, budget: Budget) -> Result:
+async def answer(embeddings: EmbeddingService, body: bytes, call: Call) -> Result:
     """One request, from its body to that of the response.
 
     Raises:
@@ -36,9 +36,17 @@ async def answer(embeddings: EmbeddingService, body: bytes, budget: Budget) -> R
     _check_sizes(request, embeddings)
     tokenize = partial(_tokenize, request, task, embeddings)
     tokenized = await embeddings.in_thread("tokenise", tokenize)
-    pooled = await embeddings.compute(tokenized.rows, tokenized.tokens, budget)
-    model = embeddings.model_name(request)
-    encode = partial(_response_body, request, tokenized, pooled, model)
+    find_space = partial(embeddings.spaces.of, task, normalized=request.normalized)
+    of_chunks = partial(find_space, late_chunking=request.late_chunking)
+    pooled, space = await embeddings.compute(tokenized.rows, tokenized.tokens, call, of_chunks)
+    head = {
+        "object": "list",
+        "model": embeddings.model_name(request),
+        "embedding_space": str(space),
+    }
+    if request.document_embedding:
+        head["document_embedding_space"] = str(find_space())
+    encode = partial(_response_body, request, tokenized, pooled, head)
     written = await embeddings.in_thread("encode", encode)
     log_fields = {
         "task": task.name or "none",
@@ -48,7 +56,7 @@ async def answer(embeddings: EmbeddingService, body: bytes, budget: Budget) -> R
         "rows": len(tokenized.rows),
         "late_chunking": request.late_chunking,
     }
-    return Result(written, headers_of(request), log_fields)
+    return Result(written, headers_of(request) | {SPACE_HEADER: str(space)}, log_fields)
 
 
 def _check_sizes(request: DocumentsRequest, embeddings: EmbeddingService) -> None:
@@ -125,9 +133,13 @@ def _invalid_span(request: DocumentsRequest, index: int, span: int, sentence: st
 
 
 def _response_body(
-    request: DocumentsRequest, tokenized: TokenizedDocuments, pooled: Vectors, model: str
+    request: DocumentsRequest,
+    tokenized: TokenizedDocuments,
+    pooled: Vectors,
+    head: dict[str, str],
 ) -> bytes:
-    """Written document by document, so that other threads of the process run in between."""
+    """`head`, usage and documents, written one by one, so that other threads of the process run in
+    between."""
     data = []
     for index, (document, (chunks, whole)) in enumerate(
         zip(tokenized.documents, tokenized.vectors(pooled), strict=True)
@@ -153,4 +165,4 @@ def _response_body(
             chunk["embedding"] = vector
         data.append(orjson.Fragment(vectors.to_json(written)))
     usage = {"prompt_tokens": tokenized.tokens, "total_tokens": tokenized.tokens}
-    return vectors.to_json({"object": "list", "model": model, "usage": usage, "data": data})
+    return vectors.to_json({**head, "usage": usage, "data": data})

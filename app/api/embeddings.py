@@ -12,17 +12,17 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from app.access.budget import Budget
 from app.api import vectors
 from app.api.request_models import EmbeddingsRequest, TextsRequest, VectorsRequest
 from app.api.response_headers import headers_of
-from app.api.validation import invalid_field, validated
+from app.api.spaces import Call, ServedSpaces
+from app.api.validation import check_range, invalid_field, validated
 from app.engine.client import EngineClient
-from app.errors import TokenLimitError, TooManyInputsError, UnknownModelError
+from app.errors import SPACE_HEADER, TokenLimitError, TooManyInputsError, UnknownModelError
 from app.telemetry.metrics import Metrics
 from model.cpus import usable_cpus
-from model.quoting import quoted
 from model.rows import Row, Vectors
+from model.spaces import Space
 from model.tasks import Task, Tasks, UnknownTaskError
 from model.tokenizer import RowOptions, TokenizedInputs, Tokenizer, TooManyTokensError
 
@@ -63,10 +63,11 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedInputs:
-    """A request, and for each of its inputs an encoded vector."""
+    """A request, and for each of its inputs an encoded vector in the same space."""
 
     request: EmbeddingsRequest
     task: Task
+    space: Space
     tokenized: TokenizedInputs
     encoded: list[Any]
 
@@ -80,7 +81,7 @@ class EmbeddedInputs:
             "late_chunking": self.request.late_chunking,
         }
         headers = headers_of(self.request, self.tokenized.truncated)
-        return Result(vectors.to_json(body), headers, log_fields)
+        return Result(vectors.to_json(body), headers | {SPACE_HEADER: str(self.space)}, log_fields)
 
 
 class EmbeddingService:
@@ -97,11 +98,12 @@ class EmbeddingService:
         self.rules = rules
         self._tasks = tasks
         self.tokenizer = tokenizer
+        self.spaces = ServedSpaces(engine, tasks, tokenizer)
         self._engine = engine
         self._stage_seconds = metrics.stage_seconds
         self._threads = ThreadPoolExecutor(usable_cpus(), "tokenize")
 
-    async def answer(self, body: bytes, budget: Budget, model: str | None = None) -> Result:
+    async def answer(self, body: bytes, call: Call, model: str | None = None) -> Result:
         """One request of POST /v1/embeddings, from its body to that of the response, with keys in
         the order of the hosted API. A `model` of its address comes before one of its body.
 
@@ -115,7 +117,7 @@ class EmbeddingService:
             if request.model not in (None, model):
                 request.ignore({"model"})
             request.model = model
-        embedded = await self.embed(request, budget)
+        embedded = await self.embed(request, call)
         tokens = embedded.tokenized.tokens
         return embedded.result(
             {
@@ -129,7 +131,7 @@ class EmbeddingService:
             }
         )
 
-    async def embed(self, request: EmbeddingsRequest, budget: Budget) -> EmbeddedInputs:
+    async def embed(self, request: EmbeddingsRequest, call: Call) -> EmbeddedInputs:
         """One valid request -> its encoded vectors; raises what `answer` does."""
         task = self.checked_task(request)
         self._check_sizes(request)
@@ -140,10 +142,16 @@ class EmbeddingService:
             max_document_tokens=self.rules.max_document_tokens,
         )
         tokenized = await self.tokenize(request, task, options)
-        pooled = await self.compute(tokenized.rows, tokenized.tokens, budget)
+        find_space = partial(
+            self.spaces.of,
+            task,
+            late_chunking=request.late_chunking,
+            normalized=request.normalized,
+        )
+        pooled, space = await self.compute(tokenized.rows, tokenized.tokens, call, find_space)
         with self._stage_seconds.labels("encode").time():
             encoded = encoded_for(request, tokenized.vectors(pooled))
-        return EmbeddedInputs(request, task, tokenized, encoded)
+        return EmbeddedInputs(request, task, space, tokenized, encoded)
 
     def checked_task(self, request: TextsRequest, *, default: str | None = None) -> Task:
         """The task of a request for a model that is served, with not too many inputs. A request
@@ -193,16 +201,22 @@ class EmbeddingService:
         with self._stage_seconds.labels(stage).time():
             return await loop.run_in_executor(self._threads, work)
 
-    async def compute(self, rows: Sequence[Row], tokens: int, budget: Budget) -> Vectors:
-        """The vectors of the rows' spans, for so many tokens of the caller's budget.
+    async def compute(
+        self, rows: Sequence[Row], tokens: int, call: Call, find_space: Callable[[], Space]
+    ) -> tuple[Vectors, Space]:
+        """The vectors of the rows' spans, for so many tokens of the caller's budget, and the space
+        that they are in.
 
         Raises:
+            SpaceMismatchError: the caller expects another space.
             QuintetError: the budget or the engine did not take it, or the engine failed on it.
         """
-        async with budget.spend(tokens):
+        async with call.budget.spend(tokens):
+            space = find_space()
+            call.check(space)
             if not rows:
-                return np.empty((0, self.rules.width), np.float32)
-            return await self._engine.embed(rows)
+                return np.empty((0, self.rules.width), np.float32), space
+            return await self._engine.embed(rows), space
 
     def _check_sizes(self, request: EmbeddingsRequest) -> None:
         """Check what depends on the loaded model."""
@@ -219,19 +233,6 @@ def encoded_for(request: VectorsRequest, pooled: Vectors) -> list[Any]:
     if request.normalized:
         embedded = vectors.normalise(embedded)
     return vectors.encode(embedded, request.embedding_type)
-
-
-def check_range(
-    field: str, value: int | None, least: int, most: int, takes: str = "this model takes"
-) -> None:
-    """
-    Raises:
-        InvalidFieldsError: the number is out of its range, both ends of which are in it.
-    """
-    if value is not None and not least <= value <= most:
-        kind = "less_than_equal" if value > most else "greater_than_equal"
-        sentence = f"{field} is {quoted(value)}; {takes} {least} to {most}."
-        raise invalid_field(field, sentence, kind, value)
 
 
 def _too_long(error: TooManyTokensError, options: RowOptions, field: str) -> str:

@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
-from app.access.budget import Budget
 from app.api import inputs
 from app.api.bodies import decoded
 from app.api.embeddings import EmbeddingService, Result
@@ -25,6 +24,7 @@ from app.api.field_names import (
     without_nulls,
 )
 from app.api.request_models import EmbeddingsRequest, RequestBody
+from app.api.spaces import Call
 from app.api.validation import invalid_field, validated
 from app.errors import InvalidJsonError
 from model.tokenizer import SPECIAL_TOKENS
@@ -68,7 +68,7 @@ class InvocationsRequest(RequestBody):
 
 
 async def answer(
-    embeddings: EmbeddingService, content_type: str, body: bytes, budget: Budget
+    embeddings: EmbeddingService, content_type: str, body: bytes, call: Call
 ) -> Result:
     """One request, from its body to that of the response.
 
@@ -76,16 +76,16 @@ async def answer(
         RequestError: the request is refused, and nothing of it reached the queue.
         QuintetError: the engine did not take it, or failed on it.
     """
-    call = _from_csv(body) if "csv" in content_type.lower() else validated(InvocationsRequest, body)
-    given = call.parameters
+    sent = _from_csv(body) if "csv" in content_type.lower() else validated(InvocationsRequest, body)
+    given = sent.parameters
     fields = {name: given[name] for name in given if name not in _NOT_IN_PARAMETERS}
-    texts = inputs.texts_in(call.data, "data")
+    texts = inputs.texts_in(sent.data, "data")
     request = validated(EmbeddingsRequest, {**fields, "input": texts}, "parameters")
     request.sent_within("parameters.", input="data")
-    request.replace_surrogates(call.replaced_surrogates)
+    request.replace_surrogates(sent.replaced_surrogates)
     parameters = {name: fields[name] for name in fields if name not in request.ignored_fields}
-    request.ignore({*call.ignored_fields, *(given.keys() - fields)})
-    embedded = await embeddings.embed(request, budget)
+    request.ignore({*sent.ignored_fields, *(given.keys() - fields)})
+    embedded = await embeddings.embed(request, call)
     special = 0 if request.late_chunking else SPECIAL_TOKENS
     data = [
         {
@@ -94,7 +94,7 @@ async def answer(
             "usage": {"id": uuid.uuid4().hex, "total_tokens": tokens + special},
         }
         for each, encoded, tokens in zip(
-            call.data, embedded.encoded, embedded.tokenized.input_tokens, strict=True
+            sent.data, embedded.encoded, embedded.tokenized.input_tokens, strict=True
         )
     ]
     return embedded.result({"data": data, "parameters": parameters})

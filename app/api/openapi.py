@@ -9,6 +9,7 @@ from app.api.document_models import DocumentsRequest
 from app.api.invocations import InvocationsRequest
 from app.api.request_models import EmbeddingsRequest, TokenizeRequest
 from app.api.response_models import ErrorBody
+from app.errors import SPACE_HEADER
 
 JSON = "application/json"
 
@@ -32,6 +33,10 @@ at the end changes nothing. Where the service has keys, a request brings one as
 A field that may be absent may also be null. Unknown fields are ignored and named in
 `x-ignored-fields`, but for those that look like a field on which the vectors depend.
 
+A route that embeds says in the header `x-embedding-space` which space its vectors are in. A request
+may send that header, whole or up to the dot: where its vectors would be in another space, it is
+answered 412.
+
 Every error has the one body `ErrorBody`. A path that does not exist is answered with 404 and the
 `code` `RESOURCE_NOT_FOUND`, one that has no such method with 405 and `METHOD_NOT_ALLOWED`. Every
 answer has an `x-request-id`, the caller's own if it sent one."""
@@ -42,12 +47,16 @@ _HEADERS = {
     "x-truncated-inputs": "Indices of the inputs that were cut, where `truncate` was asked for.",
     "x-replaced-surrogates": "How many lone surrogates (halves of a character) became U+FFFD.",
 }
+# Routes that refuse with this status have vectors in their answers.
+_OTHER_SPACE = 412
+_SPACE_FOUND = "The space of the vectors: what may be compared, a dot, and what is made alike."
 REFUSED_STATUSES = {
     400: "The body is no JSON, or over a limit that the sentence names.",
     401: "This service asks for a key, and the request has none that is known.",
     403: "The request came for another host, or out of a page of another origin.",
     404: "The model is not served here.",
     408: "The body did not arrive in time.",
+    412: "The vectors would be in another space than the request expects.",
     413: "The body has too many bytes or parts.",
     415: "The body is compressed.",
     422: "A field is missing, of the wrong type or out of range; `errors` names it.",
@@ -57,8 +66,9 @@ REFUSED_STATUSES = {
     503: "Not now; retry after as many seconds as Retry-After says.",
     504: "The request waited too long.",
 }
-# Without the engine a request waits for nothing; 503 is for want of room for its body.
-NO_ENGINE = tuple(status for status in REFUSED_STATUSES if status != 504)
+# Without the engine a request waits for nothing and has no vectors; 503 is for want of room for its
+# body.
+NO_ENGINE = tuple(status for status in REFUSED_STATUSES if status not in (_OTHER_SPACE, 504))
 
 
 def responses(
@@ -67,12 +77,14 @@ def responses(
     """The responses of a route: 200, and the statuses it refuses with, all of them if none is
     given. Those to texts have headers of their own."""
     answered: dict[str, Any] = {"model": model, "description": description}
+    refusals = refusals or tuple(REFUSED_STATUSES)
     if of_texts:
+        headers = _HEADERS | ({SPACE_HEADER: _SPACE_FOUND} if _OTHER_SPACE in refusals else {})
         answered["headers"] = {
             name: {"description": meaning, "schema": {"type": "string"}}
-            for name, meaning in _HEADERS.items()
+            for name, meaning in headers.items()
         }
-    return {200: answered, **refused(*refusals or REFUSED_STATUSES)}
+    return {200: answered, **refused(*refusals)}
 
 
 def refused(*statuses: int) -> dict[int | str, Any]:

@@ -8,17 +8,17 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.access.budget import Budget
 from app.api.context import request_of, service_of
 from app.api.embeddings import Result
 from app.api.openapi import JSON
-from app.errors import ClientDisconnectedError
+from app.api.spaces import Call
+from app.errors import SPACE_HEADER, ClientDisconnectedError
 
 T = TypeVar("T")
 
 
 async def respond(
-    request: Request, answer: Callable[[bytes, Budget], Coroutine[Any, Any, Result]]
+    request: Request, answer: Callable[[bytes, Call], Coroutine[Any, Any, Result]]
 ) -> Response:
     """The response of `answer` to the body of a request behind `admitted`.
 
@@ -27,8 +27,9 @@ async def respond(
         ClientDisconnectedError: the caller disconnected before the answer.
     """
     service, context = service_of(request.app), request_of(request)
-    async with service.bodies.read(request, context.budget) as body:
-        result = await _unless_disconnected(request, answer(body, context.budget))
+    call = Call(context.budget, request.headers.get(SPACE_HEADER))
+    async with service.bodies.read(request, call.budget) as body:
+        result = await _unless_disconnected(request, answer(body, call))
     fields, metrics = result.log_fields, service.metrics
     context.log_line.fields.update(fields)
     metrics.tokens.labels(fields["task"]).inc(fields["tokens"])

@@ -68,6 +68,9 @@ class Model(ResponseModel):
     """Sizes that the model was trained to be cut to."""
     tasks: list[str]
     """What `task` may be."""
+    embedding_spaces: dict[str, str] | None = None
+    """The space of each task's vectors, of length 1 and without late chunking; null until a worker
+    has loaded the model. Before the dot it is the same for vectors that may be compared."""
 
 
 class ModelList(ResponseModel):
@@ -199,6 +202,9 @@ class Info(ResponseModel):
     """What `task` may be."""
     default_task: str | None
     """The task of a request that names none; null is the base model."""
+    embedding_spaces: dict[str, str] | None
+    """The space of each task's vectors, of length 1 and without late chunking; null until a worker
+    has loaded the model. Before the dot it is the same for vectors that may be compared."""
     workers: list[WorkerInfo]
     """Those that have the model loaded."""
 

@@ -81,3 +81,16 @@ def _shown(value: Any) -> Any:
     if isinstance(value, int) and value.bit_length() < 64:  # a longer one is no number to orjson
         return value
     return shortened(value) if isinstance(value, str) else quoted(value)
+
+
+def check_range(
+    field: str, value: int | None, least: int, most: int, takes: str = "this model takes"
+) -> None:
+    """
+    Raises:
+        InvalidFieldsError: the number is out of its range, both ends of which are in it.
+    """
+    if value is not None and not least <= value <= most:
+        kind = "less_than_equal" if value > most else "greater_than_equal"
+        sentence = f"{field} is {quoted(value)}; {takes} {least} to {most}."
+        raise invalid_field(field, sentence, kind, value)

@@ -28,6 +28,7 @@ from app.errors import (
 )
 from app.telemetry.metrics import Metrics
 from model.rows import Row, Vectors
+from model.spaces import Fingerprint
 
 log = logging.getLogger("quintet.engine")
 
@@ -177,6 +178,23 @@ class EngineClient:
         self.metrics = metrics
         self.limits = limits
         self._links: list[WorkerLink] = []
+        self._fingerprint: Fingerprint | None = None
+
+    @property
+    def has_been_ready(self) -> bool:
+        """Whether a worker has loaded the checkpoint."""
+        return self._fingerprint is not None
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """Of the checkpoint.
+
+        Raises:
+            NotReadyError: no worker has loaded it yet.
+        """
+        if self._fingerprint is None:
+            raise self._not_ready()
+        return self._fingerprint
 
     @property
     def ready(self) -> bool:
@@ -191,6 +209,7 @@ class EngineClient:
     def add_link(self, link: WorkerLink) -> None:
         """A worker is ready."""
         self._links.append(link)
+        self._fingerprint = link.started.fingerprint
         self.metrics.workers_ready.set(len(self._links))
 
     def remove_link(self, link: WorkerLink) -> None:
@@ -222,8 +241,7 @@ class EngineClient:
                 "Send it in parts."
             )
         if not self._links:
-            self.metrics.refused.labels(NotReadyError.reason).inc()
-            raise NotReadyError("no worker has its model loaded at the moment.", retry_after_s=2)
+            raise self._not_ready()
         link = min(self._links, key=lambda each: self.queues.tokens(each.worker))
         waiting = self.queues.tokens(link.worker)
         if waiting + tokens > limit:
@@ -231,3 +249,7 @@ class EngineClient:
             over = waiting + tokens - limit
             raise QueueFullError(tokens, waiting, limit, link.seconds_for(over))
         return link
+
+    def _not_ready(self) -> NotReadyError:
+        self.metrics.refused.labels(NotReadyError.reason).inc()
+        return NotReadyError("no worker has its model loaded at the moment.", retry_after_s=2)

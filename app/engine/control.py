@@ -20,6 +20,7 @@ from typing import Literal
 import msgspec
 
 from app.engine import framing
+from model.spaces import Fingerprint
 
 # Descriptors of one message: the listening socket and the queue table are the most.
 _MAX_DESCRIPTORS = 2
@@ -28,7 +29,7 @@ _MAX_DESCRIPTORS = 2
 class StartWorker(msgspec.Struct, frozen=True, tag=True):
     """Load this checkpoint. `max_batch_tokens` is None where the worker is to choose by its device;
     `threads` is how many one on a CPU takes, None for one on each core that it may use. `adapters`
-    is what Embedder.warm_up takes."""
+    is what Embedder.warm_up takes. With `fingerprint` a checkpoint of another one is refused."""
 
     folder: str
     device: str
@@ -37,6 +38,7 @@ class StartWorker(msgspec.Struct, frozen=True, tag=True):
     log_format: str = "text"
     threads: int | None = None
     adapters: Literal["auto", "merged", "stacked"] = "auto"
+    fingerprint: Fingerprint | None = None
 
 
 class AddLink(msgspec.Struct, frozen=True, tag=True):
@@ -54,6 +56,7 @@ class WorkerStarted(msgspec.Struct, frozen=True, tag=True):
     max_batch_tokens: int
     seconds: float
     process: int
+    fingerprint: Fingerprint
 
 
 class StartFailed(msgspec.Struct, frozen=True, tag=True):

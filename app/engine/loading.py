@@ -3,11 +3,13 @@
 import os
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.engine.control import StartWorker, WorkerStarted
-from model.config import CheckpointError
+from model.config import CheckpointError, read_config
+from model.fingerprint import fingerprint
 from model.memory import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -54,10 +56,14 @@ def load(start: StartWorker) -> tuple["Embedder", WorkerStarted]:
         CheckpointError: the model or the device cannot be used; the sentence says why.
         ImportError, MemoryError, OSError, RuntimeError: torch, the memory or the device fails.
     """
-    began = time.perf_counter()
+    began, folder = time.perf_counter(), Path(start.folder)
     for cache in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
         os.environ.setdefault(cache, str(_PREPARED_SHAPES))
     keep_freed_memory()
+    # While another core imports torch: half a second for 1.1 GB.
+    thread = ThreadPoolExecutor(1, "fingerprint")
+    reading = thread.submit(lambda: fingerprint(folder, read_config(folder)))
+    thread.shutdown(wait=False)
     visible = os.environ.get(VISIBLE)
     gpu = one_visible_gpu(start.device, visible)
     if gpu is not None:
@@ -66,7 +72,7 @@ def load(start: StartWorker) -> tuple["Embedder", WorkerStarted]:
 
     device = start.device if gpu is None else "cuda:0"
     try:
-        loaded = embedder.load(Path(start.folder), device, start.dtype, start.threads)
+        loaded = embedder.load(folder, device, start.dtype, start.threads)
     except CheckpointError:
         if gpu is not None:  # there may be no such GPU; which there are is seen without the limit
             _restore(visible)
@@ -75,6 +81,12 @@ def load(start: StartWorker) -> tuple["Embedder", WorkerStarted]:
     on_gpu = loaded.device.type == "cuda"
     tokens = start.max_batch_tokens or (GPU_BATCH_TOKENS if on_gpu else CPU_BATCH_TOKENS)
     loaded.warm_up(tokens if on_gpu else 0, start.adapters)
+    found = reading.result()
+    if start.fingerprint not in (None, found):
+        raise CheckpointError(
+            f"{start.folder} has changed since the service started, and vectors with it; start the "
+            "service again to serve what is there now."
+        )
     return loaded, WorkerStarted(
         device=f"{loaded.device if gpu is None else start.device}, {loaded.hardware}",
         dtype=loaded.dtype,
@@ -83,6 +95,7 @@ def load(start: StartWorker) -> tuple["Embedder", WorkerStarted]:
         max_batch_tokens=tokens,
         seconds=time.perf_counter() - began,
         process=os.getpid(),
+        fingerprint=found,
     )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from app.engine.control import StartWorker
 from app.settings import Settings
 from model.cpus import usable_cpus
+from model.spaces import Fingerprint
 
 # For the short queries or the bulk that one GPU computes: tests/bench/README.md has the figures.
 _HTTP_PROCESSES_OF_A_GPU = 8
@@ -25,8 +26,11 @@ def http_processes(settings: Settings) -> int:
     return max(1, min(_HTTP_PROCESSES_OF_A_GPU * gpus, usable_cpus() - len(settings.devices)))
 
 
-def start_of_worker(settings: Settings, folder: Path, device: str) -> StartWorker:
-    """The message to a worker on that device. `folder` has the checkpoint."""
+def start_of_worker(
+    settings: Settings, folder: Path, device: str, fingerprint: Fingerprint | None = None
+) -> StartWorker:
+    """The message to a worker on that device. `folder` has the checkpoint, of that fingerprint if a
+    worker has loaded it before."""
     return StartWorker(
         folder=str(folder),
         device=device,
@@ -35,6 +39,7 @@ def start_of_worker(settings: Settings, folder: Path, device: str) -> StartWorke
         log_format=settings.log_format,
         threads=_worker_threads(settings),
         adapters=settings.adapters,
+        fingerprint=fingerprint,
     )
 
 

@@ -22,6 +22,7 @@ from app.processes.metrics_folder import keep_in_use, metrics_folder, remove_gau
 from app.settings import PREFIX, Settings
 from app.sockets.address import address_of
 from model.config import EncoderConfig
+from model.spaces import Fingerprint
 
 log = logging.getLogger("quintet")
 
@@ -53,6 +54,7 @@ class Parent:
             ChildProcess(f"the worker on {device}", "a worker", ("app.engine.worker",), self)
             for device in settings.devices
         ]
+        self._fingerprint: Fingerprint | None = None  # of the first worker that was ready
         self._started: dict[ChildProcess, control.WorkerStarted] = {}  # the workers that are ready
         self._linked: set[tuple[ChildProcess, int]] = set()  # HTTP process, worker's process id
         self._announced: set[int | None] = set()  # process ids of workers that run
@@ -95,13 +97,14 @@ class Parent:
             self._uncounted_restarts += bool(number)
             self._report_restarts()
             device = self._settings.devices[self._workers.index(child)]
-            child.send(start_of_worker(self._settings, self._folder, device))
+            child.send(start_of_worker(self._settings, self._folder, device, self._fingerprint))
 
     def received(self, child: ChildProcess, message: control.FromChild) -> None:
         """Link a worker that has started to all HTTP processes, and one of those to all workers."""
         if isinstance(message, control.WorkerStarted):
             child.accepted_start = True
             self._started[child] = message
+            self._fingerprint = self._fingerprint or message.fingerprint
             for each in self._http_processes:
                 if each.accepted_start:
                     self._link(each, child)

@@ -14,13 +14,15 @@ from app.tools.tool_errors import RefusedError, ToolError
 RequestBatch = list[Record]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BatchEmbedder:
-    """Embeds batches with the same options; `skip_errors` leaves out what is refused."""
+    """Embeds batches with the same options; `skip_errors` leaves out what is refused. All vectors
+    are in one embedding space: `space`, or that of the first answer."""
 
     client: Client
     options: RequestOptions
     skip_errors: bool
+    space: str | None = None
 
     async def embed(self, batch: RequestBatch) -> Entry:
         """The entry of a batch.
@@ -71,23 +73,41 @@ class BatchEmbedder:
     async def _request(self, batch: RequestBatch) -> Entry:
         if self.options.chunking is not None:
             return await self._request_chunks(batch)
-        answer = await self.client.embed([record.text for record in batch], self.options)
+        texts = [record.text for record in batch]
+        answer = await self.client.embed(texts, self.options, self.space)
+        self._check_space(answer.space)
         ids = [record.name for record in batch]
         given = any(record.id is not None for record in batch)
-        return Entry(len(batch), ids, answer.vectors, answer.tokens, given)
+        return Entry(len(batch), ids, answer.vectors, answer.tokens, given, space=answer.space)
 
     async def _request_chunks(self, batch: RequestBatch) -> Entry:
         """One request, or several where the documents are too much for one together."""
         try:
-            answer = await self.client.embed_chunks([each.text for each in batch], self.options)
+            texts = [each.text for each in batch]
+            answer = await self.client.embed_chunks(texts, self.options, self.space)
         except RefusedError as refused:
             if not refused.blames_an_input or refused.index is not None or len(batch) == 1:
                 raise
             half = len(batch) // 2
             front = await self._request_chunks(batch[:half])
             return _joined(front, await self._request_chunks(batch[half:]))
+        self._check_space(answer.space)
         ids = [batch[index].name for index in answer.documents]
-        return Entry(len(batch), ids, answer.vectors, answer.tokens, True, chunks=answer.details)
+        entry = Entry(len(batch), ids, answer.vectors, answer.tokens, True, space=answer.space)
+        return replace(entry, chunks=answer.details)
+
+    def _check_space(self, space: str | None) -> None:
+        """
+        Raises:
+            ToolError: vectors before are in another embedding space.
+        """
+        if self.space is None:
+            self.space = space
+        elif space != self.space:
+            raise ToolError(
+                f"the service answers in the embedding space {space}; vectors before are in "
+                f"{self.space}. Ask the service that gave those, or start over with --restart."
+            )
 
 
 def _failed(batch: RequestBatch, status: int | None, sentence: str) -> Entry:
@@ -118,6 +138,7 @@ def _joined(front: Entry, back: Entry) -> Entry:
         front.ids_given or back.ids_given,
         front.failed + back.failed,
         chunks=[*itertools.chain(*chunks)] if chunks else None,
+        space=front.space or back.space,
     )
 
 

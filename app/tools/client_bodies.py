@@ -41,21 +41,24 @@ class RequestOptions:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedTexts:
-    """vectors (n, D) in the order of the texts, and the tokens that they took."""
+    """vectors (n, D) in the order of the texts, the tokens that they took, and their embedding
+    space, if the service says it."""
 
     vectors: Vectors
     tokens: int
+    space: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedChunks:
     """vectors (C, D); for each the index of its document, and `details`: `chunk`, its number in the
-    document, `start` and `end` in code points, and `text`."""
+    document, `start` and `end` in code points, and `text`. `space` as above."""
 
     vectors: Vectors
     documents: list[int]
     details: list[dict[str, Any]]
     tokens: int
+    space: str | None = None
 
 
 def parse_embeddings(body: Any) -> EmbeddedTexts:

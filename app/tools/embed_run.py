@@ -209,7 +209,7 @@ async def _embed(
 
         records = run.records() if run.source.rereadable else counts.counted(run.records())
         rest = run.batches(itertools.islice(records, output.totals.records, None))
-        embedder = BatchEmbedder(client, run.options, run.skip_errors)
+        embedder = BatchEmbedder(client, run.options, run.skip_errors, output.totals.space)
         await map_in_order(rest, embedder.embed, store, run.concurrency)
         output.append(Entry(0, [], np.empty((0, 0), np.float32), served=served, end=True))
 

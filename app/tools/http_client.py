@@ -6,7 +6,7 @@ import os
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ import httpx
 import numpy as np
 import orjson
 
+from app.errors import SPACE_HEADER
 from app.tools import retry
 from app.tools.client_bodies import (
     EmbeddedChunks,
@@ -79,14 +80,17 @@ class Client:
         self._report = report
         self._answered = False
 
-    async def embed(self, texts: list[str], options: RequestOptions) -> EmbeddedTexts:
-        """The vectors of `texts`, by one request.
+    async def embed(
+        self, texts: list[str], options: RequestOptions, space: str | None = None
+    ) -> EmbeddedTexts:
+        """The vectors of `texts`, by one request; in that embedding space, if one is given.
 
         Raises:
             RefusedError: the service refuses the request, and would again.
             ToolError: it did not answer for all retries, or not with vectors.
         """
-        response = await self._send("POST", "/v1/embeddings", options.body(texts))
+        body, expected = options.body(texts), _expected(space)
+        response = await self._send("POST", "/v1/embeddings", body, expected)
         try:
             answer = parse_embeddings(orjson.loads(response.content))
         except (KeyError, TypeError, ValueError):
@@ -96,22 +100,25 @@ class Client:
                 f"{response.url} answers {len(texts)} texts with {len(answer.vectors)} vectors, or "
                 "with some that are not finite."
             )
-        return answer
+        return replace(answer, space=response.headers.get(SPACE_HEADER))
 
-    async def embed_chunks(self, documents: list[str], options: RequestOptions) -> EmbeddedChunks:
-        """The chunks of `documents` with their vectors, by one request.
+    async def embed_chunks(
+        self, documents: list[str], options: RequestOptions, space: str | None = None
+    ) -> EmbeddedChunks:
+        """The chunks of `documents` with their vectors, likewise.
 
         Raises:
             RefusedError, ToolError: as embed.
         """
-        response = await self._send("POST", "/v1/documents", options.body(documents))
+        body, expected = options.body(documents), _expected(space)
+        response = await self._send("POST", "/v1/documents", body, expected)
         try:
             answer = parse_chunks(orjson.loads(response.content))
         except (KeyError, TypeError, ValueError):
             raise ToolError(f"{response.url} answers 200, but not with chunks.") from None
         if not np.isfinite(answer.vectors).all():
             raise ToolError(f"{response.url} answers with vectors that are not finite.")
-        return answer
+        return replace(answer, space=response.headers.get(SPACE_HEADER))
 
     async def info(self) -> dict[str, Any]:
         """The answer of GET /info; empty if the service has none.
@@ -129,12 +136,18 @@ class Client:
             return {}
         return body if isinstance(body, dict) else {}
 
-    async def _send(self, method: str, path: str, body: bytes | None = None) -> httpx.Response:
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> httpx.Response:
         start, attempts = time.monotonic(), itertools.count()
         for connects in itertools.count():
             retry_after_s = 0.0
             try:
-                response = await self._http.request(method, path, content=body)
+                response = await self._http.request(method, path, content=body, headers=headers)
             except _NEVER_RETRIED as error:
                 raise ToolError(f"cannot ask {self._http.base_url}: {error}") from None
             except httpx.RequestError as error:
@@ -179,6 +192,10 @@ class Client:
         if seconds >= _REPORTED_WAIT_S:
             self._report(f"waiting {seconds:.0f} s: {failure}")
         await asyncio.sleep(seconds)
+
+
+def _expected(space: str | None) -> dict[str, str]:
+    return {} if space is None else {SPACE_HEADER: space}
 
 
 def _reason(error: BaseException) -> str:

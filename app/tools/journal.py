@@ -38,7 +38,8 @@ class Entry:
     `records` counts those of the input, `ids` and `vectors` (ids, D) are of those that were
     answered, `failed` has an object for each of the others. `ids_given` says that an id came from
     the input and is not a record's number; `served` are fields of the service's GET /info. Where
-    records are documents, `chunks` has the details of each vector's chunk.
+    records are documents, `chunks` has the details of each vector's chunk. `space` is the embedding
+    space of the vectors, if the service says it.
     """
 
     records: int
@@ -50,11 +51,13 @@ class Entry:
     served: dict[str, Any] = field(default_factory=dict)
     end: bool = False
     chunks: list[dict[str, Any]] | None = None
+    space: str | None = None
 
 
 @dataclass(slots=True)
 class Totals:
-    """Sums over all entries; `dimensions` is 0 as long as there is no vector."""
+    """Sums over all entries; `dimensions` is 0 as long as there is no vector, `space` that of the
+    vectors."""
 
     records: int = 0
     vectors: int = 0
@@ -65,6 +68,7 @@ class Totals:
     chunked: bool = False
     served: dict[str, Any] | None = None
     ended: bool = False
+    space: str | None = None
 
     def add(self, entry: Entry) -> None:
         """Count one more entry.
@@ -84,6 +88,7 @@ class Totals:
         self.failed += len(entry.failed)
         self.ids_given |= entry.ids_given
         self.chunked |= entry.chunks is not None
+        self.space = entry.space or self.space
 
 
 class Journal:

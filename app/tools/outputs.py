@@ -97,7 +97,8 @@ class StreamOutput:
 
 
 def write(journal: Journal, output: Path, chosen: str, width: int) -> None:
-    """Write `output`, and beside it the failed records (.errors.jsonl) and, for .npy, the ids.
+    """Write `output`, and beside it the failed records (.errors.jsonl) and, for .npy, the ids and
+    the embedding space.
 
     `width` is D where there is no vector. `output` is written last: when it exists, all do.
     Links are followed, and kept.
@@ -109,6 +110,7 @@ def write(journal: Journal, output: Path, chosen: str, width: int) -> None:
     writers: dict[Path, Callable[[Journal, BinaryIO, int], None] | None] = {
         beside(output, ".errors.jsonl"): _write_failed if totals.failed else None,
         beside(output, ".ids.jsonl"): _write_ids if chosen == "npy" and totals.ids_given else None,
+        beside(output, ".space.txt"): _write_space if chosen == "npy" and totals.space else None,
         output: WRITERS[chosen],
     }
     for path, writer in writers.items():
@@ -153,17 +155,19 @@ def _write_jsonl(journal: Journal, file: BinaryIO, _: int) -> None:
 
 
 def _jsonl(entry: Entry) -> Iterator[bytes]:
-    """{"id", "embedding"} a line, of a chunk {"id", "chunk", "start", "end", "text", "embedding"};
-    float32 with the fewest digits that read back as the same."""
+    """{"id", "embedding_space", "embedding"} a line, of a chunk "chunk", "start", "end" and "text"
+    too; float32 with the fewest digits that read back as the same."""
     options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
     for row, vector in zip(_rows(entry), entry.vectors, strict=True):
         yield orjson.dumps({**row, "embedding": vector}, option=options)
 
 
 def _rows(entry: Entry) -> Iterator[dict[str, Any]]:
-    """The columns of each vector beside it: its id, and the details of its chunk."""
+    """The columns of each vector beside it: its id, the details of its chunk, and its space if the
+    service says it."""
+    space = {"embedding_space": entry.space} if entry.space else {}
     for name, chunk in zip(entry.ids, entry.chunks or [{}] * len(entry.ids), strict=True):
-        yield {"id": name, **chunk}
+        yield {"id": name, **chunk, **space}
 
 
 def _write_npy(journal: Journal, file: BinaryIO, dimensions: int) -> None:
@@ -175,14 +179,15 @@ def _write_npy(journal: Journal, file: BinaryIO, dimensions: int) -> None:
 
 
 def _write_parquet(journal: Journal, file: BinaryIO, dimensions: int) -> None:
-    """Columns `id` (string), of chunks `chunk`, `start`, `end` (int64) and `text` (string) too, and
-    `embedding` (fixed-size list of D float32)."""
+    """Columns `id` (string), of chunks `chunk`, `start`, `end` (int64) and `text` (string) too,
+    `embedding_space` (string), and `embedding` (fixed-size list of D float32)."""
     import pyarrow as pa  # noqa: PLC0415  (an optional dependency)
     import pyarrow.parquet  # noqa: PLC0415
 
     numbers_of = {name: pa.int64() for name in ("chunk", "start", "end")}
     chunk = {**numbers_of, "text": pa.string()} if journal.totals.chunked else {}
-    kinds = {"id": pa.string(), **chunk}
+    space = {"embedding_space": pa.string()} if journal.totals.space else {}
+    kinds = {"id": pa.string(), **chunk, **space}
     vector = pa.list_(pa.float32(), max(1, dimensions))
     schema = pa.schema([*kinds.items(), ("embedding", vector)])
     rows: list[dict[str, Any]] = []
@@ -191,7 +196,7 @@ def _write_parquet(journal: Journal, file: BinaryIO, dimensions: int) -> None:
     def write_group() -> None:
         numbers = np.concatenate([part.reshape(-1) for part in parts])
         embedding = pa.FixedSizeListArray.from_arrays(pa.array(numbers, pa.float32()), type=vector)
-        columns = [pa.array([row[name] for row in rows], kind) for name, kind in kinds.items()]
+        columns = [pa.array([row.get(name) for row in rows], kind) for name, kind in kinds.items()]
         parquet.write_batch(pa.record_batch([*columns, embedding], schema=schema))
         rows.clear()
         parts.clear()
@@ -210,8 +215,13 @@ def _write_ids(journal: Journal, file: BinaryIO, _: int) -> None:
     """The id of each row, a JSON value a line: an id may contain a line end. Of a chunk an object
     with the id and its details."""
     for entry in journal.entries():
-        rows = entry.ids if entry.chunks is None else _rows(entry)
+        rows = entry.ids if entry.chunks is None else _rows(replace(entry, space=None))
         file.writelines(orjson.dumps(each) + b"\n" for each in rows)
+
+
+def _write_space(journal: Journal, file: BinaryIO, _: int) -> None:
+    """The embedding space of all vectors."""
+    file.write(f"{journal.totals.space}\n".encode())
 
 
 def _write_failed(journal: Journal, file: BinaryIO, _: int) -> None:

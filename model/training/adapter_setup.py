@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from model.config import EncoderConfig
-from model.layouts import adapter_folder
+from model.modules import adapter_folder
 from model.training.data import LABELLED
 from model.training.errors import TrainingError
 from model.training.objective import SideTasks

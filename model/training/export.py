@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from model.config import CheckpointError, EncoderConfig
-from model.layouts import adapter_folder
+from model.modules import adapter_folder
 from model.training.weights import AdaptedModule, LoraPair, Weights, modules, pooler, split_lora
 
 # As in the adapter_config.json of jina-embeddings-v3-hf.

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import JinaEmbeddingsV3Model
 
 from model.config import EncoderConfig
-from model.layouts import adapter_folder
+from model.modules import adapter_folder
 from model.rows import Row
 from model.training.base import base_of
 from model.training.weights import (

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.checkpoint import POOLER, TOKEN_TYPE, WORD, block_linears
 from model.config import EncoderConfig, checked_config, read_config
-from model.layouts import ModuleName, open_layout
+from model.layouts import open_layout
+from model.modules import POOLER, TOKEN_TYPE, WORD, ModuleName, block_linears
 
 # The norms: their names in the base files -> in transformers' JinaEmbeddingsV3Model.
 _NORMS = {"norm1": "post_attention_layernorm", "norm2": "post_mlp_layernorm"}

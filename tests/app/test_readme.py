@@ -100,7 +100,8 @@ def test_the_readmes_curl_gives_the_readmes_answer(service: Service) -> None:
 def test_the_readmes_document_has_the_readmes_chunks(service: Service) -> None:
     answer, shown = asked_and_shown(service, "/v1/documents")
     assert list(answer) == list(shown)
-    assert answer["usage"] == shown["usage"]
+    for name in ("usage", "embedding_space", "document_embedding_space"):
+        assert answer[name] == shown[name]
     (found,), (said,) = answer["data"], shown["data"]
     assert_begins(found, said)
     (chunk,) = said["chunks"]

@@ -30,6 +30,7 @@ from app.engine import control, framing, messages
 from app.engine.queue_table import make_table
 from app.processes.metrics_folder import VARIABLE
 from model.config import read_config
+from model.spaces import Fingerprint
 from model.tokenizer import Tokenizer
 from tests.bench.generators import Fleet, Load, generators
 from tests.bench.texts import texts_of_tokens
@@ -83,7 +84,17 @@ def http_process(folder: Path, width: int) -> Iterator[tuple[str, psutil.Process
         told.send(start, (listener.fileno(), make_table(1, 1)))
         framing.receive_frame(ours)  # ApplicationBuilt
         one, other = socket.socketpair()
-        started = control.WorkerStarted("cuda:0", "bfloat16", "none", 1, 32768, 1.0, process.pid)
+        facts = (
+            "cuda:0",
+            "bfloat16",
+            "none",
+            1,
+            32768,
+            1.0,
+            process.pid,
+            Fingerprint("", ("",) * 5),
+        )
+        started = control.WorkerStarted(*facts)
         told.send(control.LinkWorker(0, started), (other.fileno(),))
         threading.Thread(target=work, args=(one, width), daemon=True).start()
         told.send(control.Serve())

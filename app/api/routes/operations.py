@@ -1,9 +1,11 @@
 """What is served and how it fares: GET /info, the models, the probes, the metrics."""
 
+from typing import Any
+
 from fastapi import APIRouter, Request, Response
 
 from app.api.admission import KEY, identify
-from app.api.context import service_of
+from app.api.context import ServiceContext, service_of
 from app.api.openapi import JSON, refused, responses
 from app.api.response_models import Health, Info, Model, ModelList, WorkerInfo
 from app.api.vectors import to_json
@@ -20,7 +22,9 @@ async def info(request: Request) -> Response:
         {name: getattr(worker, name) for name in WorkerInfo.model_fields}
         for worker in service.engine.workers
     ]
-    return Response(to_json({**service.info, "workers": workers}), media_type=JSON)
+    spaces = service.embeddings.spaces.listed()
+    body = {**service.info, "embedding_spaces": spaces, "workers": workers}
+    return Response(to_json(body), media_type=JSON)
 
 
 @router.get(
@@ -28,8 +32,8 @@ async def info(request: Request) -> Response:
 )
 async def list_models(request: Request) -> Response:
     """The served names."""
-    models = [model.model_dump() for model in service_of(request.app).models]
-    return Response(to_json({"object": "list", "data": models}), media_type=JSON)
+    data = list(_models(service_of(request.app)).values())
+    return Response(to_json({"object": "list", "data": data}), media_type=JSON)
 
 
 @router.get(
@@ -40,10 +44,16 @@ async def list_models(request: Request) -> Response:
 )
 async def get_model(request: Request, name: str) -> Response:
     """One served name."""
-    models = {model.id: model for model in service_of(request.app).models}
+    models = _models(service_of(request.app))
     if name not in models:
         raise UnknownModelError(name, tuple(models))
-    return Response(to_json(models[name].model_dump()), media_type=JSON)
+    return Response(to_json(models[name]), media_type=JSON)
+
+
+def _models(service: ServiceContext) -> dict[str, dict[str, Any]]:
+    """The served names, each with its model."""
+    spaces = {"embedding_spaces": service.embeddings.spaces.listed()}
+    return {model.id: model.model_dump() | spaces for model in service.models}
 
 
 @router.get("/live", response_model=Health)

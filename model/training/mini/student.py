@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.checkpoint import WORD
+from model.modules import WORD
 from model.training.export import cast
 from model.training.mini.teacher_file import TeacherFile
 from model.training.weights import Weights

@@ -116,7 +116,7 @@ def test_what_is_not_asked_for_is_left_out_and_ids_come_back(service: Service) -
     for each in answer["data"]:
         assert "embedding" not in each
         assert all("text" not in chunk for chunk in each["chunks"])
-    assert list(answer) == ["object", "model", "usage", "data"]
+    assert list(answer) == ["object", "model", "embedding_space", "usage", "data"]
 
 
 def test_vectors_are_written_as_asked(service: Service) -> None:

@@ -26,6 +26,7 @@ from app.engine.queue_table import QueueTable, make_table
 from app.errors import WorkerLostError
 from app.telemetry.metrics import Metrics
 from model.rows import Row
+from model.spaces import Fingerprint
 from tests.app.engine.test_promises import LONGER_BULK, first_batch_done
 from tests.server import Service, running
 
@@ -165,7 +166,8 @@ async def linked(
     metrics = Metrics("0", "a model", ())
     limits = EngineLimits(100, 600, timeout_s)
     engine = EngineClient(limits, 4, QueueTable(make_table(1, 1), 1), metrics)
-    started = WorkerStarted("a device", "float32", "none", 0, 100, 0.0, process)
+    loaded = Fingerprint("", ())
+    started = WorkerStarted("a device", "float32", "none", 0, 100, 0.0, process, loaded)
     with theirs:
         streams = await asyncio.open_connection(sock=ours)
         link = WorkerLink(LinkWorker(0, started), streams, engine)

@@ -13,10 +13,11 @@ from app.engine.control import ControlSocket
 from app.engine.queue_table import make_table
 from app.processes.child_process import ChildProcess
 from app.processes.metrics_folder import remove_gauges
+from model.spaces import Fingerprint
 from tests.checkpoints import MINI
 from tests.workers import receive_frame
 
-STARTED = control.WorkerStarted("cpu", "float32", "sdpa", 1, 1, 0.1, 1)
+STARTED = control.WorkerStarted("cpu", "float32", "sdpa", 1, 1, 0.1, 1, Fingerprint("", ()))
 
 
 class FirstStart:

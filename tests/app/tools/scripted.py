@@ -61,6 +61,7 @@ class Scripted:
         self.listen: Callable[[], None] = lambda: None
         self.act: Act = lambda _: None
         self.info: dict[str, Any] = dict(INFO)
+        self.answer_headers: dict[str, str] = {}
         self.asked: list[Asked] = []
         self.at_once = 0
         self.released = threading.Event()
@@ -111,7 +112,7 @@ class _Handler(BaseHTTPRequestHandler):
         script.end(asked)
         if refusal is None:
             answer = _documents if self.path == "/v1/documents" else _embeddings
-            self._answer(200, answer(asked.texts), {})
+            self._answer(200, answer(asked.texts), script.answer_headers)
         elif refusal.status:
             error = {"message": refusal.detail, "param": refusal.param}
             body = {"detail": refusal.detail, "error": error}

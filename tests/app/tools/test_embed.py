@@ -65,7 +65,7 @@ def test_jsonl_to_jsonl_with_ids_of_either_kind(
     assert ended.code == 0, ended.err
     lines = read_jsonl(output)
     assert [line["id"] for line in lines] == ids
-    assert {tuple(line) for line in lines} == {("id", "embedding")}
+    assert {tuple(line) for line in lines} == {("id", "embedding_space", "embedding")}
     assert_same(vectors_of(lines), expected)
     tokens = service.embed(input=TEXTS).json()["usage"]["total_tokens"]
     assert ended.err.startswith(f"15 texts, {tokens} tokens in ")
@@ -95,7 +95,7 @@ def test_text_to_npy_with_every_option(service: Service, tmp_path: Path) -> None
     ended = asked(service, file, "-o", output, "--format", "npy", "--truncate", "--quiet", *given)
     assert_same(np.load(output), embedded(service, TEXTS, **options))
     # No ids were given: rows are lines. And quiet is quiet.
-    assert only(tmp_path) == {"in.txt", "out.bin"}
+    assert only(tmp_path) == {"in.txt", "out.bin", "out.bin.space.txt"}
     assert ended.err == ""
 
 
