@@ -16,7 +16,7 @@ from app.access.budget import Budget
 from app.api import vectors
 from app.api.request_models import EmbeddingsRequest, TextsRequest, VectorsRequest
 from app.api.response_headers import headers_of
-from app.api.validation import invalid_field, validated
+from app.api.validation import invalid_field, too_long, validated
 from app.engine.client import EngineClient
 from app.errors import TokenLimitError, TooManyInputsError, UnknownModelError
 from app.telemetry.metrics import Metrics
@@ -59,16 +59,18 @@ class Result:
     body: bytes
     headers: dict[str, str]
     log_fields: dict[str, Any]
+    media_type: str = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedInputs:
-    """A request, and for each of its inputs an encoded vector."""
+    """A request, and for each of its inputs an encoded vector; `scales` are those of int8."""
 
     request: EmbeddingsRequest
     task: Task
     tokenized: TokenizedInputs
     encoded: list[Any]
+    scales: list[float] | None = None
 
     def result(self, body: dict[str, Any]) -> Result:
         """The response with this body."""
@@ -109,13 +111,7 @@ class EmbeddingService:
             RequestError: the request is refused, and nothing of it reached the queue.
             QuintetError: the engine did not take it, or failed on it.
         """
-        with self._stage_seconds.labels("parse").time():
-            request = validated(EmbeddingsRequest, body)
-        if model is not None:
-            if request.model not in (None, model):
-                request.ignore({"model"})
-            request.model = model
-        embedded = await self.embed(request, budget)
+        embedded = await self.embed(request := self.parsed(body, model), budget)
         tokens = embedded.tokenized.tokens
         return embedded.result(
             {
@@ -123,14 +119,39 @@ class EmbeddingService:
                 "object": "list",
                 "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
                 "data": [
-                    {"object": "embedding", "index": index, "embedding": vector}
-                    for index, vector in enumerate(embedded.encoded)
+                    {"object": "embedding", "index": index, **item}
+                    for index, item in enumerate(vectors.items(embedded.encoded, embedded.scales))
                 ],
             }
         )
 
+    def parsed(self, body: bytes, model: str | None) -> EmbeddingsRequest:
+        """The request in a body. A `model` of its address comes before one of its body.
+
+        Raises:
+            RequestError: it is no valid one.
+        """
+        with self._stage_seconds.labels("parse").time():
+            request = validated(EmbeddingsRequest, body)
+        if model is not None:
+            if request.model not in (None, model):
+                request.ignore({"model"})
+            request.model = model
+        return request
+
     async def embed(self, request: EmbeddingsRequest, budget: Budget) -> EmbeddedInputs:
         """One valid request -> its encoded vectors; raises what `answer` does."""
+        task, tokenized, pooled = await self.pooled(request, budget)
+        types = request.embedding_type
+        with self._stage_seconds.labels("encode").time():
+            embedded = finished(request, pooled)
+            encoded, scales = vectors.encode(embedded, types), vectors.scales(embedded, types)
+        return EmbeddedInputs(request, task, tokenized, encoded, scales)
+
+    async def pooled(
+        self, request: EmbeddingsRequest, budget: Budget
+    ) -> tuple[Task, TokenizedInputs, Vectors]:
+        """One valid request -> its task, its tokens and the model's vector of each input."""
         task = self.checked_task(request)
         self._check_sizes(request)
         options = RowOptions(
@@ -140,10 +161,8 @@ class EmbeddingService:
             max_document_tokens=self.rules.max_document_tokens,
         )
         tokenized = await self.tokenize(request, task, options)
-        pooled = await self.compute(tokenized.rows, tokenized.tokens, budget)
-        with self._stage_seconds.labels("encode").time():
-            encoded = encoded_for(request, tokenized.vectors(pooled))
-        return EmbeddedInputs(request, task, tokenized, encoded)
+        computed = await self.compute(tokenized.rows, tokenized.tokens, budget)
+        return task, tokenized, tokenized.vectors(computed)
 
     def checked_task(self, request: TextsRequest, *, default: str | None = None) -> Task:
         """The task of a request for a model that is served, with not too many inputs. A request
@@ -185,7 +204,7 @@ class EmbeddingService:
                 return rows()
         except TooManyTokensError as error:
             field = request.sent_as("input")
-            raise TokenLimitError(_too_long(error, options, field), field) from None
+            raise TokenLimitError(too_long(error, options, field), field) from None
 
     async def in_thread(self, stage: str, work: Callable[[], T]) -> T:
         """Work that takes long for the event loop, as a stage of a request."""
@@ -213,12 +232,10 @@ class EmbeddingService:
             check_range(request.sent_as(field), getattr(request, field), least, most)
 
 
-def encoded_for(request: VectorsRequest, pooled: Vectors) -> list[Any]:
-    """Vectors of the model as the request asks for them."""
+def finished(request: VectorsRequest, pooled: Vectors) -> Vectors:
+    """Vectors of the model, cut and normalised as the request asks for it."""
     embedded = vectors.cut(pooled, request.dimensions)
-    if request.normalized:
-        embedded = vectors.normalise(embedded)
-    return vectors.encode(embedded, request.embedding_type)
+    return vectors.normalise(embedded) if request.normalized else embedded
 
 
 def check_range(
@@ -232,19 +249,3 @@ def check_range(
         kind = "less_than_equal" if value > most else "greater_than_equal"
         sentence = f"{field} is {quoted(value)}; {takes} {least} to {most}."
         raise invalid_field(field, sentence, kind, value)
-
-
-def _too_long(error: TooManyTokensError, options: RowOptions, field: str) -> str:
-    """What is too long, and what to send instead."""
-    way_out = '"truncate": true to cut at the limit'
-    if error.index is not None:
-        return (
-            f"{field}[{error.index}] has {error.tokens} tokens; this model reads at most "
-            f"{error.limit} (send {way_out})."
-        )
-    if options.overlap is None:
-        way_out += ', or "late_chunking_overlap" for windows'
-    return (
-        f"late chunking reads all inputs as one document of at most {error.limit} tokens; these "
-        f"{error.inputs} inputs have {error.tokens} (send {way_out})."
-    )

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from app.access.budget import Budget
-from app.api import inputs
+from app.api import inputs, vectors
 from app.api.bodies import decoded
 from app.api.embeddings import EmbeddingService, Result
 from app.api.field_names import (
@@ -90,11 +90,14 @@ async def answer(
     data = [
         {
             "id": _id(each),
-            "embedding": encoded,
+            **item,
             "usage": {"id": uuid.uuid4().hex, "total_tokens": tokens + special},
         }
-        for each, encoded, tokens in zip(
-            call.data, embedded.encoded, embedded.tokenized.input_tokens, strict=True
+        for each, item, tokens in zip(
+            call.data,
+            vectors.items(embedded.encoded, embedded.scales),
+            embedded.tokenized.input_tokens,
+            strict=True,
         )
     ]
     return embedded.result({"data": data, "parameters": parameters})

@@ -50,7 +50,7 @@ def requests(rng: random.Random) -> list[Sent]:
             made.append(("/v1/documents", {**body, "chunking": {"by": "tokens", "max_tokens": 4}}))
             continue
         body["late_chunking"] = rng.random() < 0.2
-        body["embedding_type"] = rng.choice(["float", "base64"])
+        body["embedding_type"] = rng.choice(["float", "base64", "int8"])
         body["dimensions"] = rng.choice([None, 16])
         made.append(("/v1/embeddings", body))
     return made
