@@ -70,7 +70,10 @@ def _context(settings: Settings, folder: Path, queues: QueueTable) -> ServiceCon
     metrics.workers.set(len(settings.devices))
     metrics.queue_tokens_limit.set(settings.max_queue_tokens * len(settings.devices))
     limits = EngineLimits(
-        settings.max_queue_tokens, settings.request_timeout_s, settings.batch_timeout_s
+        settings.max_queue_tokens,
+        settings.request_timeout_s,
+        settings.batch_timeout_s,
+        settings.cache_bytes,
     )
     engine = EngineClient(limits, config.hidden_size, queues, metrics)
     embedded = settings.model == EMBEDDED_MODEL

@@ -133,6 +133,14 @@ class Settings(BaseModel):
         description="Tokens that may wait for a worker; past it a request is answered 503 with "
         "Retry-After. Lower it to refuse early, raise it to absorb bursts.",
     )
+    cache_bytes: int = Field(
+        67_108_864,
+        ge=0,
+        description="Bytes of vectors that each HTTP process keeps, so that a text which comes "
+        "again with the same task is not computed again; texts that wait at the same time are "
+        "computed once. In 64 MiB there are 15,000 vectors of 1,024 dimensions. Raise it where "
+        "many queries repeat (`quintet_rows_total` counts them); 0 turns both off.",
+    )
     max_inputs: int = Field(2048, ge=1, description="Inputs of one request.")
     max_body_bytes: int = Field(33_554_432, ge=1, description="Bytes of one request's body.")
     max_bodies_bytes: int = Field(

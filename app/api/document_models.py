@@ -182,6 +182,8 @@ class Chunk(ResponseModel):
     """The text between them, where `return_text` is true."""
     embedding: EmbeddingValue
     """As `embedding_type` asks for it."""
+    scale: float | None = None
+    """What the numbers of `int8` are to be multiplied by."""
 
 
 class Document(ResponseModel):
@@ -194,6 +196,8 @@ class Document(ResponseModel):
     """The input's own, if it has one."""
     embedding: EmbeddingValue | None = None
     """The mean over the whole document, where `document_embedding` is true."""
+    scale: float | None = None
+    """What the numbers of `int8` are to be multiplied by."""
     tokens: int
     """Its own tokens."""
     chunks: list[Chunk]

@@ -11,7 +11,7 @@ import orjson
 
 from app.api import vectors
 from app.api.document_models import DocumentsRequest
-from app.api.embeddings import EmbeddingService, Result, encoded_for
+from app.api.embeddings import EmbeddingService, Result, finished
 from app.api.response_headers import headers_of
 from app.api.spaces import Call
 from app.api.validation import check_range, invalid_field, validated
@@ -149,7 +149,7 @@ def _response_body(
         if (document_id := request.ids[index]) is not None:
             written["id"] = document_id
         if request.document_embedding:
-            written["embedding"] = encoded_for(request, whole)[0]
+            written |= _items(request, whole)[0]
         written["tokens"] = document.tokens
         written["chunks"] = [
             {"object": "chunk", "index": at, "start": start, "end": end, "tokens": count}
@@ -157,12 +157,17 @@ def _response_body(
                 zip(positions.of(spans).tolist(), document.chunks.counts, strict=True)
             )
         ]
-        for chunk, (start, end), vector in zip(
-            written["chunks"], spans.tolist(), encoded_for(request, chunks), strict=True
+        for chunk, (start, end), item in zip(
+            written["chunks"], spans.tolist(), _items(request, chunks), strict=True
         ):
             if request.return_text:
                 chunk["text"] = document.text[start:end]
-            chunk["embedding"] = vector
+            chunk.update(item)
         data.append(orjson.Fragment(vectors.to_json(written)))
     usage = {"prompt_tokens": tokenized.tokens, "total_tokens": tokenized.tokens}
     return vectors.to_json({**head, "usage": usage, "data": data})
+
+
+def _items(request: DocumentsRequest, pooled: Vectors) -> list[dict[str, Any]]:
+    embedded, types = finished(request, pooled), request.embedding_type
+    return vectors.items(vectors.encode(embedded, types), vectors.scales(embedded, types))

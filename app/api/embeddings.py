@@ -16,7 +16,7 @@ from app.api import vectors
 from app.api.request_models import EmbeddingsRequest, TextsRequest, VectorsRequest
 from app.api.response_headers import headers_of
 from app.api.spaces import Call, ServedSpaces
-from app.api.validation import check_range, invalid_field, validated
+from app.api.validation import check_range, invalid_field, too_long, validated
 from app.engine.client import EngineClient
 from app.errors import SPACE_HEADER, TokenLimitError, TooManyInputsError, UnknownModelError
 from app.telemetry.metrics import Metrics
@@ -59,17 +59,20 @@ class Result:
     body: bytes
     headers: dict[str, str]
     log_fields: dict[str, Any]
+    media_type: str = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedInputs:
-    """A request, and for each of its inputs an encoded vector in the same space."""
+    """A request, and for each of its inputs an encoded vector in the same space; `scales` are those
+    of int8."""
 
     request: EmbeddingsRequest
     task: Task
     space: Space
     tokenized: TokenizedInputs
     encoded: list[Any]
+    scales: list[float] | None = None
 
     def result(self, body: dict[str, Any]) -> Result:
         """The response with this body."""
@@ -111,13 +114,7 @@ class EmbeddingService:
             RequestError: the request is refused, and nothing of it reached the queue.
             QuintetError: the engine did not take it, or failed on it.
         """
-        with self._stage_seconds.labels("parse").time():
-            request = validated(EmbeddingsRequest, body)
-        if model is not None:
-            if request.model not in (None, model):
-                request.ignore({"model"})
-            request.model = model
-        embedded = await self.embed(request, call)
+        embedded = await self.embed(request := self.parsed(body, model), call)
         tokens = embedded.tokenized.tokens
         return embedded.result(
             {
@@ -125,14 +122,40 @@ class EmbeddingService:
                 "object": "list",
                 "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
                 "data": [
-                    {"object": "embedding", "index": index, "embedding": vector}
-                    for index, vector in enumerate(embedded.encoded)
+                    {"object": "embedding", "index": index, **item}
+                    for index, item in enumerate(vectors.items(embedded.encoded, embedded.scales))
                 ],
             }
         )
 
+    def parsed(self, body: bytes, model: str | None) -> EmbeddingsRequest:
+        """The request in a body. A `model` of its address comes before one of its body.
+
+        Raises:
+            RequestError: it is no valid one.
+        """
+        with self._stage_seconds.labels("parse").time():
+            request = validated(EmbeddingsRequest, body)
+        if model is not None:
+            if request.model not in (None, model):
+                request.ignore({"model"})
+            request.model = model
+        return request
+
     async def embed(self, request: EmbeddingsRequest, call: Call) -> EmbeddedInputs:
         """One valid request -> its encoded vectors; raises what `answer` does."""
+        task, space, tokenized, pooled = await self.pooled(request, call)
+        types = request.embedding_type
+        with self._stage_seconds.labels("encode").time():
+            embedded = finished(request, pooled)
+            encoded, scales = vectors.encode(embedded, types), vectors.scales(embedded, types)
+        return EmbeddedInputs(request, task, space, tokenized, encoded, scales)
+
+    async def pooled(
+        self, request: EmbeddingsRequest, call: Call
+    ) -> tuple[Task, Space, TokenizedInputs, Vectors]:
+        """One valid request -> its task, the space, its tokens and the model's vector of each
+        input."""
         task = self.checked_task(request)
         self._check_sizes(request)
         options = RowOptions(
@@ -148,10 +171,8 @@ class EmbeddingService:
             late_chunking=request.late_chunking,
             normalized=request.normalized,
         )
-        pooled, space = await self.compute(tokenized.rows, tokenized.tokens, call, find_space)
-        with self._stage_seconds.labels("encode").time():
-            encoded = encoded_for(request, tokenized.vectors(pooled))
-        return EmbeddedInputs(request, task, space, tokenized, encoded)
+        computed, space = await self.compute(tokenized.rows, tokenized.tokens, call, find_space)
+        return task, space, tokenized, tokenized.vectors(computed)
 
     def checked_task(self, request: TextsRequest, *, default: str | None = None) -> Task:
         """The task of a request for a model that is served, with not too many inputs. A request
@@ -193,7 +214,7 @@ class EmbeddingService:
                 return rows()
         except TooManyTokensError as error:
             field = request.sent_as("input")
-            raise TokenLimitError(_too_long(error, options, field), field) from None
+            raise TokenLimitError(too_long(error, options, field), field) from None
 
     async def in_thread(self, stage: str, work: Callable[[], T]) -> T:
         """Work that takes long for the event loop, as a stage of a request."""
@@ -227,25 +248,7 @@ class EmbeddingService:
             check_range(request.sent_as(field), getattr(request, field), least, most)
 
 
-def encoded_for(request: VectorsRequest, pooled: Vectors) -> list[Any]:
-    """Vectors of the model as the request asks for them."""
+def finished(request: VectorsRequest, pooled: Vectors) -> Vectors:
+    """Vectors of the model, cut and normalised as the request asks for it."""
     embedded = vectors.cut(pooled, request.dimensions)
-    if request.normalized:
-        embedded = vectors.normalise(embedded)
-    return vectors.encode(embedded, request.embedding_type)
-
-
-def _too_long(error: TooManyTokensError, options: RowOptions, field: str) -> str:
-    """What is too long, and what to send instead."""
-    way_out = '"truncate": true to cut at the limit'
-    if error.index is not None:
-        return (
-            f"{field}[{error.index}] has {error.tokens} tokens; this model reads at most "
-            f"{error.limit} (send {way_out})."
-        )
-    if options.overlap is None:
-        way_out += ', or "late_chunking_overlap" for windows'
-    return (
-        f"late chunking reads all inputs as one document of at most {error.limit} tokens; these "
-        f"{error.inputs} inputs have {error.tokens} (send {way_out})."
-    )
+    return vectors.normalise(embedded) if request.normalized else embedded

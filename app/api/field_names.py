@@ -18,7 +18,7 @@ from app.api import inputs
 from app.api.misspellings import near
 from model.quoting import quoted
 
-EmbeddingType = Literal["float", "base64", "binary", "ubinary"]
+EmbeddingType = Literal["float", "base64", "binary", "ubinary", "int8"]
 EMBEDDING_TYPES = get_args(EmbeddingType)
 
 # Field -> its other names, first the one that wins. Two names of one field must agree, but for

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
-from app.api import inputs
+from app.api import inputs, vectors
 from app.api.bodies import decoded
 from app.api.embeddings import EmbeddingService, Result
 from app.api.field_names import (
@@ -90,11 +90,14 @@ async def answer(
     data = [
         {
             "id": _id(each),
-            "embedding": encoded,
+            **item,
             "usage": {"id": uuid.uuid4().hex, "total_tokens": tokens + special},
         }
-        for each, encoded, tokens in zip(
-            sent.data, embedded.encoded, embedded.tokenized.input_tokens, strict=True
+        for each, item, tokens in zip(
+            sent.data,
+            vectors.items(embedded.encoded, embedded.scales),
+            embedded.tokenized.input_tokens,
+            strict=True,
         )
     ]
     return embedded.result({"data": data, "parameters": parameters})

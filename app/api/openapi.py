@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from app.api.document_models import DocumentsRequest
 from app.api.invocations import InvocationsRequest
+from app.api.octets import OCTETS, SHAPE, TOKENS
 from app.api.request_models import EmbeddingsRequest, TokenizeRequest
 from app.api.response_models import ErrorBody
 from app.errors import SPACE_HEADER
@@ -50,6 +51,11 @@ _HEADERS = {
 # Routes that refuse with this status have vectors in their answers.
 _OTHER_SPACE = 412
 _SPACE_FOUND = "The space of the vectors: what may be compared, a dot, and what is made alike."
+_OCTETS_HEADERS = {
+    SHAPE: "With `Accept: application/octet-stream`, whose body is little-endian float32: how many "
+    "vectors of how many dimensions, as `2, 1024`.",
+    TOKENS: "Beside it: tokens that were charged.",
+}
 REFUSED_STATUSES = {
     400: "The body is no JSON, or over a limit that the sentence names.",
     401: "This service asks for a key, and the request has none that is known.",
@@ -85,6 +91,19 @@ def responses(
             for name, meaning in headers.items()
         }
     return {200: answered, **refused(*refusals)}
+
+
+def with_octets(described: dict[int | str, Any]) -> dict[int | str, Any]:
+    """The same responses, of which 200 may be raw bytes, too."""
+    headers = {
+        name: {"description": meaning, "schema": {"type": "string"}}
+        for name, meaning in _OCTETS_HEADERS.items()
+    }
+    answered = described[200]
+    octets = {OCTETS: {"schema": {"type": "string", "format": "binary"}}}
+    return described | {
+        200: {**answered, "content": octets, "headers": answered["headers"] | headers}
+    }
 
 
 def refused(*statuses: int) -> dict[int | str, Any]:

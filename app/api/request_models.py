@@ -138,8 +138,9 @@ class VectorsRequest(TextsRequest):
     ] = Field(
         ["float"],
         description="How vectors are written: `float`; `base64` of little-endian float32; "
-        "`binary` and `ubinary` have a sign bit a dimension, eight to a number. With a list of "
-        "several, `embedding` is an object with a key for each. Also taken as `encoding_type`, "
+        "`binary` and `ubinary` have a sign bit a dimension, eight to a number; `int8` are whole "
+        "numbers from -127 to 127, beside a `scale` to multiply them with. With a list of several, "
+        "`embedding` is an object with a key for each. Also taken as `encoding_type`, "
         "`encoding_format` and `embedding_types`.",
     )
     normalized: bool = Field(

@@ -10,7 +10,6 @@ from starlette.responses import Response
 
 from app.api.context import request_of, service_of
 from app.api.embeddings import Result
-from app.api.openapi import JSON
 from app.api.spaces import Call
 from app.errors import SPACE_HEADER, ClientDisconnectedError
 
@@ -37,7 +36,7 @@ async def respond(
     metrics.chunks.inc(fields.get("chunks", 0))
     if context.key_name:
         metrics.key_tokens.labels(context.key_name).inc(fields["tokens"])
-    return Response(result.body, media_type=JSON, headers=result.headers)
+    return Response(result.body, media_type=result.media_type, headers=result.headers)
 
 
 async def _unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) -> T:

@@ -24,6 +24,8 @@ class Embedding(ResponseModel):
     """Which input it is of."""
     embedding: EmbeddingValue
     """As `embedding_type` asks for it."""
+    scale: float | None = None
+    """What the numbers of `int8` are to be multiplied by, where that type is asked for."""
 
 
 class Usage(ResponseModel):
@@ -216,6 +218,8 @@ class InvocationItem(ResponseModel):
     """The input's own, or one that was made up."""
     embedding: EmbeddingValue
     """As `embedding_type` asks for it."""
+    scale: float | None = None
+    """What the numbers of `int8` are to be multiplied by."""
     usage: dict[str, str | int]
     """An id and `total_tokens` of this input."""
 

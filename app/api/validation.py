@@ -9,6 +9,7 @@ from app.api.bodies import repaired
 from app.api.request_models import RequestBody
 from app.errors import FieldError, InvalidFieldsError, InvalidJsonError, RequestError, TokenIdsError
 from model.quoting import quoted, shortened
+from model.tokenizer import RowOptions, TooManyTokensError
 
 Kind = TypeVar("Kind", bound=RequestBody)
 
@@ -63,6 +64,22 @@ def invalid_field(name: str, message: str, kind: str, value: Any) -> InvalidFiel
     """The error of one field whose range or values depend on the loaded model."""
     path = " -> ".join(["body", *name.split(".")])
     return InvalidFieldsError((FieldError(path, message, kind, _shown(value)),))
+
+
+def too_long(error: TooManyTokensError, options: RowOptions, field: str) -> str:
+    """What is too long, and what to send instead."""
+    way_out = '"truncate": true to cut at the limit'
+    if error.index is not None:
+        return (
+            f"{field}[{error.index}] has {error.tokens} tokens; this model reads at most "
+            f"{error.limit} (send {way_out})."
+        )
+    if options.overlap is None:
+        way_out += ', or "late_chunking_overlap" for windows'
+    return (
+        f"late chunking reads all inputs as one document of at most {error.limit} tokens; these "
+        f"{error.inputs} inputs have {error.tokens} (send {way_out})."
+    )
 
 
 def _field_error(detail: ErrorDetails, within: tuple[str, ...]) -> FieldError:

@@ -35,6 +35,20 @@ def encode(vectors: Vectors, types: Sequence[str]) -> list[Any]:
     return [dict(zip(encoded, row, strict=True)) for row in zip(*encoded.values(), strict=True)]
 
 
+def scales(vectors: Vectors, types: Sequence[str]) -> list[float] | None:
+    """What the numbers of each vector as `int8` are times; None where that is not asked for."""
+    return _int8_scales(vectors).tolist() if "int8" in types else None
+
+
+def items(encoded: Sequence[Any], scales: Sequence[float] | None) -> list[dict[str, Any]]:
+    """What a response says of each vector: `embedding`, and `scale` where there are any."""
+    if scales is None:
+        return [{"embedding": each} for each in encoded]
+    return [
+        {"embedding": each, "scale": scale} for each, scale in zip(encoded, scales, strict=True)
+    ]
+
+
 def to_json(body: dict[str, Any]) -> bytes:
     """A body with numpy arrays in it -> bytes. float32 is written with the fewest digits."""
     return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -55,9 +69,24 @@ def _binary(vectors: Vectors) -> np.ndarray[Any, np.dtype[np.int8]]:
     return (_ubinary(vectors).astype(np.int16) - 128).astype(np.int8)
 
 
+def _int8_scales(vectors: Vectors) -> Vectors:
+    """A 127th of each vector's largest magnitude, so that this becomes 127 or -127."""
+    found: Vectors = np.abs(vectors).max(axis=1, initial=0) / np.float32(127)
+    return found
+
+
+def _int8(vectors: Vectors) -> np.ndarray[Any, np.dtype[np.int8]]:
+    """Whole numbers that times the vector's scale are off by half of that scale at most."""
+    scales = _int8_scales(vectors)
+    scales[scales == 0] = 1  # a zero vector, or next to it
+    numbers: Vectors = np.rint(vectors / scales[:, None])
+    return numbers.clip(-127, 127).astype(np.int8)
+
+
 _ENCODERS: dict[str, Callable[[Vectors], Iterable[Any]]] = {
     "float": list,
     "base64": _base64,
     "binary": _binary,
     "ubinary": _ubinary,
+    "int8": _int8,
 }

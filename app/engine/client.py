@@ -1,6 +1,6 @@
 """The engine as an HTTP process sees it: submit jobs to workers and await their results.
 
-It keeps promises 1, 4, 5 and 6 of README.md.
+It keeps promises 1, 4, 5 and 6 of README.md; sharing.py keeps 13.
 """
 
 import asyncio
@@ -17,6 +17,8 @@ from app.engine import framing, messages
 from app.engine.control import LinkWorker, WorkerStarted
 from app.engine.hang_timer import HangTimer
 from app.engine.queue_table import QueueTable
+from app.engine.row_cache import RowCache
+from app.engine.sharing import Answer, NeighbourError, SharedRows
 from app.errors import (
     LONGEST_RETRY_S,
     DeadlineError,
@@ -39,18 +41,20 @@ _RATE_WEIGHT = 0.1
 @dataclass(frozen=True, slots=True)
 class EngineLimits:
     """What the engine takes: tokens that may wait for a worker, seconds that a request may take,
-    and seconds for which a worker that holds jobs may send nothing."""
+    seconds for which a worker that holds jobs may send nothing, and bytes of vectors that are
+    kept; 0 computes every row anew."""
 
     max_queue_tokens: int
     request_timeout_s: float
     batch_timeout_s: float
+    cache_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class PendingJob:
     """A job that a worker holds."""
 
-    result: asyncio.Future[Vectors]
+    answer: Answer
     tokens: int
     rows: int
 
@@ -74,20 +78,21 @@ class WorkerLink:
         self._tokens_per_s = 0.0
         self._hang_timer = HangTimer(engine.limits.batch_timeout_s, self._kill)
 
-    async def embed(self, rows: Sequence[Row], tokens: int) -> Vectors:
-        """Hand rows to the worker and await their vectors; cancelling takes them back."""
+    def submit(self, rows: Sequence[Row], tokens: int, answer: Answer) -> int:
+        """Hand rows to the worker; the job's number. `answer` is called with their vectors, or why
+        it fails, unless it is withdrawn before."""
         number = next(self._numbers)
-        result: asyncio.Future[Vectors] = asyncio.get_running_loop().create_future()
-        self._jobs[number] = PendingJob(result, tokens, len(rows))
+        self._jobs[number] = PendingJob(answer, tokens, len(rows))
         self._count(tokens, len(rows))
         self._hang_timer.start()
         self._send(messages.embed_message(number, rows))
-        try:
-            return await result
-        finally:
-            if number in self._jobs:  # cancelled: the worker has not answered
-                self._remove([number])
-                self._send(messages.Cancel(number))
+        return number
+
+    def withdraw(self, number: int) -> None:
+        """Take a job back, if the worker has not answered."""
+        if number in self._jobs:
+            self._remove([number])
+            self._send(messages.Cancel(number))
 
     async def collect(self) -> None:
         """Give results to those who wait for them, until the worker's stream ends; then fail what
@@ -104,9 +109,7 @@ class WorkerLink:
                 self._finish(held)
         self._hang_timer.pause()
         for job in self._remove(list(self._jobs)):
-            if not job.result.done():
-                lost = WorkerLostError("the worker ended while it held the request.")
-                job.result.set_exception(lost)
+            job.answer(WorkerLostError("the worker ended while it held the request."))
         self._engine.remove_link(self)
         self._writer.close()
 
@@ -133,13 +136,11 @@ class WorkerLink:
 
     def _finish(self, answers: Mapping[int, messages.JobResult | messages.JobFailed]) -> None:
         for job, message in zip(self._remove(answers), answers.values(), strict=True):
-            if job.result.done():
-                continue
             if isinstance(message, messages.JobFailed):
-                job.result.set_exception(ForwardError(message.reason))
+                job.answer(ForwardError(message.reason))
             else:
                 self._metrics.stage_seconds.labels("queue").observe(message.queued_s)
-                job.result.set_result(messages.vectors_of(message, self._engine.width))
+                job.answer(messages.vectors_of(message, self._engine.width))
 
     def _remove(self, numbers: Iterable[int]) -> list[PendingJob]:
         jobs = [self._jobs.pop(number) for number in numbers]
@@ -156,6 +157,7 @@ class WorkerLink:
     def _enter(self, batch: messages.BatchDone) -> None:
         if batch.counted:
             most = self.started.max_batch_tokens
+            self._metrics.rows.labels("computed").inc(batch.rows)
             self._metrics.batch_rows.observe(batch.rows)
             self._metrics.batch_jobs.observe(batch.jobs)
             self._metrics.batch_tokens.observe(batch.tokens)
@@ -179,6 +181,8 @@ class EngineClient:
         self.limits = limits
         self._links: list[WorkerLink] = []
         self._fingerprint: Fingerprint | None = None
+        self._shared = SharedRows(self._admit, RowCache(limits.cache_bytes, width), metrics)
+        self._embed = self._shared.embed if limits.cache_bytes else self._shared.embed_alone
 
     @property
     def has_been_ready(self) -> bool:
@@ -207,9 +211,11 @@ class EngineClient:
         return [link.started for link in self._links]
 
     def add_link(self, link: WorkerLink) -> None:
-        """A worker is ready."""
+        """A worker is ready. What it computes may differ from what is cached: it may have read
+        another checkpoint from the same folder."""
         self._links.append(link)
         self._fingerprint = link.started.fingerprint
+        self._shared.forget()
         self.metrics.workers_ready.set(len(self._links))
 
     def remove_link(self, link: WorkerLink) -> None:
@@ -225,21 +231,23 @@ class EngineClient:
             NotReadyError, QueueFullError: nothing was accepted; retry later.
             WorkerLostError, ForwardError, DeadlineError: accepted, and failed.
         """
-        tokens = sum(map(len, rows))
-        link = self._admit(tokens)
+        tokens, limit = sum(map(len, rows)), self.limits.max_queue_tokens
+        if tokens > limit:  # whether they are cached or not: a mistake is one at any time
+            raise TokenLimitError(
+                f"the request has {tokens} tokens in all; at most {limit} can wait here at once. "
+                "Send it in parts."
+            )
+        until = asyncio.get_running_loop().time() + self.limits.request_timeout_s
         try:
-            async with asyncio.timeout(self.limits.request_timeout_s):
-                return await link.embed(rows, tokens)
+            try:
+                return await self._embed(rows, tokens, until)
+            except NeighbourError:
+                return await self._shared.embed_alone(rows, tokens, until)
         except TimeoutError:
             raise DeadlineError(self.limits.request_timeout_s) from None
 
     def _admit(self, tokens: int) -> WorkerLink:
         limit = self.limits.max_queue_tokens
-        if tokens > limit:
-            raise TokenLimitError(
-                f"the request has {tokens} tokens in all; at most {limit} can wait here at once. "
-                "Send it in parts."
-            )
         if not self._links:
             raise self._not_ready()
         link = min(self._links, key=lambda each: self.queues.tokens(each.worker))

@@ -31,6 +31,8 @@ _FORWARD_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 
 _BATCH_TOKENS = (16, 64, 256, 1024, 2048, 4096, 16384, 32768, 65536)
 # The stages of a request, in the order of its way; parse and encode of a query take microseconds.
 STAGES = ("parse", "tokenise", "queue", "forward", "encode")
+# Out of a forward pass; equal to one that was in flight; computed before.
+ROW_SOURCES = ("computed", "shared", "cached")
 _STAGE_SECONDS = (0.0001, 0.0005, *_FORWARD_SECONDS, 30, 60)
 _FILL = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1)
 _BATCH_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -76,6 +78,8 @@ class Metrics:
         )
         self.queue_tokens = summed_gauge("queue_tokens", "Tokens accepted and not answered yet.")
         self.queue_rows = summed_gauge("queue_rows", "Rows accepted and not answered yet.")
+        self.rows = counter("rows", "Rows by where their vectors came from.", ["source"])
+        self.cache_bytes = summed_gauge("cache_bytes", "Bytes of vectors that are kept.")
         self.body_bytes = summed_gauge(
             "body_bytes", "Bytes of bodies under way, past 64 KiB of each."
         )
@@ -100,6 +104,7 @@ class Metrics:
         for series, labels in (
             (self.stage_seconds, STAGES),
             (self.tokens, (*tasks, "none")),
+            (self.rows, ROW_SOURCES),
             (self.refused, REFUSAL_REASONS),
         ):
             for label in labels:

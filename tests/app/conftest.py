@@ -19,9 +19,10 @@ def service() -> Iterator[Service]:
 
 @pytest.fixture(scope="session")
 def engine(original: Path) -> Iterator[Service]:
-    """A service whose batches and queue are small. Its model is small too, so that bulk takes
-    seconds on any machine. A test may suspend, resume or kill its worker, which comes back."""
-    bounds = {"max_batch_tokens": 128, "max_queue_tokens": 100_000}
+    """A service whose batches and queue are small, and which computes what is sent again. Its model
+    is small too, so that bulk takes seconds on any machine. A test may suspend, resume or kill its
+    worker, which comes back."""
+    bounds = {"max_batch_tokens": 128, "max_queue_tokens": 100_000, "cache_bytes": 0}
     with running(model=original, cpu_threads=1, **bounds) as service:
         yield service
 
@@ -29,9 +30,8 @@ def engine(original: Path) -> Iterator[Service]:
 @pytest.fixture(scope="session")
 def impatient(original: Path) -> Iterator[Service]:
     """A service that gives up soon: on requests first, on a worker that hangs a moment later."""
-    with running(
-        model=original, cpu_threads=1, request_timeout_s=0.5, batch_timeout_s=1
-    ) as service:
+    patience = {"request_timeout_s": 0.5, "batch_timeout_s": 1}
+    with running(model=original, cpu_threads=1, cache_bytes=0, **patience) as service:
         yield service
 
 

@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    with running(request_timeout_s=1800) as service:
+    with running(request_timeout_s=1800, cache_bytes=0) as service:
         asked = cases(service, documents(options.documents, options.tokens))
         taken: dict[str, list[float]] = {name: [] for name in asked}
         worked: dict[str, list[float]] = {name: [] for name in asked}

@@ -75,7 +75,7 @@ def http_process(folder: Path, width: int) -> Iterator[tuple[str, psutil.Process
         process = subprocess.Popen(
             [sys.executable, "-m", "app.processes.http_process", str(its.fileno()), "0"],
             pass_fds=[its.fileno()],
-            env={**os.environ, VARIABLE: metrics},
+            env={**os.environ, "EMBED_CACHE_BYTES": "0", VARIABLE: metrics},
             stderr=subprocess.DEVNULL,
         )
         its.close()

@@ -110,7 +110,9 @@ def main() -> None:
         servers = {}
         for name in PEERS:
             servers[name] = stack.enter_context(peer(options.python, name, plain))
-        own = stack.enter_context(running(model=write_original(folder / "own", shape)))
+        own = stack.enter_context(
+            running(model=write_original(folder / "own", shape), cache_bytes=0)
+        )
         servers["quintet, five tasks"] = own.url, own.process.pid
         stack.callback(lambda: [stand_still(pid, still=False) for _, pid in servers.values()])
         for _, pid in servers.values():

@@ -102,6 +102,7 @@ def main() -> None:
             devices=options.device,
             http_processes=options.http_processes,
             request_timeout_s=1800,
+            cache_bytes=0,  # texts come again
         )
         stack.callback(service.stop)
         loaded = embedder.load(path, options.device)  # while the service starts

@@ -36,7 +36,7 @@ class Fleet:
             replica.wait_until_ready()
 
     def _start(self, port: int) -> Service:
-        return start(port=port, **self._settings)
+        return start(port=port, cache_bytes=0, **self._settings)
 
     def renew(self, index: int, end: signal.Signals) -> None:
         """End a replica by a signal, start another in its place and wait until that is ready."""

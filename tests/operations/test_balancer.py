@@ -200,7 +200,7 @@ def test_without_a_replica_a_caller_is_told_when_to_retry_as_the_service_would()
 def test_a_request_that_is_refused_everywhere_is_tried_twice_and_no_more() -> None:
     """A balancer that multiplies an overload makes it last."""
     with (
-        running(max_queue_tokens=9) as full,
+        running(max_queue_tokens=9, cache_bytes=0) as full,
         concurrent.futures.ThreadPoolExecutor() as pool,
         balancer(*[full.url.removeprefix("http://")] * 4) as url,
     ):

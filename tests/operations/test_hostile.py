@@ -12,7 +12,7 @@ import httpx
 import orjson
 import pytest
 
-from tests.exchange import get, post
+from tests.exchange import Request, get, post
 from tests.load import under_load
 from tests.operations.wire import (
     BODY,
@@ -53,10 +53,14 @@ def test_an_offer_of_http_2_is_declined_and_the_request_answered(service: Servic
 @contextmanager
 def others_feel_nothing(service: Service) -> Iterator[None]:
     """While the block runs, somebody else's requests are answered as quickly as before."""
-    kinds = [post({"input": "a b c"}), get("/live"), get("/ready")]
-    with under_load(service.url, 30, lambda number: kinds[number % 3], reuse=False) as quiet:
+
+    def kinds(number: int) -> Request:
+        text = f"{time.monotonic_ns()} was never sent before"
+        return (post({"input": text}), get("/live"), get("/ready"))[number % 3]
+
+    with under_load(service.url, 30, kinds, reuse=False) as quiet:
         time.sleep(2)
-    with under_load(service.url, 30, lambda number: kinds[number % 3], reuse=False) as beside:
+    with under_load(service.url, 30, kinds, reuse=False) as beside:
         yield
     print(f"before: {quiet.report()}\nbeside: {beside.report()}")
     assert beside.failed == 0

@@ -1,5 +1,6 @@
 """A real Prometheus scrapes a real service; every expression of dashboard and alerts answers."""
 
+import itertools
 import json
 import re
 import subprocess
@@ -125,13 +126,14 @@ def asked(
     service: Service, key: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Prometheus]:
     """A Prometheus that saw requests before, between and after two scrapes."""
-    headers, body = bearer(key), {"input": ["night"], "task": "separation"}
+    headers, numbers = bearer(key), itertools.count()
     with (
         prometheus(tmp_path_factory.mktemp("prometheus"), service) as answering,
         service.client(headers=headers) as caller,
     ):
 
         def scraped() -> list[dict[str, Any]]:
+            body = {"input": [f"night {next(numbers)}"], "task": "separation"}
             assert caller.post("/v1/embeddings", json=body).status_code == 200
             return answering.ask("count_over_time(quintet_build_info[1m]) > 3")
 

@@ -54,12 +54,12 @@ def test_twice_the_capacity_costs_no_goodput_and_no_patience(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # a core is left for the callers
-    with running() as service:
+    with running(cache_bytes=0) as service:
         mixture = Mixture(service.url, bodies(rounds=1))
         before = most(service.url, mixture)
     print("alone:   ", before.report())
     queue = int(WAIT_S * before.tokens_per_s)
-    with running(max_queue_tokens=queue) as service:
+    with running(max_queue_tokens=queue, cache_bytes=0) as service:
         quiet = asyncio.run(open_loop(service.url, before.goodput / 4, 10, mixture))
         rate = 2 * before.goodput
         outcome = asyncio.run(open_loop(service.url, rate, OVERLOAD_S, mixture))

@@ -92,7 +92,7 @@ def test_a_killed_replica_loses_what_does_not_fit_into_the_balancers_buffer(
     fleet: Fleet, balancer: str, inputs: int, status: int
 ) -> None:
     """Of 50 and 100 KB; the larger one's caller is told to send it again."""
-    body = {"input": ["tea " * 500] * inputs}
+    body = {"input": [f"{inputs} {'tea ' * 500}"] * inputs}
     with ThreadPoolExecutor() as pool, ExitStack() as stack:
         for worker in [worker for replica in fleet.replicas for worker in replica.workers()]:
             worker.suspend()

@@ -32,6 +32,8 @@ WARM_UP = 0.3
 # a request is more. In a short run a worker may still be given its last arenas, up to 15 MB late.
 GROWTH_BYTES = 12_000_000 if SECONDS >= 300 else 25_000_000
 RATE = 10
+# Room for some twenty of the mixture's texts: most give way before they are asked for again.
+CACHE_BYTES = 30_000
 # Threads that pools may start late.
 POOLED_THREADS = 2
 # More than ever is asked for, so that the limits are kept but refuse nobody.
@@ -133,7 +135,7 @@ def test_a_long_run_leaks_nothing_and_every_vector_is_right(
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     key, hasty = (add_key(tmp_path / "keys", name) for name in ("steady", "hasty"))
-    with running(keys_file=tmp_path / "keys", **LIMITS) as service:
+    with running(keys_file=tmp_path / "keys", cache_bytes=CACHE_BYTES, **LIMITS) as service:
         mixture, further = Mixture(service.url, bodies(rounds=1), key), others(key)
 
         def make_request(number: int) -> Request:

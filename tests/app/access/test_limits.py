@@ -153,9 +153,10 @@ BULK = {"input": [f"number {index} " * 100 for index in range(256)]}
 
 @pytest.fixture(scope="module")
 def bounded(original: Path) -> Iterator[Service]:
-    """Its queue takes BULK's tokens and not twice as many."""
+    """Its queue takes BULK's tokens and not twice as many, though they are the same."""
     limits = {"max_requests_per_minute": 10_000, "max_tokens_per_minute": 10_000_000}
-    with running(model=original, cpu_threads=1, max_queue_tokens=110_000, **limits) as service:
+    bounds = {"max_queue_tokens": 110_000, "cache_bytes": 0}
+    with running(model=original, cpu_threads=1, **bounds, **limits) as service:
         yield service
 
 

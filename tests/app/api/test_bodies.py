@@ -64,9 +64,8 @@ def test_a_limit_that_the_largest_body_does_not_pass_is_refused_at_the_start() -
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[Service]:
-    with running(
-        max_body_bytes=LARGEST, max_bodies_bytes=LIMIT, body_timeout_s=3, request_timeout_s=3
-    ) as service:
+    limits = {"max_body_bytes": LARGEST, "max_bodies_bytes": LIMIT, "cache_bytes": 0}
+    with running(**limits, body_timeout_s=3, request_timeout_s=3) as service:
         yield service
 
 

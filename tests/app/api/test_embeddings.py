@@ -101,6 +101,10 @@ def test_embedding_types_under_each_name(service: Service, field: str) -> None:
     assert bits.shape == (5, 32)
     signed = vectors(service.embed(input=SKINCARE, **{field: "binary"}))
     np.testing.assert_array_equal(signed, bits - 128)
+    (first, *_) = service.embed(input=SKINCARE, **{field: "int8"}).json()["data"]
+    np.testing.assert_allclose(
+        np.array(first["embedding"]) * first["scale"], expected[0], atol=first["scale"]
+    )
     data = service.embed(input=SKINCARE, **{field: ["float", "ubinary"]}).json()["data"]
     assert set(data[0]["embedding"]) == {"float", "ubinary"}
 

@@ -157,7 +157,7 @@ def test_other_apis_words_are_honoured_or_refused_and_never_give_other_vectors(
         ({"encoding_format": "int8"}, "encoding_format", "encoding_format: input should be"),
         ({"encoding_type": ["int8"]}, "encoding_type.0", "encoding_type.0: input should be"),
         (
-            {"embedding_type": "float", "encoding_format": "int8"},
+            {"embedding_type": "float", "encoding_format": "int4"},
             "encoding_format",
             "encoding_format must be of float",
         ),

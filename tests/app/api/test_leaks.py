@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,8 +22,7 @@ from tests.exchange import Connection, Request, get, post
 from tests.waiting import wait_until_async
 from tests.workers import WorkerProcess
 
-BULK = {"input": ["a text that nobody waits for"] * 1000}
-# More than BULK has, and less than twice that.
+# More than `bulk` has, and less than twice that.
 QUEUE_TOKENS = 15_000
 
 
@@ -66,6 +66,12 @@ async def answered(url: str) -> None:
     assert [await status(url, kind) for kind in kinds] == [200] * 3
 
 
+def bulk() -> Request:
+    """A thousand texts that were not sent before, some of them twice."""
+    texts = [f"{secrets.token_hex(2)} that nobody waits for" for _ in range(1000)]
+    return post({"input": texts + texts[:200]})
+
+
 async def refused(url: str) -> None:
     slow = Request(b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
     kinds = {
@@ -78,9 +84,9 @@ async def refused(url: str) -> None:
     assert [await status(url, kind) for kind in kinds] == list(kinds.values())
     worker = the_worker()
     worker.suspend()  # so that the first one is in work when the second one comes
-    first = asyncio.create_task(status(url, post(BULK)))
+    first = asyncio.create_task(status(url, bulk()))
     await wait_until_async(lambda: tokens_in_work(url), "tokens in work")
-    assert await status(url, post(BULK)) == 503
+    assert await status(url, bulk()) == 503
     worker.resume()
     assert await first == 200
 
@@ -106,14 +112,16 @@ async def tokens_in_work(url: str) -> float:
 
 async def cancelled(url: str) -> None:
     """Hung up with half of the body sent, with all of it, and while batches of it are computed."""
-    wire, parts = post(BULK).wire, urlsplit(url)
-    for sent, seconds in ((wire[:-9], 0), (wire, 0), (wire, 0.02), (wire, 0.05)):
-        _, writer = await asyncio.open_connection(parts.hostname, parts.port)
-        writer.write(sent)
-        await writer.drain()
-        await asyncio.sleep(seconds)  # any moment will do
-        writer.close()
-        await writer.wait_closed()
+    parts = urlsplit(url)
+    for missing, seconds in ((9, 0), (0, 0), (0, 0.02), (0, 0.05)):
+        wire = bulk().wire
+        for _ in range(2):  # the second one joins the first one's rows
+            _, writer = await asyncio.open_connection(parts.hostname, parts.port)
+            writer.write(wire[: len(wire) - missing])
+            await writer.drain()
+            await asyncio.sleep(seconds)  # any moment will do
+            writer.close()
+            await writer.wait_closed()
 
 
 async def left_beside(before: set[asyncio.Task[object]]) -> set[asyncio.Task[object]]:
@@ -135,6 +143,6 @@ def test_no_task_outlives_its_request(
                 await kind(url)
             assert await left_beside(before) == set()
             # Nor does its part of the queue.
-            assert await status(url, post(BULK)) == 200
+            assert await status(url, bulk()) == 200
 
     asyncio.run(ask())

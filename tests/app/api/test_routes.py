@@ -92,7 +92,9 @@ def test_a_caller_cannot_write_lines_into_the_log(service: Service) -> None:
 def test_metrics_count_requests_tokens_and_batches(service: Service) -> None:
     names = ["requests_total", "tokens_total", "batch_rows_count", "batch_tokens_count"]
     before = {name: service.metric(name) for name in names}
-    tokens = service.embed(input=["a b c", "d"]).json()["usage"]["total_tokens"]
+    tokens = service.embed(input=["counted in metrics", "for the first time"]).json()["usage"][
+        "total_tokens"
+    ]
     assert service.metric("tokens_total") - before["tokens_total"] == tokens
     for name in ("requests_total", "batch_rows_count", "batch_tokens_count"):
         assert service.metric(name) > before[name]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from app.api.vectors import cut, encode, normalise, to_json
+from app.api.vectors import cut, encode, items, normalise, scales, to_json
 
 floats = st.floats(-100, 100, width=32)
 some_vectors = st.integers(1, 20).flatmap(
@@ -76,3 +76,23 @@ def test_a_list_of_types_is_an_object_with_a_key_for_each() -> None:
 def test_a_list_of_one_type_is_that_type(kind: str) -> None:
     vectors = np.ones((1, 8), np.float32)
     assert to_json({"x": encode(vectors, [kind])}) == to_json({"x": encode(vectors, [kind, kind])})
+
+
+@given(some_vectors)
+def test_int8_times_its_scale_is_off_by_half_a_step_at_most(vectors: np.ndarray) -> None:
+    types = ["int8"]
+    found = json.loads(to_json({"data": items(encode(vectors, types), scales(vectors, types))}))
+    for vector, each in zip(vectors, found["data"], strict=True):
+        numbers, scale = np.array(each["embedding"]), each["scale"]
+        assert np.abs(numbers).max() == (127 if vector.any() else 0)
+        np.testing.assert_allclose(numbers * scale, vector, rtol=1e-5, atol=0.5001 * scale)
+
+
+def test_a_scale_stands_beside_int8_alone() -> None:
+    vectors = np.array([[0.5, -1.0]], np.float32)
+    assert scales(vectors, ["float", "ubinary"]) is None
+    types = ["int8", "float"]
+    (found,) = items(encode(vectors, types), scales(vectors, types))
+    assert found["embedding"]["int8"].tolist() == [64, -127]
+    assert found["scale"] == pytest.approx(1 / 127)
+    assert items([1, 2], None) == [{"embedding": 1}, {"embedding": 2}]

@@ -70,9 +70,9 @@ def test_2048_inputs_do_not_delay_anothers_single_queries_beyond_two_batches() -
     ):
         bulk = pool.submit(service.embed, **BULK)
         first_batch_done(service)
-        for _ in range(5):
+        for number in range(5):
             before = service.metric("batch_rows_count", client)
-            single = client.post("/v1/embeddings", json={"input": "a single query"})
+            single = client.post("/v1/embeddings", json={"input": f"a single query, the {number}."})
             assert single.status_code == 200
             # The running, the prepared and its own batch; two may pass around the two scrapes.
             assert service.metric("batch_rows_count", client) - before <= 5

@@ -36,7 +36,7 @@ def only(process: psutil.Process, service: Service) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def service(original: Path) -> Iterator[Service]:
-    bounds = {"max_batch_tokens": 256, "max_queue_tokens": 40_000}
+    bounds = {"max_batch_tokens": 256, "max_queue_tokens": 40_000, "cache_bytes": 0}
     with running(model=original, cpu_threads=1, http_processes=PROCESSES, **bounds) as service:
         yield service
 
@@ -148,7 +148,7 @@ def test_one_signal_ends_all_of_them_and_what_was_accepted_is_answered(
         worker.suspend()
         for rows, process in enumerate(processes, start=100):
             with only(process, service):
-                asking.append(ask_bulk(service, ["one"] * rows, answers))
+                asking.append(ask_bulk(service, [f"the {n}." for n in range(rows)], answers))
         service.process.send_signal(number)
         worker.resume()
         for thread in asking:
