@@ -74,15 +74,16 @@ def _context(settings: Settings, folder: Path, queues: QueueTable) -> ServiceCon
     )
     engine = EngineClient(limits, config.hidden_size, queues, metrics)
     embedded = settings.model == EMBEDDED_MODEL
+    embeddings = _embeddings(settings, folder, config, engine)
     return ServiceContext(
         settings=settings,
         metrics=metrics,
         engine=engine,
         callers=callers_of(settings, metrics),
-        embeddings=_embeddings(settings, folder, config, engine),
+        embeddings=embeddings,
         bodies=Bodies(settings, metrics),
         models=tuple(_model(name, folder, config, embedded=embedded) for name in names),
-        info=_info(settings, config),
+        info=_info(settings, config, embeddings.rules),
         tracing=tracing_of(),
     )
 
@@ -102,7 +103,7 @@ def _embeddings(
     tasks = Tasks(config)
     default = None if settings.default_task == NO_TASK else settings.default_task
     try:
-        tasks.by_name(default)
+        default = tasks.by_name(default).name
     except UnknownTaskError as error:
         raise SettingsError(f"EMBED_DEFAULT_TASK: {error} Or choose {NO_TASK}.") from None
     rules = Rules(
@@ -131,7 +132,7 @@ def _model(name: str, folder: Path, config: EncoderConfig, *, embedded: bool) ->
     )
 
 
-def _info(settings: Settings, config: EncoderConfig) -> dict[str, Any]:
+def _info(settings: Settings, config: EncoderConfig, rules: Rules) -> dict[str, Any]:
     """What GET /info says, but for the workers."""
     return {
         "version": __version__,
@@ -145,5 +146,5 @@ def _info(settings: Settings, config: EncoderConfig) -> dict[str, Any]:
         "max_inputs": settings.max_inputs,
         "max_chunks": settings.max_inputs * CHUNKS_PER_INPUT,
         "tasks": list(config.tasks),
-        "default_task": None if settings.default_task == NO_TASK else settings.default_task,
+        "default_task": rules.default_task,
     }

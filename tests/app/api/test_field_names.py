@@ -143,6 +143,8 @@ def test_other_apis_words_are_honoured_or_refused_and_never_give_other_vectors(
         assert "x-ignored-fields" not in answer.headers
         counted = service.post("/tokenize", input="x", input_type=word).json()
         assert counted["task"] == task
+    counted = service.post("/tokenize", input="x", task="clustering").json()
+    assert counted["task"] == "separation"
     refused = service.embed(input="x", input_type="image")
     assert_error(refused, 422, "VALIDATION_ERROR", "input_type is 'image'; it is read as a task")
     own = service.embed(input="x y", input_type="query", task="separation")
