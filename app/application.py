@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.staticfiles import StaticFiles
 
 from app import __version__
@@ -14,11 +14,12 @@ from app.access.callers import callers_of
 from app.api.bodies import Bodies
 from app.api.context import ServiceContext, attach_service, service_of
 from app.api.embeddings import CHUNKS_PER_INPUT, EmbeddingService, Rules
-from app.api.middleware import add_middleware
+from app.api.middleware import add_middleware, plain_paths
 from app.api.openapi import describe
 from app.api.response_models import Model
 from app.api.routes import router
 from app.api.routes.pages import PLAYGROUND
+from app.dialects.registry import add_dialects
 from app.engine.client import EngineClient, EngineLimits
 from app.engine.queue_table import QueueTable, make_table
 from app.served_names import MINI_NOTE, served_names
@@ -56,10 +57,13 @@ def create_app(
         redoc_url=None,
     )
     attach_service(app, service)
-    app.include_router(router)
+    dialects = add_dialects(settings.dialects, service)
+    routes = [route for each in (router, *(d.router for d in dialects)) for route in each.routes]
+    app.include_router(APIRouter(routes=routes))
     app.mount("/playground", StaticFiles(directory=PLAYGROUND), "playground")
-    add_middleware(app, service)
-    describe(app)
+    service.paths = plain_paths(routes)
+    add_middleware(app, service, routes)
+    describe(app, [body for each in dialects for body in each.bodies])
     return app
 
 

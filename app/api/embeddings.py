@@ -70,7 +70,7 @@ class EmbeddedInputs:
     tokenized: TokenizedInputs
     encoded: list[Any]
 
-    def result(self, body: dict[str, Any]) -> Result:
+    def result(self, body: Any) -> Result:
         """The response with this body."""
         log_fields = {
             "task": self.task.name or "none",
@@ -100,6 +100,8 @@ class EmbeddingService:
         self._engine = engine
         self._stage_seconds = metrics.stage_seconds
         self._threads = ThreadPoolExecutor(usable_cpus(), "tokenize")
+        self.kind_of: Callable[[bytes], type[EmbeddingsRequest]] = lambda _body: EmbeddingsRequest
+        """What a body of POST /v1/embeddings is read as: another API may use the same route."""
 
     async def answer(self, body: bytes, budget: Budget, model: str | None = None) -> Result:
         """One request of POST /v1/embeddings, from its body to that of the response, with keys in
@@ -110,7 +112,7 @@ class EmbeddingService:
             QuintetError: the engine did not take it, or failed on it.
         """
         with self._stage_seconds.labels("parse").time():
-            request = validated(EmbeddingsRequest, body)
+            request = validated(self.kind_of(body), body)
         if model is not None:
             if request.model not in (None, model):
                 request.ignore({"model"})
@@ -185,7 +187,7 @@ class EmbeddingService:
                 return rows()
         except TooManyTokensError as error:
             field = request.sent_as("input")
-            raise TokenLimitError(_too_long(error, options, field), field) from None
+            raise TokenLimitError(_too_long(error, options, request), field) from None
 
     async def in_thread(self, stage: str, work: Callable[[], T]) -> T:
         """Work that takes long for the event loop, as a stage of a request."""
@@ -234,9 +236,9 @@ def check_range(
         raise invalid_field(field, sentence, kind, value)
 
 
-def _too_long(error: TooManyTokensError, options: RowOptions, field: str) -> str:
+def _too_long(error: TooManyTokensError, options: RowOptions, request: TextsRequest) -> str:
     """What is too long, and what to send instead."""
-    way_out = '"truncate": true to cut at the limit'
+    field, way_out = request.sent_as("input"), request.way_out
     if error.index is not None:
         return (
             f"{field}[{error.index}] has {error.tokens} tokens; this model reads at most "

@@ -35,7 +35,7 @@ def encode(vectors: Vectors, types: Sequence[str]) -> list[Any]:
     return [dict(zip(encoded, row, strict=True)) for row in zip(*encoded.values(), strict=True)]
 
 
-def to_json(body: dict[str, Any]) -> bytes:
+def to_json(body: Any) -> bytes:
     """A body with numpy arrays in it -> bytes. float32 is written with the fewest digits."""
     return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
 

@@ -20,7 +20,8 @@ async def info(request: Request) -> Response:
         {name: getattr(worker, name) for name in WorkerInfo.model_fields}
         for worker in service.engine.workers
     ]
-    return Response(to_json({**service.info, "workers": workers}), media_type=JSON)
+    body = {**service.info, "workers": workers, **service.more_info(service)}
+    return Response(to_json(body), media_type=JSON)
 
 
 @router.get(
