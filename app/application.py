@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.staticfiles import StaticFiles
 
 from app import __version__
@@ -14,11 +14,12 @@ from app.access.callers import callers_of
 from app.api.bodies import Bodies
 from app.api.context import ServiceContext, attach_service, service_of
 from app.api.embeddings import CHUNKS_PER_INPUT, EmbeddingService, Rules
-from app.api.middleware import add_middleware
+from app.api.middleware import add_middleware, plain_paths
 from app.api.openapi import describe
 from app.api.response_models import Model
 from app.api.routes import router
 from app.api.routes.pages import PLAYGROUND
+from app.dialects.registry import add_dialects
 from app.engine.client import EngineClient, EngineLimits
 from app.engine.queue_table import QueueTable, make_table
 from app.served_names import MINI_NOTE, served_names
@@ -56,10 +57,13 @@ def create_app(
         redoc_url=None,
     )
     attach_service(app, service)
-    app.include_router(router)
+    dialects = add_dialects(settings.dialects, service)
+    routes = [route for each in (router, *(d.router for d in dialects)) for route in each.routes]
+    app.include_router(APIRouter(routes=routes))
     app.mount("/playground", StaticFiles(directory=PLAYGROUND), "playground")
-    add_middleware(app, service)
-    describe(app)
+    service.paths = plain_paths(routes)
+    add_middleware(app, service, routes)
+    describe(app, [body for each in dialects for body in each.bodies])
     return app
 
 
@@ -77,15 +81,16 @@ def _context(settings: Settings, folder: Path, queues: QueueTable) -> ServiceCon
     )
     engine = EngineClient(limits, config.hidden_size, queues, metrics)
     embedded = settings.model == EMBEDDED_MODEL
+    embeddings = _embeddings(settings, folder, config, engine)
     return ServiceContext(
         settings=settings,
         metrics=metrics,
         engine=engine,
         callers=callers_of(settings, metrics),
-        embeddings=_embeddings(settings, folder, config, engine),
+        embeddings=embeddings,
         bodies=Bodies(settings, metrics),
         models=tuple(_model(name, folder, config, embedded=embedded) for name in names),
-        info=_info(settings, config),
+        info=_info(settings, config, embeddings.rules),
         tracing=tracing_of(),
     )
 
@@ -105,7 +110,7 @@ def _embeddings(
     tasks = Tasks(config)
     default = None if settings.default_task == NO_TASK else settings.default_task
     try:
-        tasks.by_name(default)
+        default = tasks.by_name(default).name
     except UnknownTaskError as error:
         raise SettingsError(f"EMBED_DEFAULT_TASK: {error} Or choose {NO_TASK}.") from None
     rules = Rules(
@@ -134,7 +139,7 @@ def _model(name: str, folder: Path, config: EncoderConfig, *, embedded: bool) ->
     )
 
 
-def _info(settings: Settings, config: EncoderConfig) -> dict[str, Any]:
+def _info(settings: Settings, config: EncoderConfig, rules: Rules) -> dict[str, Any]:
     """What GET /info says, but for the workers."""
     return {
         "version": __version__,
@@ -148,5 +153,5 @@ def _info(settings: Settings, config: EncoderConfig) -> dict[str, Any]:
         "max_inputs": settings.max_inputs,
         "max_chunks": settings.max_inputs * CHUNKS_PER_INPUT,
         "tasks": list(config.tasks),
-        "default_task": None if settings.default_task == NO_TASK else settings.default_task,
+        "default_task": rules.default_task,
     }

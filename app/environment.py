@@ -16,6 +16,9 @@ _LINK_NAME = re.compile(
 )
 # Settings that were removed, with what to take instead.
 _REMOVED = {"EMBED_MAX_CONCURRENT_TOKENS": "It was removed; take EMBED_MAX_TOKENS_PER_MINUTE."}
+# Other APIs that the service can speak; app/dialects has a file for each.
+DIALECTS = ("cohere", "google", "ollama", "tei", "voyage")
+_NO_DIALECT = ("none",)
 _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s]+")
 # pydantic's types of errors.
 _SENTENCES = {
@@ -37,6 +40,14 @@ def _at_least_one(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _dialects(value: tuple[str, ...]) -> tuple[str, ...]:
+    if value == _NO_DIALECT:
+        return ()
+    if unknown := [name for name in value if name not in DIALECTS]:
+        raise ValueError(f"{unknown[0]} is unknown; there are {', '.join(DIALECTS)}, and none")
+    return value
+
+
 def _origins(value: tuple[str, ...]) -> tuple[str, ...]:
     """The origins in lower case, as browsers send them."""
     for origin in value:
@@ -53,6 +64,7 @@ def _no_url(value: str) -> str:
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Devices = Annotated[Names, AfterValidator(_at_least_one)]
+Dialects = Annotated[Names, AfterValidator(_dialects)]
 Origins = Annotated[Names, AfterValidator(_origins)]
 Host = Annotated[str, AfterValidator(_no_url)]
 

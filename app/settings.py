@@ -6,7 +6,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.environment import (
+    DIALECTS,
     Devices,
+    Dialects,
     Host,
     Names,
     Origins,
@@ -189,6 +191,11 @@ class Settings(BaseModel):
         (),
         description="Comma-separated further names that requests may ask for; the first one is "
         "what answers are signed with when a request names no model.",
+    )
+    dialects: Dialects = Field(
+        DIALECTS,
+        description="Comma-separated other APIs whose routes are served too: Cohere's, Google's, "
+        "Ollama's, text-embeddings-inference's (`tei`), Voyage's. `none` serves none of them.",
     )
     request_timeout_s: float = Field(
         600.0, gt=0, description="Seconds until a request that still waits is answered 504."

@@ -10,6 +10,8 @@ NO_TASK = "none"
 # Defaults of the service and of Python: for texts (EMBED_DEFAULT_TASK), and for documents.
 DEFAULT_TASK = "text-matching"
 PASSAGE_TASK = "retrieval.passage"
+# jina-embeddings-v5 calls this task clustering.
+SEPARATION, CLUSTERING = "separation", "clustering"
 
 
 class UnknownTaskError(ValueError):
@@ -32,7 +34,8 @@ class Task:
 
 
 class Tasks:
-    """The tasks of one model, by name."""
+    """The tasks of one model, by name. `clustering` is another name of `separation`, unless the
+    model has a task of that name."""
 
     def __init__(self, config: EncoderConfig) -> None:
         self.names = config.tasks
@@ -40,6 +43,8 @@ class Tasks:
             name: Task(name, index, config.instructions[name])
             for index, name in enumerate(config.tasks)
         }
+        if SEPARATION in self._by_name:
+            self._by_name.setdefault(CLUSTERING, self._by_name[SEPARATION])
 
     def by_name(self, name: str | None) -> Task:
         """The task of that name; None is the base model, with no adapter and no instruction.
@@ -60,6 +65,6 @@ class Tasks:
         Raises:
             UnknownTaskError: the model has no such task.
         """
-        if name is None or name not in (*self.names, NO_TASK):
+        if name is None or name not in (*self._by_name, NO_TASK):
             raise UnknownTaskError(name, (*self.names, NO_TASK))
         return self.by_name(None if name == NO_TASK else name)

@@ -18,8 +18,8 @@ from app.telemetry.metrics import Metrics
 
 log = logging.getLogger("quintet.keys")
 
-# Azure's clients send a key in the first, some others in the second.
-KEY_HEADERS = ("api-key", "x-api-key")
+# Azure's clients send a key in the first, Google's in the last, some others in the second.
+KEY_HEADERS = ("api-key", "x-api-key", "x-goog-api-key")
 
 
 class Callers:

@@ -14,7 +14,7 @@ _BEARER = HTTPBearer(
     scheme_name="key",
     description="A key that `quintet keys add NAME` made; none is asked for where there are none.",
 )
-_API_KEY, _X_API_KEY = (
+_API_KEY, _X_API_KEY, _GOOGLE_KEY = (
     APIKeyHeader(name=name, auto_error=False, scheme_name=name, description="The same key.")
     for name in KEY_HEADERS
 )
@@ -37,6 +37,7 @@ async def identified(
     _bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)] = None,
     _api_key: Annotated[str | None, Security(_API_KEY)] = None,
     _x_api_key: Annotated[str | None, Security(_X_API_KEY)] = None,
+    _google_key: Annotated[str | None, Security(_GOOGLE_KEY)] = None,
 ) -> None:
     """For routes that need a key where the service has keys; raises what `identify` does."""
     identify(request)

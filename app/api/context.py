@@ -1,5 +1,6 @@
 """Attaches shared objects to the application and to each request, and finds them again."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,10 +13,19 @@ from app.api.bodies import Bodies
 from app.api.embeddings import EmbeddingService
 from app.api.response_models import Model
 from app.engine.client import EngineClient
+from app.errors import QuintetError
 from app.settings import Settings
 from app.telemetry.logs import AccessLogLine
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import Tracing
+
+# An error and the request's id -> status and body.
+ErrorForm = Callable[[QuintetError, str], tuple[int, dict[str, Any]]]
+
+
+def own_error(error: QuintetError, request_id: str) -> tuple[int, dict[str, Any]]:
+    """The form of all errors, but for those on routes of other APIs."""
+    return error.status, error.body(request_id)
 
 
 @dataclass(slots=True)
@@ -56,6 +66,12 @@ class ServiceContext:
     tracing: Tracing | None = None
     draining: bool = False
     """True from the signal to end on: /ready turns 503, and responses close their connections."""
+    error_form_of: Callable[[str, str], ErrorForm] = lambda _method, _path: own_error
+    """The form of errors, by a request's method and path."""
+    more_info: Callable[["ServiceContext"], dict[str, Any]] = lambda _service: {}
+    """What GET /info says for another API."""
+    paths: frozenset[str] = frozenset()
+    """Those without a parameter, which an unknown path may have meant."""
     reference_page: str | None = None
     """The page of GET /docs, made on its first request."""
 

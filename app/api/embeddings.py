@@ -74,7 +74,7 @@ class EmbeddedInputs:
     encoded: list[Any]
     scales: list[float] | None = None
 
-    def result(self, body: dict[str, Any]) -> Result:
+    def result(self, body: Any) -> Result:
         """The response with this body."""
         log_fields = {
             "task": self.task.name or "none",
@@ -105,6 +105,8 @@ class EmbeddingService:
         self._engine = engine
         self._stage_seconds = metrics.stage_seconds
         self._threads = ThreadPoolExecutor(usable_cpus(), "tokenize")
+        self.kind_of: Callable[[bytes], type[EmbeddingsRequest]] = lambda _body: EmbeddingsRequest
+        """What a body of POST /v1/embeddings is read as: another API may use the same route."""
 
     async def answer(self, body: bytes, call: Call, model: str | None = None) -> Result:
         """One request of POST /v1/embeddings, from its body to that of the response, with keys in
@@ -135,7 +137,7 @@ class EmbeddingService:
             RequestError: it is no valid one.
         """
         with self._stage_seconds.labels("parse").time():
-            request = validated(EmbeddingsRequest, body)
+            request = validated(self.kind_of(body), body)
         if model is not None:
             if request.model not in (None, model):
                 request.ignore({"model"})
@@ -214,7 +216,7 @@ class EmbeddingService:
                 return rows()
         except TooManyTokensError as error:
             field = request.sent_as("input")
-            raise TokenLimitError(too_long(error, options, field), field) from None
+            raise TokenLimitError(too_long(error, options, request), field) from None
 
     async def in_thread(self, stage: str, work: Callable[[], T]) -> T:
         """Work that takes long for the event loop, as a stage of a request."""

@@ -9,6 +9,7 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Sequence
 
 from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
@@ -16,14 +17,20 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.context import RequestContext, ServiceContext, attach_request, request_of
+from app.api.context import (
+    RequestContext,
+    ServiceContext,
+    attach_request,
+    request_of,
+    service_of,
+)
 from app.api.direct_route import DirectRoutes
 from app.api.hosts import PROBES, HostPolicy
 from app.api.openapi import JSON
 from app.api.paths import canonical, suggested
-from app.api.routes import router
 from app.api.vectors import to_json
 from app.errors import (
     HeadersTooLargeError,
@@ -45,19 +52,14 @@ _ASSETS = "/playground/"  # some ten files for one view of the page
 _UNLOGGED = {*PROBES, "/metrics"}
 # How long a browser need not ask again; Chromium keeps it no longer.
 _PREFLIGHT_S = 7200
-# What an unknown path may have meant: those without a parameter.
-_PATHS = {path for route in router.routes if "{" not in (path := getattr(route, "path", "{"))} - {
-    "/",
-    "/docs/",
-}
 
 
-def add_middleware(app: FastAPI, service: ServiceContext) -> None:
+def add_middleware(app: FastAPI, service: ServiceContext, routes: Sequence[BaseRoute]) -> None:
     """Put all middleware around the routes, from the inside out."""
     settings = service.settings
     app.add_exception_handler(QuintetError, error_response)
     app.add_exception_handler(HTTPException, error_response)
-    app.add_middleware(DirectRoutes, routes=router.routes)
+    app.add_middleware(DirectRoutes, routes=routes)
     app.add_middleware(ErrorMiddleware, hosts=HostPolicy(settings, service.metrics))
     if settings.cors_origins:
         app.add_middleware(
@@ -70,6 +72,12 @@ def add_middleware(app: FastAPI, service: ServiceContext) -> None:
             max_age=_PREFLIGHT_S,
         )
     app.add_middleware(RequestMiddleware, service=service)
+
+
+def plain_paths(routes: Sequence[BaseRoute]) -> frozenset[str]:
+    """What an unknown path may have meant: paths without a parameter, but for pages."""
+    paths = {getattr(route, "path", "{") for route in routes}
+    return frozenset(path for path in paths if "{" not in path) - {"/", "/docs/"}
 
 
 class RequestMiddleware:
@@ -178,7 +186,9 @@ async def error_response(request: Request, error: Exception) -> Response:
         log.error("request %s failed", line.request_id, exc_info=error)
         error = InternalError("internal error; the log has its trace under this request id.")
     line.fields["code"] = error.code
-    return Response(to_json(error.body(line.request_id)), error.status, error.headers, JSON)
+    form = service_of(request.app).error_form_of(request.method, request.scope["path"])
+    status, body = form(error, line.request_id)
+    return Response(to_json(body), status, error.headers, JSON)
 
 
 def _routing_error(request: Request, error: HTTPException) -> QuintetError:
@@ -189,6 +199,6 @@ def _routing_error(request: Request, error: HTTPException) -> QuintetError:
         hint = "texts go to /v1/embeddings." if path == "/" else "see /docs."
         sentence = f"{path} takes {allowed}, not {request.method}; {hint}"
         return MethodNotAllowedError(sentence, allowed)
-    meant = suggested(request.url.path, _PATHS)
+    meant = suggested(request.url.path, service_of(request.app).paths)
     hint = f"did you mean {meant}? See" if meant else "see"
     return NotFoundError(f"there is no {path}; {hint} /docs.")

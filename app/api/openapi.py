@@ -1,10 +1,12 @@
 """The OpenAPI document: what FastAPI cannot see in the code of the routes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
 from pydantic import BaseModel
 
+from app.access.callers import KEY_HEADERS
 from app.api.document_models import DocumentsRequest
 from app.api.invocations import InvocationsRequest
 from app.api.octets import OCTETS, SHAPE, TOKENS
@@ -14,7 +16,7 @@ from app.errors import SPACE_HEADER
 
 JSON = "application/json"
 
-# Bodies that are read from bytes, so that FastAPI has no model of them.
+# Bodies that are read from bytes, so that FastAPI has no model of them; dialects have more.
 _BODIES: tuple[type[BaseModel], ...] = (
     EmbeddingsRequest,
     DocumentsRequest,
@@ -23,13 +25,13 @@ _BODIES: tuple[type[BaseModel], ...] = (
 )
 # FastAPI's model of its own 422, which no route answers with: validation.py makes them.
 _UNUSED = ("HTTPValidationError", "ValidationError")
-_KEY_OR_NONE: list[dict[str, list[str]]] = [{"key": []}, {"api-key": []}, {"x-api-key": []}, {}]
+_KEYS: list[dict[str, list[str]]] = [{name: []} for name in ("key", *KEY_HEADERS)]
 _DESCRIPTION = """\
 Texts become vectors, under the HTTP API of OpenAI and of Jina.
 
 `/embeddings` and `/models` are the same as under `/v1`, and so are both under `/openai/v1`; a slash
 at the end changes nothing. Where the service has keys, a request brings one as
-`Authorization: Bearer KEY`, `api-key: KEY` or `x-api-key: KEY`.
+`Authorization: Bearer KEY`, `api-key: KEY`, `x-api-key: KEY` or `x-goog-api-key: KEY`.
 
 A field that may be absent may also be null. Unknown fields are ignored and named in
 `x-ignored-fields`, but for those that look like a field on which the vectors depend.
@@ -38,9 +40,10 @@ A route that embeds says in the header `x-embedding-space` which space its vecto
 may send that header, whole or up to the dot: where its vectors would be in another space, it is
 answered 412.
 
-Every error has the one body `ErrorBody`. A path that does not exist is answered with 404 and the
-`code` `RESOURCE_NOT_FOUND`, one that has no such method with 405 and `METHOD_NOT_ALLOWED`. Every
-answer has an `x-request-id`, the caller's own if it sent one."""
+Every error has the one body `ErrorBody`, but for the routes of Cohere's, Google's, Ollama's and
+text-embeddings-inference's APIs, which have their own. A path that does not exist is answered with
+404 and the `code` `RESOURCE_NOT_FOUND`, one that has no such method with 405 and
+`METHOD_NOT_ALLOWED`. Every answer has an `x-request-id`, the caller's own if it sent one."""
 
 # Headers of a response to texts, each where the request gave a reason for it.
 _HEADERS = {
@@ -78,7 +81,7 @@ NO_ENGINE = tuple(status for status in REFUSED_STATUSES if status not in (_OTHER
 
 
 def responses(
-    model: type[BaseModel], description: str, *refusals: int, of_texts: bool = False
+    model: Any, description: str, *refusals: int, of_texts: bool = False
 ) -> dict[int | str, Any]:
     """The responses of a route: 200, and the statuses it refuses with, all of them if none is
     given. Those to texts have headers of their own."""
@@ -112,7 +115,7 @@ def refused(*statuses: int) -> dict[int | str, Any]:
 
 
 def body_of(name: str, example: Any, csv: str | None = None) -> dict[str, Any]:
-    """The body of a route that reads it from bytes: one of _BODIES."""
+    """The body of a route that reads it from bytes: one of those that `describe` has."""
     schema = {"$ref": f"#/components/schemas/{name}"}
     content: dict[str, Any] = {JSON: {"schema": schema, "example": example}}
     if csv:
@@ -120,7 +123,7 @@ def body_of(name: str, example: Any, csv: str | None = None) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-def describe(app: FastAPI) -> None:
+def describe(app: FastAPI, more_bodies: Sequence[type[BaseModel]] = ()) -> None:
     """Make `app.openapi` complete."""
     app.description = _DESCRIPTION
     app.servers = [{"url": ".", "description": "The service that this document comes from."}]
@@ -131,7 +134,7 @@ def describe(app: FastAPI) -> None:
         schemas = document["components"]["schemas"]
         for name in _UNUSED:
             schemas.pop(name, None)
-        for body in _BODIES:
+        for body in (*_BODIES, *more_bodies):
             schema = body.model_json_schema(ref_template="#/components/schemas/{model}")
             nested = schema.pop("$defs", {})
             for name, each in {body.__name__: schema, **nested}.items():
@@ -139,7 +142,7 @@ def describe(app: FastAPI) -> None:
         for operations in document["paths"].values():
             for operation in operations.values():
                 if "security" in operation:
-                    operation["security"] = _KEY_OR_NONE
+                    operation["security"] = [*_KEYS, {}]
                 if _UNUSED[0] in str(operation["responses"].get("422")):
                     del operation["responses"]["422"]
         return document

@@ -89,15 +89,31 @@ class TextsRequest(RequestBody):
     _sent: dict[str, str] = PrivateAttr(default_factory=dict)
     _within: str = PrivateAttr("")
     _given: Any = PrivateAttr(None)
+    _way_out: str = PrivateAttr('"truncate": true to cut at the limit')
+
+    @property
+    def way_out(self) -> str:
+        """What to send where an input is too long."""
+        return self._way_out
 
     def sent_as(self, field: str) -> str:
         """The name under which a field was sent, for errors."""
         return self._sent.get(field, self._within + field)
 
     def sent_within(self, within: str, **others: str) -> None:
-        """Its fields were sent inside of another one, with these exceptions."""
+        """Its fields were sent inside of another one, or under these names."""
         inside = {field: within + name for field, name in self._sent.items()}
         self._within, self._sent = within, {**inside, **others}
+
+    def sent_to(self, way_out: str, **names: str) -> None:
+        """It came by another API, which has these names for its fields."""
+        self._way_out = way_out
+        self.sent_within("", **names)
+
+    @classmethod
+    def translated(cls, body: Any) -> Any:
+        """The body in the words of this API."""
+        return body
 
     @classmethod
     def check_names(cls, names: set[str]) -> None:
@@ -109,7 +125,7 @@ class TextsRequest(RequestBody):
     @model_validator(mode="wrap")
     @classmethod
     def _resolve(cls, body: Any, handler: Any) -> Any:
-        found = resolve(body, cls.model_fields)
+        found = resolve(cls.translated(body), cls.model_fields)
         cls.check_names(found.ignored)
         try:
             request = handler(found.fields)

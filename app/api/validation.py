@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from app.api.bodies import repaired
-from app.api.request_models import RequestBody
+from app.api.request_models import RequestBody, TextsRequest
 from app.errors import FieldError, InvalidFieldsError, InvalidJsonError, RequestError, TokenIdsError
 from model.quoting import quoted, shortened
 from model.tokenizer import RowOptions, TooManyTokensError
@@ -66,9 +66,9 @@ def invalid_field(name: str, message: str, kind: str, value: Any) -> InvalidFiel
     return InvalidFieldsError((FieldError(path, message, kind, _shown(value)),))
 
 
-def too_long(error: TooManyTokensError, options: RowOptions, field: str) -> str:
+def too_long(error: TooManyTokensError, options: RowOptions, request: TextsRequest) -> str:
     """What is too long, and what to send instead."""
-    way_out = '"truncate": true to cut at the limit'
+    field, way_out = request.sent_as("input"), request.way_out
     if error.index is not None:
         return (
             f"{field}[{error.index}] has {error.tokens} tokens; this model reads at most "

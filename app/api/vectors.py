@@ -49,7 +49,7 @@ def items(encoded: Sequence[Any], scales: Sequence[float] | None) -> list[dict[s
     ]
 
 
-def to_json(body: dict[str, Any]) -> bytes:
+def to_json(body: Any) -> bytes:
     """A body with numpy arrays in it -> bytes. float32 is written with the fewest digits."""
     return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
 

@@ -23,7 +23,8 @@ async def info(request: Request) -> Response:
         for worker in service.engine.workers
     ]
     spaces = service.embeddings.spaces.listed()
-    body = {**service.info, "embedding_spaces": spaces, "workers": workers}
+    ours = {**service.info, "embedding_spaces": spaces, "workers": workers}
+    body = {**ours, **service.more_info(service)}
     return Response(to_json(body), media_type=JSON)
 
 

@@ -143,6 +143,8 @@ def test_other_apis_words_are_honoured_or_refused_and_never_give_other_vectors(
         assert "x-ignored-fields" not in answer.headers
         counted = service.post("/tokenize", input="x", input_type=word).json()
         assert counted["task"] == task
+    counted = service.post("/tokenize", input="x", task="clustering").json()
+    assert counted["task"] == "separation"
     refused = service.embed(input="x", input_type="image")
     assert_error(refused, 422, "VALIDATION_ERROR", "input_type is 'image'; it is read as a task")
     own = service.embed(input="x y", input_type="query", task="separation")
@@ -154,8 +156,8 @@ def test_other_apis_words_are_honoured_or_refused_and_never_give_other_vectors(
 @pytest.mark.parametrize(
     ("body", "param", "said"),
     [
-        ({"encoding_format": "int8"}, "encoding_format", "encoding_format: input should be"),
-        ({"encoding_type": ["int8"]}, "encoding_type.0", "encoding_type.0: input should be"),
+        ({"encoding_format": "int4"}, "encoding_format", "encoding_format: input should be"),
+        ({"encoding_type": ["int4"]}, "encoding_type.0", "encoding_type.0: input should be"),
         (
             {"embedding_type": "float", "encoding_format": "int4"},
             "encoding_format",
@@ -188,7 +190,7 @@ def test_errors_name_the_field_that_was_sent(
         ({"task_type": "nope"}, "parameters.task_type"),
         ({"dimensions": 300}, "parameters.dimensions"),
         ({"dimensions": "x"}, "parameters.dimensions"),
-        ({"encoding_format": "int8"}, "parameters.encoding_format"),
+        ({"encoding_format": "int4"}, "parameters.encoding_format"),
         ({"late_chunking": True, "late_chunking_overlap": -1}, "parameters.late_chunking_overlap"),
         ({"model": "nope"}, "parameters.model"),
     ],

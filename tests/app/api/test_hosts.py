@@ -210,7 +210,7 @@ def test_there_is_no_cors_unless_it_is_asked_for(service: Service) -> None:
     assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
-@pytest.mark.parametrize("header", ["api-key", "x-api-key"])
+@pytest.mark.parametrize("header", ["api-key", "x-api-key", "x-goog-api-key"])
 def test_a_key_may_come_in_the_headers_of_other_services(
     shared: Service, key: tuple[Path, str], header: str
 ) -> None:

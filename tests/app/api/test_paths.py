@@ -43,8 +43,7 @@ def test_a_slash_at_the_end_changes_nothing(service: Service) -> None:
         *(("/v1/v1/embeddings", "/v1/embeddings"), ("//v1/embeddings", "/v1/embeddings")),
         *(("/v1/embeddings//", "/v1/embeddings"), ("/v1/embedding", "/v1/embeddings")),
         *(("/V1/Embeddings", "/v1/embeddings"), ("/api/v1/embeddings", "/v1/embeddings")),
-        *(("/api/embed", "/v1/embeddings"), ("/v2/embed", "/v1/embeddings")),
-        *(("/embed", "/v1/embeddings"), ("/v1/embeddings/embeddings", "/v1/embeddings")),
+        *(("/v3/embed", "/embed"), ("/v1/embeddings/embeddings", "/v1/embeddings")),
         *(("/v1/model", "/v1/models"), ("/v1/tokenize", "/tokenize"), ("/tokenise", "/tokenize")),
         *(("/invocation", "/invocations"), ("/redoc", "/docs"), ("/healthz", "/health")),
         *(
@@ -77,8 +76,10 @@ def test_suggestions_are_paths_that_exist() -> None:
 
 
 def test_texts_sent_to_the_page_hear_where_they_go(service: Service) -> None:
-    answer = httpx.post(service.url + "/", json={"input": "x"})
-    assert_error(answer, 405, "METHOD_NOT_ALLOWED", "texts go to /v1/embeddings")
+    """POST / is text-embeddings-inference's; where that is off, the answer says where texts go."""
+    for method in ("PUT", "DELETE"):
+        answer = httpx.request(method, service.url + "/")
+        assert_error(answer, 405, "METHOD_NOT_ALLOWED", "texts go to /v1/embeddings")
 
 
 def test_addresses_do_not_become_labels(service: Service) -> None:

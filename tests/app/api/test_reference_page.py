@@ -112,7 +112,7 @@ def test_nothing_in_it_is_absolute_and_all_of_it_is_there(service: Service, page
 
 def test_its_examples_run_in_a_shell(service: Service, page: Page) -> None:
     commands = [each for each in page.examples if each.startswith("curl")]
-    assert len(commands) == 6
+    assert len(commands) == 15
     for command in commands:
         assert shlex.split(command)[0] == "curl"
         whole = command.replace("$ADDRESS", service.url) + " --silent --fail-with-body"

@@ -65,9 +65,9 @@ REFUSED: list[tuple[Any, int, str, str]] = [
     ({"input": "x", "dimensions": 1.5}, 422, "VALIDATION_ERROR", "dimensions: "),
     ({"input": "x", "dimensions": True}, 422, "VALIDATION_ERROR", "dimensions: "),
     ({"input": "x", "late_chunking": "maybe"}, 422, "VALIDATION_ERROR", "late_chunking: "),
-    ({"input": "x", "embedding_type": "int8"}, 422, "VALIDATION_ERROR", "'float', 'base64'"),
+    ({"input": "x", "embedding_type": "int4"}, 422, "VALIDATION_ERROR", "'float', 'base64'"),
     (
-        {"input": "x", "embedding_type": "float", "encoding_format": "int8"},
+        {"input": "x", "embedding_type": "float", "encoding_format": "int4"},
         422,
         "VALIDATION_ERROR",
         "encoding_format must be of float, base64, binary, ubinary",

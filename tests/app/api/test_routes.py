@@ -136,7 +136,7 @@ def test_json_logs_and_the_base_model_by_default() -> None:
     ("settings", "said"),
     [
         ({"model": "./nowhere"}, "neither a folder nor a hub id"),
-        ({"default_task": "clustering"}, "EMBED_DEFAULT_TASK: unknown task 'clustering'"),
+        ({"default_task": "retrieval"}, "EMBED_DEFAULT_TASK: unknown task 'retrieval'"),
         ({"devices": "tpu-1"}, "cannot start: unknown device 'tpu-1'"),
         ({"modle": "x"}, "Did you mean EMBED_MODEL?"),
         ({"dtype": "int4"}, "EMBED_DTYPE"),

@@ -22,7 +22,7 @@ async def asynchronous() -> list:
 
 for error, wrong in (
     (NotFoundError, {"model": "gpt-4"}),
-    (UnprocessableEntityError, {"extra_body": {"task": "clustering"}}),
+    (UnprocessableEntityError, {"extra_body": {"task": "retrieval"}}),
 ):
     try:
         client.embeddings.create(**{**asking, **wrong})

@@ -1,0 +1,139 @@
+"""Ollama's GET /api/tags, POST /api/show and GET /api/version: what it says of its models.
+
+Judges: its server/routes.go, and the package ollama (_types.py: ListResponse, ShowResponse).
+"""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from pydantic import Field
+
+from app import __version__
+from app.api.admission import KEY, KEY_AND_LIMITS
+from app.api.context import request_of, service_of
+from app.api.direct_route import DirectRoute
+from app.api.openapi import JSON, body_of
+from app.api.response_models import Model, ResponseModel
+from app.api.validation import validated
+from app.api.vectors import to_json
+from app.dialects.dialect import DialectRequest, documented
+from app.errors import UnknownModelError
+
+_TAG = ":latest"  # what a name without a tag has
+_FAMILY = "xlm-roberta"
+
+
+class OllamaShowRequest(DialectRequest):
+    """The body of POST /api/show."""
+
+    model: str = Field(min_length=1, description="A served name, with or without `:latest`.")
+
+
+class OllamaTagsResponse(ResponseModel):
+    """The answer of GET /api/tags."""
+
+    models: list[dict[str, Any]]
+    """The served names, with `:latest`."""
+
+
+class OllamaShowResponse(ResponseModel):
+    """The answer of POST /api/show."""
+
+    details: dict[str, Any]
+    """The architecture."""
+    model_info: dict[str, Any]
+    """The longest text in tokens, and the width of a vector."""
+    capabilities: list[str]
+    """`embedding`."""
+
+
+class OllamaVersionResponse(ResponseModel):
+    """The answer of GET /api/version."""
+
+    version: str
+    """Of this service."""
+
+
+class OllamaError(ResponseModel):
+    """The body of an error."""
+
+    error: str
+    """What is wrong, how much, the limit, what to do."""
+
+
+def served_name(asked: str, served: Sequence[str]) -> str:
+    """A served name, which may be asked for with the tag of names that have none."""
+    return asked if asked in served else asked.removesuffix(_TAG)
+
+
+def _details() -> dict[str, Any]:
+    none = dict.fromkeys(("parent_model", "parameter_size", "quantization_level"), "")
+    return {**none, "format": "safetensors", "family": _FAMILY, "families": [_FAMILY]}
+
+
+def _listed(model: Model) -> dict[str, Any]:
+    """A served name as /api/tags lists it. Clients cut the digest, so there must be one."""
+    name = model.id if ":" in model.id else model.id + _TAG
+    return {
+        "name": name,
+        "model": name,
+        "modified_at": datetime.fromtimestamp(model.created, UTC).isoformat(),
+        "digest": hashlib.sha256(f"{name} {model.created}".encode()).hexdigest(),
+        "details": _details(),
+    }
+
+
+def _of_no_text(answer: type[ResponseModel]) -> dict[int | str, Any]:
+    return {200: {"model": answer}, 401: {"model": OllamaError, "description": "No key."}}
+
+
+router = APIRouter(route_class=DirectRoute)
+REFUSED = {422: ""}
+
+
+@router.get("/api/tags", dependencies=KEY, responses=_of_no_text(OllamaTagsResponse))
+async def tags(request: Request) -> Response:
+    """The served names, as Ollama lists its models."""
+    models = [_listed(model) for model in service_of(request.app).models]
+    return Response(to_json({"models": models}), media_type=JSON)
+
+
+@router.post(
+    "/api/show",
+    dependencies=KEY_AND_LIMITS,
+    response_class=Response,
+    responses=documented(
+        OllamaShowResponse, "The model.", OllamaError, {**REFUSED, 412: "", 504: ""}
+    ),
+    openapi_extra=body_of("OllamaShowRequest", {"model": "quintet-mini"}),
+)
+async def show(request: Request) -> Response:
+    """What Ollama says of a model."""
+    service = service_of(request.app)
+    async with service.bodies.read(request, request_of(request).budget) as body:
+        asked = validated(OllamaShowRequest, body)
+    served = {model.id: model for model in service.models}
+    model = served.get(served_name(asked.model, tuple(served)))
+    if model is None:
+        raise UnknownModelError(asked.model, tuple(served))
+    info = {
+        "general.architecture": _FAMILY,
+        f"{_FAMILY}.context_length": model.context_length,
+        f"{_FAMILY}.embedding_length": model.max_output_length,
+    }
+    shown = {
+        "modified_at": _listed(model)["modified_at"],
+        "details": _details(),
+        "model_info": info,
+        "capabilities": ["embedding"],
+    }
+    return Response(to_json(shown), media_type=JSON)
+
+
+@router.get("/api/version", responses={200: {"model": OllamaVersionResponse}})
+async def version(_: Request) -> Response:
+    """The version of this service."""
+    return Response(to_json({"version": __version__}), media_type=JSON)
