@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 from fastapi import APIRouter, Request, Response
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
+from pydantic.json_schema import SkipJsonSchema
 
 from app.api.admission import KEY_AND_LIMITS
 from app.api.context import service_of
@@ -71,7 +72,10 @@ class GooglePart(GoogleRequest):
 class GoogleContent(GoogleRequest):
     """One text."""
 
-    parts: list[GooglePart] = Field(description="One part: one vector is of one text.")
+    parts: list[GooglePart] = Field(
+        description="One part: one vector is of one text.",
+        json_schema_extra={"minItems": 1, "maxItems": 1},
+    )
     role: str | None = Field(None, description="Taken and not used.")
 
     @model_validator(mode="after")
@@ -83,16 +87,17 @@ class GoogleContent(GoogleRequest):
 
 
 class EmbedContentRequest(GoogleRequest):
-    """The body of :embedContent, and a request of a batch."""
+    """The body of :embedContent, and a request of a batch. A `model` in it must be that of the
+    address; a `title` is refused."""
 
     content: GoogleContent = Field(description="The text.")
-    model: str | None = Field(None, description="The name in the address, or none.")
+    model: SkipJsonSchema[str | None] = None
     task_type: TaskType | None = Field(
         None,
         description="The task: `SEMANTIC_SIMILARITY` is text-matching, `CLUSTERING` separation, "
         "`RETRIEVAL_DOCUMENT` retrieval.passage.",
     )
-    title: str | None = Field(None, description="Not read here: put it in front of the text.")
+    title: SkipJsonSchema[str | None] = None
     output_dimensionality: Size | None = Field(
         None, description="Any size up to the model's width."
     )
