@@ -99,6 +99,29 @@ def fingerprint(folder: Path, config: EncoderConfig) -> Fingerprint:
     return Fingerprint(_digest([numbers, base]), tuple(map(_digest, adapters)))
 
 
+def changed(folder: Path) -> CheckpointError:
+    """Why a process that starts again refuses a checkpoint."""
+    return CheckpointError(
+        f"{folder} has changed since the service started, and vectors with it; start the service "
+        "again to serve what is there now."
+    )
+
+
+def digest_of_readers(folder: Path, expected: str | None = None) -> str:
+    """Of the files by which texts become rows. Another one may be the same tokenizer, written by
+    another release of its library.
+
+    Raises:
+        CheckpointError: another one is expected.
+    """
+    digest = hashlib.blake2b()
+    for name in ("config.json", "tokenizer.json"):
+        digest.update(hashlib.blake2b((folder / name).read_bytes()).digest())
+    if expected not in (None, digest.hexdigest()):
+        raise changed(folder)
+    return digest.hexdigest()
+
+
 def _read_heads(paths: Iterator[Path], *prefixes: str) -> dict[str, _Stored]:
     """The tensors of safetensors files by name, without prefixes.
     https://huggingface.co/docs/safetensors/index#format

@@ -69,14 +69,19 @@ class StartHttpProcess(msgspec.Struct, frozen=True, tag=True):
     """Build the application (2 descriptors: the listening socket and the queue table's file).
 
     `folder` has the checkpoint; `restarted` says that this process replaces one that has ended.
+    With `readers` files of another digest are refused.
     """
 
     folder: str
     restarted: bool
+    readers: str | None = None
 
 
 class ApplicationBuilt(msgspec.Struct, frozen=True, tag=True):
-    """The application is built; no connection is accepted yet."""
+    """The application is built; no connection is accepted yet. `readers` is the digest of the files
+    by which it makes rows of texts."""
+
+    readers: str
 
 
 class LinkWorker(msgspec.Struct, frozen=True, tag=True):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from app.engine.control import StartWorker, WorkerStarted
 from model.config import CheckpointError, read_config
-from model.fingerprint import fingerprint
+from model.fingerprint import changed, fingerprint
 from model.memory import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -83,10 +83,7 @@ def load(start: StartWorker) -> tuple["Embedder", WorkerStarted]:
     loaded.warm_up(tokens if on_gpu else 0, start.adapters)
     found = reading.result()
     if start.fingerprint not in (None, found):
-        raise CheckpointError(
-            f"{start.folder} has changed since the service started, and vectors with it; start the "
-            "service again to serve what is there now."
-        )
+        raise changed(folder)
     return loaded, WorkerStarted(
         device=f"{loaded.device if gpu is None else start.device}, {loaded.hardware}",
         dtype=loaded.dtype,

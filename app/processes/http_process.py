@@ -34,6 +34,7 @@ from app.processes.server import Server
 from app.settings import Settings, SettingsError, read_settings
 from app.telemetry.logs import configure_logging
 from model.config import CheckpointError
+from model.fingerprint import digest_of_readers
 
 log = logging.getLogger("quintet")
 
@@ -142,7 +143,8 @@ def main() -> int:
         if (folder := os.environ.get(VARIABLE)) is not None:  # it may have been cleaned away
             Path(folder).mkdir(mode=0o700, exist_ok=True)
         queues = QueueTable(table, len(settings.devices), number)
-        app = create_app(settings, Path(start.folder), queues)
+        app = create_app(settings, model := Path(start.folder), queues)
+        readers = digest_of_readers(model, start.readers)
     except (CheckpointError, SettingsError) as error:
         with contextlib.suppress(ConnectionError):  # the parent has gone
             parent.send(control.StartFailed(str(error)))
@@ -151,7 +153,7 @@ def main() -> int:
     if VARIABLE in os.environ or start.restarted:  # one of several
         server.name = f"HTTP process {number}"
     with contextlib.suppress(ConnectionError):  # the server sees that the parent has gone
-        parent.send(control.ApplicationBuilt())
+        parent.send(control.ApplicationBuilt(readers))
     server.run(sockets=[socket.socket(fileno=listener)])
     return int(server.lifespan.should_exit)
 

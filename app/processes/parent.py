@@ -55,6 +55,7 @@ class Parent:
             for device in settings.devices
         ]
         self._fingerprint: Fingerprint | None = None  # of the first worker that was ready
+        self._readers: str | None = None  # digest of what the first HTTP process read
         self._started: dict[ChildProcess, control.WorkerStarted] = {}  # the workers that are ready
         self._linked: set[tuple[ChildProcess, int]] = set()  # HTTP process, worker's process id
         self._announced: set[int | None] = set()  # process ids of workers that run
@@ -91,7 +92,7 @@ class Parent:
     def begun(self, child: ChildProcess, number: int) -> None:
         """Send a child what to do."""
         if child in self._http_processes:
-            start = control.StartHttpProcess(str(self._folder), restarted=bool(number))
+            start = control.StartHttpProcess(str(self._folder), bool(number), self._readers)
             child.send(start, *self._descriptors)
         else:
             self._uncounted_restarts += bool(number)
@@ -102,13 +103,20 @@ class Parent:
     def received(self, child: ChildProcess, message: control.FromChild) -> None:
         """Link a worker that has started to all HTTP processes, and one of those to all workers."""
         if isinstance(message, control.WorkerStarted):
+            self._fingerprint = self._fingerprint or message.fingerprint
+            if message.fingerprint != self._fingerprint:
+                self.cannot_start(child, self._changed())
+                return
             child.accepted_start = True
             self._started[child] = message
-            self._fingerprint = self._fingerprint or message.fingerprint
             for each in self._http_processes:
                 if each.accepted_start:
                     self._link(each, child)
         elif isinstance(message, control.ApplicationBuilt):
+            self._readers = self._readers or message.readers
+            if message.readers != self._readers:
+                self.cannot_start(child, self._changed())
+                return
             child.accepted_start = True
             for worker in self._started:
                 self._link(child, worker)
@@ -146,6 +154,9 @@ class Parent:
             log.error("cannot start: %s", reason)
             self._exit_code = 1
         self._closing.set()
+
+    def _changed(self) -> str:
+        return f"{self._folder} has changed while the service was starting; start it again."
 
     def _link(self, http_process: ChildProcess, worker: ChildProcess) -> None:
         """Give each of them one end of a new connection."""
