@@ -54,13 +54,15 @@ class ServedSpaces:
             task, late_chunking=late_chunking, normalized=normalized, pooling=pooling
         )
 
-    def listed(self) -> dict[str, str] | None:
+    def by_task(self) -> dict[str, str]:
         """The space of each task, for vectors of length 1 without late chunking, and of the base
-        model; None where no worker has loaded the checkpoint yet."""
-        if not self._engine.has_been_ready:
-            return None
+        model; raises what `of` does."""
         named = [*self._tasks.names, NO_TASK]
         return {name: str(self.of(self._tasks.by_argument(name))) for name in named}
+
+    def listed(self) -> dict[str, str] | None:
+        """The same; None where no worker has loaded the checkpoint yet."""
+        return self.by_task() if self._engine.has_been_ready else None
 
     def _token_ids(self, text: str) -> list[int]:
         return [int(token) for token in self._tokenizer.ids([text])[0]]

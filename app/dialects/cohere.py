@@ -24,13 +24,7 @@ from app.api.respond import respond
 from app.api.response_models import ResponseModel
 from app.api.spaces import Call
 from app.api.validation import validated
-from app.dialects.dialect import (
-    TEXTS_SCHEMA,
-    Dialect,
-    DialectRequest,
-    Texts,
-    documented,
-)
+from app.dialects.dialect import TEXTS_SCHEMA, Dialect, DialectRequest, Texts, documented
 from app.errors import QuintetError
 from model.tasks import PASSAGE_TASK, SEPARATION
 
@@ -41,8 +35,8 @@ TASKS = {
     "clustering": SEPARATION,
 }
 InputType = Literal["search_query", "search_document", "classification", "clustering"]
-# Without int8 and uint8, whose scale is Cohere's own.
-VectorType = Literal["float", "base64", "binary", "ubinary"]
+# Without uint8: from 0 up, numbers would say neither where zero is nor how large a step is.
+VectorType = Literal["float", "base64", "binary", "ubinary", "int8"]
 _INPUT_TYPE = (
     "The task: `search_query` is retrieval.query, `search_document` retrieval.passage, and "
     "`clustering` separation."
@@ -134,6 +128,8 @@ class CohereEmbeddings(ResponseModel):
     """A sign bit a dimension, eight to a number; minus 128."""
     ubinary: list[list[int]] | None = None
     """The same from 0 up."""
+    int8: list[list[int]] | None = None
+    """From -127 to 127: times `scales` in `meta`, one for each text, they are the vectors."""
 
 
 class CohereEmbedResponse(ResponseModel):
@@ -148,7 +144,7 @@ class CohereEmbedResponse(ResponseModel):
     texts: list[str]
     """Those that were sent."""
     meta: dict[str, Any]
-    """`api_version`, and under `billed_units` the tokens."""
+    """`api_version`, under `billed_units` the tokens, and `scales` of int8."""
 
 
 class CohereEmbedV1Response(CohereEmbedResponse):
@@ -176,10 +172,7 @@ def error_form(error: QuintetError, request_id: str) -> tuple[int, dict[str, Any
 
 
 async def answer(
-    embeddings: EmbeddingService,
-    kind: type[CohereEmbedRequest],
-    body: bytes,
-    call: Call,
+    embeddings: EmbeddingService, kind: type[CohereEmbedRequest], body: bytes, call: Call
 ) -> Result:
     """One request, from its body to that of the response.
 
@@ -206,6 +199,7 @@ async def answer(
         for name in types
     }
     floats = request.embedding_types is None
+    scales = {} if embedded.scales is None else {"scales": embedded.scales}
     return embedded.result(
         {
             "id": str(uuid.uuid4()),
@@ -215,6 +209,7 @@ async def answer(
             "meta": {
                 "api_version": {"version": "2" if second else "1"},
                 "billed_units": {"input_tokens": embedded.tokenized.tokens},
+                **scales,
             },
         }
     )
@@ -247,14 +242,9 @@ async def embed(request: Request) -> Response:
 )
 async def embed_v1(request: Request) -> Response:
     """The same for older clients; `input_type` may be left out, which is the default task."""
-    return await respond(
-        request, partial(answer, service_of(request.app).embeddings, CohereEmbedRequest)
-    )
+    embeddings = service_of(request.app).embeddings
+    return await respond(request, partial(answer, embeddings, CohereEmbedRequest))
 
 
-DIALECT = Dialect(
-    router,
-    (CohereEmbedV2Request, CohereEmbedRequest),
-    error_form,
-    re.compile(r"\w+ /v[12]/embed"),
-)
+_BODIES = (CohereEmbedV2Request, CohereEmbedRequest)
+DIALECT = Dialect(router, _BODIES, error_form, re.compile(r"\w+ /v[12]/embed"))

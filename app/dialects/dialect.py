@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from app.access.callers import KEY_HEADERS
 from app.api import inputs
 from app.api.context import ErrorForm
 from app.api.field_names import (
@@ -85,6 +86,12 @@ class DialectRequest(RequestBody):
         request.replace_surrogates(self.replaced_surrogates)
         request.ignore(self.ignored_fields)
         return request
+
+
+async def key_in_address(request: Request) -> None:
+    """Read a key that is sent as `?key=`, unless a header has one. Queries are never logged."""
+    if key := request.query_params.get("key"):
+        request.scope["headers"].append((KEY_HEADERS[-1].encode(), key.encode()))
 
 
 def documented(

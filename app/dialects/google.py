@@ -8,7 +8,7 @@ import re
 from functools import partial
 from typing import Any, Literal, Self
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import SkipJsonSchema
@@ -24,7 +24,7 @@ from app.api.respond import respond
 from app.api.response_models import ResponseModel
 from app.api.spaces import Call
 from app.api.validation import invalid_field, validated
-from app.dialects.dialect import Dialect, DialectRequest, documented
+from app.dialects.dialect import Dialect, DialectRequest, documented, key_in_address
 from app.errors import QuintetError
 from model.tasks import PASSAGE_TASK, SEPARATION
 
@@ -221,11 +221,12 @@ _EXAMPLE = {
     "outputDimensionality": 128,
 }
 _REFUSED = {422: ""}
+_KEY_AND_LIMITS = [Depends(key_in_address), *KEY_AND_LIMITS]
 
 
 @router.post(
     "/v1beta/models/{name:path}:embedContent",
-    dependencies=KEY_AND_LIMITS,
+    dependencies=_KEY_AND_LIMITS,
     response_class=Response,
     responses=documented(EmbedContentResponse, "The vector.", GoogleError, _REFUSED),
     openapi_extra=body_of("EmbedContentRequest", _EXAMPLE),
@@ -238,7 +239,7 @@ async def embed_content(request: Request, name: str) -> Response:
 
 @router.post(
     "/v1beta/models/{name:path}:batchEmbedContents",
-    dependencies=KEY_AND_LIMITS,
+    dependencies=_KEY_AND_LIMITS,
     response_class=Response,
     responses=documented(BatchEmbedContentsResponse, "A vector a text.", GoogleError, _REFUSED),
     openapi_extra=body_of("BatchEmbedContentsRequest", {"requests": [_EXAMPLE]}),
@@ -249,9 +250,5 @@ async def batch_embed_contents(request: Request, name: str) -> Response:
     return await respond(request, partial(answer, embeddings, name, True))
 
 
-DIALECT = Dialect(
-    router,
-    (EmbedContentRequest, BatchEmbedContentsRequest),
-    error_form,
-    re.compile(r"\w+ /v1beta/.*"),
-)
+_BODIES = (EmbedContentRequest, BatchEmbedContentsRequest)
+DIALECT = Dialect(router, _BODIES, error_form, re.compile(r"\w+ /v1beta/.*"))

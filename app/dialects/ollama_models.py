@@ -17,6 +17,7 @@ from app.api.context import request_of, service_of
 from app.api.direct_route import DirectRoute
 from app.api.openapi import JSON, body_of
 from app.api.response_models import Model, ResponseModel
+from app.api.spaces import ServedSpaces
 from app.api.validation import validated
 from app.api.vectors import to_json
 from app.dialects.dialect import DialectRequest, documented
@@ -74,30 +75,48 @@ def _details() -> dict[str, Any]:
     return {**none, "format": "safetensors", "family": _FAMILY, "families": [_FAMILY]}
 
 
-def _listed(model: Model) -> dict[str, Any]:
-    """A served name as /api/tags lists it. Clients cut the digest, so there must be one."""
+def _digest(spaces: ServedSpaces) -> str:
+    """Of what all vectors depend on, as Ollama's is of its model's content.
+
+    Raises:
+        NotReadyError: no worker has loaded the checkpoint yet.
+    """
+    return hashlib.sha256(" ".join(spaces.by_task().values()).encode()).hexdigest()
+
+
+def _modified_at(model: Model) -> str:
+    return datetime.fromtimestamp(model.created, UTC).isoformat()
+
+
+def _listed(model: Model, digest: str) -> dict[str, Any]:
+    """A served name as /api/tags lists it."""
     name = model.id if ":" in model.id else model.id + _TAG
     return {
         "name": name,
         "model": name,
-        "modified_at": datetime.fromtimestamp(model.created, UTC).isoformat(),
-        "digest": hashlib.sha256(f"{name} {model.created}".encode()).hexdigest(),
+        "modified_at": _modified_at(model),
+        "digest": digest,
         "details": _details(),
     }
 
 
-def _of_no_text(answer: type[ResponseModel]) -> dict[int | str, Any]:
-    return {200: {"model": answer}, 401: {"model": OllamaError, "description": "No key."}}
+_TAGS: dict[int | str, Any] = {
+    200: {"model": OllamaTagsResponse},
+    401: {"model": OllamaError, "description": "No key."},
+    503: {"model": OllamaError, "description": "No worker has loaded the model yet."},
+}
 
 
 router = APIRouter(route_class=DirectRoute)
 REFUSED = {422: ""}
 
 
-@router.get("/api/tags", dependencies=KEY, responses=_of_no_text(OllamaTagsResponse))
+@router.get("/api/tags", dependencies=KEY, responses=_TAGS)
 async def tags(request: Request) -> Response:
     """The served names, as Ollama lists its models."""
-    models = [_listed(model) for model in service_of(request.app).models]
+    service = service_of(request.app)
+    digest = _digest(service.embeddings.spaces)
+    models = [_listed(model, digest) for model in service.models]
     return Response(to_json({"models": models}), media_type=JSON)
 
 
@@ -125,7 +144,7 @@ async def show(request: Request) -> Response:
         f"{_FAMILY}.embedding_length": model.max_output_length,
     }
     shown = {
-        "modified_at": _listed(model)["modified_at"],
+        "modified_at": _modified_at(model),
         "details": _details(),
         "model_info": info,
         "capabilities": ["embedding"],

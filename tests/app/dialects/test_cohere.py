@@ -65,6 +65,16 @@ def test_version_1_answers_a_list_unless_types_are_asked_for(service: Service) -
     assert cosines(np.array(by_type["embeddings"]["float"]), default).min() > 0.9999
 
 
+def test_whole_numbers_times_their_scales_are_the_vectors(service: Service) -> None:
+    for types in (["int8"], ["float", "int8"]):
+        answer = service.post("/v2/embed", **ASKED, texts=SKINCARE, embedding_types=types).json()
+        whole, scales = np.array(answer["embeddings"]["int8"]), np.array(answer["meta"]["scales"])
+        assert np.abs(whole).max(axis=1).tolist() == [127] * len(SKINCARE)
+    floats = np.array(answer["embeddings"]["float"])
+    np.testing.assert_allclose(whole * scales[:, None], floats, atol=scales.max() / 2 + 1e-6)
+    assert "scales" not in service.post("/v2/embed", **ASKED, texts=SKINCARE).json()["meta"]
+
+
 def test_inputs_may_be_contents_of_one_text(service: Service) -> None:
     inputs = [{"content": [{"type": "text", "text": text}]} for text in SKINCARE]
     contents = found(service.post("/v2/embed", **ASKED, inputs=inputs))
@@ -95,7 +105,7 @@ def test_texts_are_cut_unless_it_is_refused(engine: Service) -> None:
         ({"texts": []}, 400, "texts is an empty list"),
         ({"texts": [1, 2]}, 400, "texts holds token ids"),
         ({"truncate": "START"}, 400, "truncate: input should be 'END' or 'NONE'"),
-        ({"embedding_types": ["int8"]}, 400, "embedding_types.0: input should be 'float', 'ba"),
+        ({"embedding_types": ["uint8"]}, 400, "embedding_types.0: input should be 'float', 'ba"),
         ({"embedding_types": []}, 400, "embedding_types: "),
         ({"output_dimension": 1000}, 400, "output_dimension is 1000; this model takes 1 to 256"),
         ({"max_tokens": 5}, 400, "max_tokens is not read here"),

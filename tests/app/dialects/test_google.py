@@ -1,13 +1,15 @@
 """POST /v1beta/models/NAME:embedContent and :batchEmbedContents: Google's contract."""
 
+from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 
+from app.access.keyfile import add_key
 from tests.app.answers import SKINCARE, cosines, vectors
-from tests.server import Service
+from tests.server import Service, bearer, running
 
 TASKS = {
     "RETRIEVAL_QUERY": "retrieval.query",
@@ -89,6 +91,27 @@ def test_requests_of_a_batch_ask_for_the_same(service: Service) -> None:
     assert refused.json()["error"]["message"] == said
     empty = service.post(BATCH, requests=[])
     assert (empty.status_code, empty.json()["error"]["status"]) == (400, "INVALID_ARGUMENT")
+
+
+def test_a_key_may_stand_in_the_address_and_never_in_the_log(tmp_path: Path) -> None:
+    key = add_key(tmp_path / "keys", "team")
+    other = add_key(tmp_path / "keys", "other")
+    body = {"content": content("x")}
+    with running(keys_file=tmp_path / "keys") as service:
+        assert service.post(f"{ONE}?alt=json&key={key}", **body).status_code == 200
+        assert service.post(f"{BATCH}?key={key}", requests=[body]).status_code == 200
+        for wrong in ("", "?key=", "?key=nonsense", "?key=%ff%00", f"?Key={key}"):
+            refused = service.post(ONE + wrong, **body)
+            error = refused.json()["error"]
+            assert (refused.status_code, error["status"]) == (401, "UNAUTHENTICATED"), wrong
+        both = httpx.post(f"{service.url}{ONE}?key={key}", json=body, headers=bearer(other))
+        assert both.status_code == 200
+        assert service.metric('key_requests_total{key="other"}') == 1
+        assert service.embed(input="x").status_code == 401
+        asked = httpx.post(f"{service.url}/v1/embeddings?key={key}", json={"input": "x"})
+        assert asked.status_code == 401
+        assert key not in service.log.text()
+        assert "?" not in service.log.text()
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,8 @@ def test_without_a_text_there_is_no_vector(service: Service, body: dict[str, Any
     assert service.post("/api/embed", model=MODEL, **body).json()["embeddings"] == []
     assert service.post("/api/embeddings", model=MODEL).json() == {"embedding": []}
     assert service.post("/api/embed", model="other", **body).status_code == 404
+    space = service.post("/api/embed", model=MODEL, **body).headers["x-embedding-space"]
+    assert space == service.embed(input="x").headers["x-embedding-space"]
 
 
 def test_texts_are_cut_unless_it_is_refused(engine: Service) -> None:
@@ -93,6 +95,7 @@ def test_models_are_listed_and_shown(service: Service) -> None:
     for each in models:
         assert datetime.fromisoformat(each["modified_at"]).tzinfo
         assert len(each["digest"]) == 64
+    assert len({each["digest"] for each in models}) == 1, "they are names of one model"
     shown = service.post("/api/show", model=models[2]["name"]).json()
     assert shown["capabilities"] == ["embedding"]
     assert shown["model_info"]["xlm-roberta.context_length"] == 8192

@@ -82,6 +82,24 @@ def test_a_dialect_asks_for_keys_and_limits_in_its_own_form(limited: tuple[Servi
             assert int(over.headers["retry-after"]) > 0
 
 
+def test_a_dialect_says_the_space_of_its_vectors_and_refuses_another_one(service: Service) -> None:
+    spaces = httpx.get(f"{service.url}/info").json()["embedding_spaces"]
+    of_tokens = set()
+    for path, (body, where) in ROUTES.items():
+        space = service.post(path, **body).headers["x-embedding-space"]
+        if path == "/embed_all":
+            of_tokens = set(space.split("."))
+        else:
+            assert space == spaces["separation"], path
+        headers = {"x-embedding-space": spaces["classification"]}
+        refused = httpx.post(service.url + path, json=body, headers=headers)
+        assert refused.status_code == 412
+        for said in (space, spaces["classification"]):
+            assert said in sentence(refused, where)
+    raw = service.embed(input="x", task="separation", normalized=False)
+    assert not of_tokens & {*raw.headers["x-embedding-space"].split("."), *str(spaces).split(".")}
+
+
 def test_errors_before_a_route_have_its_form_too(service: Service) -> None:
     for path, (body, where) in ROUTES.items():
         answer = httpx.post(service.url + path, json=body, headers={"host": "evil.example"})

@@ -39,6 +39,13 @@ def test_vectors_of_bits_are_lists_whatever_its_client_adds(service: Service, dt
     np.testing.assert_array_equal(found, bits)
 
 
+def test_whole_numbers_have_a_scale_beside_them(service: Service) -> None:
+    asked = {**ASKED, "input": SKINCARE, "output_dtype": "int8", "encoding_format": "base64"}
+    answer = service.embed(**asked).json()
+    expected = service.embed(input=SKINCARE, embedding_type="int8").json()
+    assert answer["data"] == expected["data"]
+
+
 @pytest.mark.parametrize(
     ("body", "cut"),
     [
@@ -49,6 +56,8 @@ def test_vectors_of_bits_are_lists_whatever_its_client_adds(service: Service, dt
         ({"input_type": "query", "truncate": False}, False),
         ({"input_type": "passage"}, False),
         ({"task": "retrieval.query"}, False),
+        ({"task": "retrieval.query", "input_type": "query"}, False),
+        ({"task": None, "input_type": "query"}, True),
     ],
 )
 def test_texts_are_cut_unless_it_is_refused(
@@ -64,7 +73,7 @@ def test_texts_are_cut_unless_it_is_refused(
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ({"output_dtype": "int8"}, "output_dtype is 'int8'; here it is float, binary, ubinary."),
+        ({"output_dtype": "uint8"}, "output_dtype is 'uint8'; here it is float, binary, ubinary, "),
         ({"input_type": "image"}, "input_type is 'image'; it is read as a task where it is one of"),
         ({"output_dimension": 1000}, "output_dimension is 1000; this model takes 1 to 256"),
     ],
