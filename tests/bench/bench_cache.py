@@ -1,7 +1,7 @@
 """The cache beside a service without it: a hit and a miss, queries that repeat or do not.
 
     python -m tests.bench.bench_cache [--model quintet-mini] [--device auto] [--connections 4]
-        [--rounds 5] [--seconds 3]
+        [--rounds 3] [--seconds 1.5]
 
 Two real services; rounds go over all cases in turn, with texts that were never sent before, and
 every figure is a median. Of the repeating stream a third are texts that came before, the earlier
@@ -23,7 +23,7 @@ from tests.exchange import post
 from tests.server import Service, running
 
 WORDS_OF_A_QUERY = 10
-RATES = 2000  # requests that are made for each second: more than are sent
+RATES = 4000  # requests that are made for each second: more than are sent
 REPEAT = 1 / 3
 _seeds = count(1)
 
@@ -93,8 +93,8 @@ def main() -> None:
     parser.add_argument("--model", default="quintet-mini")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--connections", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3, help="of a case in a round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=1.5, help="of a case in a round")
     options = parser.parse_args()
     settings = {"model": options.model, "devices": options.device}
     with ExitStack() as stack:

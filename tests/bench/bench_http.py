@@ -36,6 +36,7 @@ from tests.bench.generators import Fleet, Load, generators
 from tests.bench.texts import texts_of_tokens
 from tests.checkpoints import TASKS
 from tests.exchange import post
+from tests.workers import receive_frame
 
 # Inputs of a request, tokens of an input, encoding.
 CASES = [(1, 16, "base64"), (64, 128, "base64"), (64, 128, "float"), (32, 512, "base64")]
@@ -48,9 +49,10 @@ def work(connection: socket.socket, width: int) -> None:
     jobs: SimpleQueue[messages.Embed] = SimpleQueue()
 
     def receive() -> None:
-        while (message := messages.receive_to_worker(connection)) is not None:
-            assert isinstance(message, messages.Embed), "no caller hangs up"
-            jobs.put(message)
+        for frames in framing.receive_frames(connection):
+            for message in map(messages.decode_to_worker, frames):
+                assert isinstance(message, messages.Embed), "no caller hangs up"
+                jobs.put(message)
 
     threading.Thread(target=receive, daemon=True).start()
     while True:
@@ -82,23 +84,14 @@ def http_process(folder: Path, width: int) -> Iterator[tuple[str, psutil.Process
         told = control.ControlSocket(ours)
         start = control.StartHttpProcess(str(folder), restarted=False)
         told.send(start, (listener.fileno(), make_table(1, 1)))
-        framing.receive_frame(ours)  # ApplicationBuilt
+        receive_frame(ours)  # ApplicationBuilt
         one, other = socket.socketpair()
-        facts = (
-            "cuda:0",
-            "bfloat16",
-            "none",
-            1,
-            32768,
-            1.0,
-            process.pid,
-            Fingerprint("", ("",) * 5),
-        )
-        started = control.WorkerStarted(*facts)
+        facts = ("cuda:0", "bfloat16", "none", 1, 32768, 1.0, process.pid)
+        started = control.WorkerStarted(*facts, Fingerprint("", ("",) * len(TASKS)))
         told.send(control.LinkWorker(0, started), (other.fileno(),))
         threading.Thread(target=work, args=(one, width), daemon=True).start()
         told.send(control.Serve())
-        framing.receive_frame(ours)  # WorkerLinked
+        receive_frame(ours)  # WorkerLinked
         try:
             host, port = listener.getsockname()
             yield f"http://{host}:{port}", psutil.Process(process.pid)
