@@ -11,9 +11,10 @@ from told import MODEL, TEXTS, URL, tell
 NAME = "embed-multilingual-v3.0"
 client = cohere.ClientV2(api_key="none", base_url=URL)
 asking = {"texts": TEXTS, "model": MODEL, "input_type": "clustering"}
-answer = client.embed(**asking, embedding_types=["float", "ubinary"], output_dimension=64)
+answer = client.embed(**asking, embedding_types=["float", "ubinary", "int8"], output_dimension=64)
 assert answer.meta.billed_units.input_tokens > 0
 assert len(answer.embeddings.ubinary[0]) == 8
+assert max(map(abs, answer.embeddings.int8[0])) == 127
 old = cohere.Client(api_key="none", base_url=URL)
 floats = old.embed(texts=TEXTS, model=MODEL, input_type="search_query")
 by_type = old.embed(**asking, embedding_types=["float"])

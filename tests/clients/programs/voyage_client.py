@@ -13,11 +13,13 @@ plain = client.embed(TEXTS, model=MODEL)
 bits = client.embed(TEXTS, model=MODEL, input_type="document", output_dtype="ubinary")
 assert documents.total_tokens == plain.total_tokens > 0
 assert all(0 <= number < 256 for number in bits.embeddings[0])
+whole = client.embed(TEXTS, model=MODEL, input_type="document", output_dtype="int8")
+assert [max(map(abs, each)) for each in whole.embeddings] == [127] * len(TEXTS)
 cut = client.embed(["a " * 9000], model=MODEL, input_type="query")
 assert cut.total_tokens < 9000
 for error, wrong in (
     (voyageai.error.MalformedRequestError, {"input_type": "image"}),
-    (voyageai.error.MalformedRequestError, {"output_dtype": "int8"}),
+    (voyageai.error.MalformedRequestError, {"output_dtype": "uint8"}),
     (voyageai.error.InvalidRequestError, {"truncation": False}),
 ):
     try:
