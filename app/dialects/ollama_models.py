@@ -100,9 +100,11 @@ def _listed(model: Model, digest: str) -> dict[str, Any]:
     }
 
 
-_TAGS: dict[int | str, Any] = {
+_NO_KEY: dict[int | str, Any] = {401: {"model": OllamaError, "description": "No key."}}
+_VERSION = {"model": OllamaVersionResponse}
+_TAGS = {
+    **_NO_KEY,
     200: {"model": OllamaTagsResponse},
-    401: {"model": OllamaError, "description": "No key."},
     503: {"model": OllamaError, "description": "No worker has loaded the model yet."},
 }
 
@@ -152,7 +154,7 @@ async def show(request: Request) -> Response:
     return Response(to_json(shown), media_type=JSON)
 
 
-@router.get("/api/version", responses={200: {"model": OllamaVersionResponse}})
+@router.get("/api/version", dependencies=KEY, responses={**_NO_KEY, 200: _VERSION})
 async def version(_: Request) -> Response:
     """The version of this service."""
     return Response(to_json({"version": __version__}), media_type=JSON)

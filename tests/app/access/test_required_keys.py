@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from app.access.keyfile import add_key
 from app.api.routes import router
 from app.application import create_app
+from app.dialects import cohere, google, ollama, tei
 from app.settings import Settings
 from tests.app.answers import assert_error
 from tests.server import Service, bearer, running
@@ -28,6 +30,22 @@ GUARDED = [
     for method in operations
     if path not in OPEN
 ]
+# Routes of other APIs, whose errors have their own form, and what is sent to them.
+NAMED = {"model": "quintet-mini"}
+CONTENT = {"content": {"parts": [{"text": "x"}]}}
+DIALECTS = {
+    "/v2/embed": {**NAMED, "texts": ["x"], "input_type": "clustering"},
+    "/v1/embed": {**NAMED, "texts": ["x"]},
+    "/v1beta/models/quintet-mini:embedContent": CONTENT,
+    "/v1beta/models/quintet-mini:batchEmbedContents": {"requests": [CONTENT]},
+    "/api/embed": {**NAMED, "input": "x"},
+    "/api/embeddings": {**NAMED, "prompt": "x"},
+    "/api/show": NAMED,
+    "/api/tags": None,
+    "/api/version": None,
+    "/embed": {"inputs": "x"},
+    "/embed_all": {"inputs": "x"},
+}
 # What callers say in confidence.
 SAID = "Geheimnis"
 
@@ -67,7 +85,8 @@ def keyed(file: Path, key: str, defective: Path) -> Iterator[Service]:
 
 def test_what_the_document_leaves_out_is_known() -> None:
     """So that a route that is hidden there cannot be open unseen."""
-    routes = [*create_app(Settings()).routes, *router.routes]
+    dialects = [each.DIALECT.router.routes for each in (cohere, google, ollama, tei)]
+    routes = [*create_app(Settings()).routes, *router.routes, *chain(*dialects)]
     paths = {path.replace(":path}", "}") for each in routes if (path := getattr(each, "path", ""))}
     assert paths == PAGES | set(DOCUMENT["paths"])
 
@@ -77,11 +96,13 @@ def test_without_a_key_that_is_known_nothing_is_answered(
     keyed: Service, key: str, method: str, path: str
 ) -> None:
     with keyed.client() as client:
-        body = {"data" if path == "/invocations" else "input": ["x"]} if method == "POST" else None
+        body: Any = DIALECTS.get(path)
+        if body is None and method == "POST":
+            body = {"data" if path == "/invocations" else "input": ["x"]}
         for sent in (None, "Bearer", key, f"Basic {key}"):
             headers = {"authorization": sent} if sent else {}
             answer = client.request(method, path, headers=headers, json=body)
-            assert_error(answer, 401, "AUTH_MISSING_API_KEY", "asks for a key")
+            assert_refused(answer, path, "AUTH_MISSING_API_KEY", "asks for a key")
             assert answer.headers["www-authenticate"] == "Bearer"
         for wrong in (
             "x",
@@ -91,11 +112,20 @@ def test_without_a_key_that_is_known_nothing_is_answered(
             hashlib.sha256(key.encode()).hexdigest(),
         ):
             answer = client.request(method, path, headers=bearer(wrong), json=body)
-            assert_error(answer, 401, "AUTH_INVALID_API_KEY", "this key is not known")
-            assert answer.json()["error"]["code"] == "invalid_api_key"
+            assert_refused(answer, path, "AUTH_INVALID_API_KEY", "this key is not known")
+            if path not in DIALECTS:
+                assert answer.json()["error"]["code"] == "invalid_api_key"
             assert answer.headers["www-authenticate"] == "Bearer"
         answer = client.request(method, path, headers=bearer(key), json=body)
         assert answer.status_code == 200, answer.text
+
+
+def assert_refused(answer: httpx.Response, path: str, code: str, said: str) -> None:
+    if path in DIALECTS:
+        assert answer.status_code == 401
+        assert said in answer.text
+    else:
+        assert_error(answer, 401, code, said)
 
 
 @pytest.mark.parametrize(
