@@ -58,5 +58,8 @@ function shared(before, after, tokens) {
     return "";
   }
   const passes = after.passes - before.passes;
+  if (passes === 0) {
+    return ", all of it computed before";
+  }
   return `, computed in ${passes} ${passes === 1 ? "batch" : "batches"}`;
 }

@@ -53,8 +53,10 @@ def unopened(service: Service, browser: BrowserContext) -> Iterator[Playground]:
 
 @pytest.fixture
 def troubled(unopened: Playground) -> Playground:
-    """The open playground, for tests in which requests fail: browsers log that as errors."""
+    """The open playground, for tests in which requests fail: browsers log that as errors. Its first
+    question is answered by every task, so that none of those requests fails."""
     unopened.open()
+    unopened.settled()
     return unopened
 
 
