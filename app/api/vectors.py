@@ -69,18 +69,18 @@ def _binary(vectors: Vectors) -> np.ndarray[Any, np.dtype[np.int8]]:
     return (_ubinary(vectors).astype(np.int16) - 128).astype(np.int8)
 
 
-def _int8_scales(vectors: Vectors) -> Vectors:
-    """A 127th of each vector's largest magnitude, so that this becomes 127 or -127."""
-    found: Vectors = np.abs(vectors).max(axis=1, initial=0) / np.float32(127)
-    return found
+def _int8_scales(vectors: Vectors) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """A 127th of each vector's largest magnitude, so that this becomes 127 or -127. In float64: the
+    smallest float32 has no 127th."""
+    largest: Vectors = np.abs(vectors).max(axis=1, initial=0)
+    return largest.astype(np.float64) / 127
 
 
 def _int8(vectors: Vectors) -> np.ndarray[Any, np.dtype[np.int8]]:
     """Whole numbers that times the vector's scale are off by half of that scale at most."""
     scales = _int8_scales(vectors)
-    scales[scales == 0] = 1  # a zero vector, or next to it
-    numbers: Vectors = np.rint(vectors / scales[:, None])
-    return numbers.clip(-127, 127).astype(np.int8)
+    scales[scales == 0] = 1  # a zero vector
+    return np.rint(vectors / scales[:, None]).astype(np.int8)
 
 
 _ENCODERS: dict[str, Callable[[Vectors], Iterable[Any]]] = {

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -79,6 +79,7 @@ def test_a_list_of_one_type_is_that_type(kind: str) -> None:
 
 
 @given(some_vectors)
+@example(np.array([[1e-45, 0], [3e38, 1e-45]], np.float32))
 def test_int8_times_its_scale_is_off_by_half_a_step_at_most(vectors: np.ndarray) -> None:
     types = ["int8"]
     found = json.loads(to_json({"data": items(encode(vectors, types), scales(vectors, types))}))
