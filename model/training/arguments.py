@@ -68,6 +68,12 @@ def _add_mini(parser: argparse.ArgumentParser) -> None:
     )
     add("--healing-tokens", type=positive_int, default=6_000_000, help="default: %(default)s")
     add("--adapter-steps", type=positive_int, default=160, help="of a lesson, %(default)s")
+    add(
+        "--batch-scale",
+        type=positive_int,
+        default=1,
+        help="larger batches, on a GPU 4 (default: %(default)s)",
+    )
     add("--seed", type=int, default=0, help="default: %(default)s")
 
 

@@ -98,16 +98,16 @@ def document_batches(
 
 
 class MixedBatches:
-    """Batches of texts and, every second one, of documents, pass after pass."""
+    """Batches of documents and, every fourth one, of texts, pass after pass."""
 
     def __init__(self, texts: Batches, documents: Sequence[DocumentBatch]) -> None:
         self._texts, self._documents = texts, documents
 
     def batch(self, number: int) -> Examples | DocumentBatch:
         """Batch 0, 1, ..."""
-        at, of_documents = divmod(number, 2)
-        if of_documents:
-            return self._documents[at % len(self._documents)]
+        at, place = divmod(number, 4)
+        if place < 3:
+            return self._documents[(3 * at + place) % len(self._documents)]
         texts: Examples = self._texts.batch(at)
         return texts
 
@@ -145,7 +145,7 @@ class DocumentObjective(Objective):
         of_questions = self.encoder(self._whole.rows(questions, query).rows, query.name)
         base = self.encoder.base
         before = base.config._attn_implementation
-        base.set_attn_implementation(attention_of(documents))
+        base.set_attn_implementation(attention_of(documents, base.device))
         of_chunks = self.encoder(documents, passage.name)
         base.set_attn_implementation(before)
         # The differences between cosines are too small for bfloat16.

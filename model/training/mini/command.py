@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from tokenizers import Tokenizer as Pieces
-from transformers import JinaEmbeddingsV3Model
 
 from model.devices import best_dtype
 from model.evaluate.arguments import add_arguments
@@ -35,7 +34,7 @@ from model.training.mini.corpora import read_corpora
 from model.training.mini.healing import SHARE, Healing, TeacherSpace
 from model.training.mini.initial import centred, reordered
 from model.training.mini.lessons import Judge, Lesson, lessons_of
-from model.training.mini.material import Draw, Material
+from model.training.mini.material import TOKENS, Draw, Material
 from model.training.mini.stages import Gain, Stages, Tensors, flat, nested
 from model.training.mini.student import stored, student_of
 from model.training.mini.teacher import QUERY_PREFIX, Teacher
@@ -48,7 +47,7 @@ from model.training.run_folder import RunFolder
 from model.training.trainable_encoder import TrainableEncoder
 from model.training.trainer import Trainer, TrainingConfig, TrainingState
 
-_HEALING_RATE, _ADAPTER_RATE = 7e-4, 2e-3
+_HEALING_RATE = 7e-4
 # What decides how the student starts.
 _TEXTS_READ, _TOKENS_READ = 300, 64
 _WARM_UP = 0.05
@@ -102,7 +101,8 @@ class _Pipeline:
         healed = self._stages.made("healing", lambda: self._heal(student, texts, vectors, space))
         whole = weights.Weights(student.fields, healed, {})
         judge = Judge(texts, vectors, space)
-        for number, (name, lesson) in enumerate(lessons_of(corpora, judge, self._seed).items()):
+        lessons = lessons_of(corpora, judge, self._seed, self._options.batch_scale)
+        for number, (name, lesson) in enumerate(lessons.items()):
             whole = self._with_lesson(whole, name, lesson, judge, self._seed + number)
         if self._accelerator.is_main_process:
             self._finish(whole)
@@ -192,12 +192,13 @@ class _Pipeline:
         instructions = student.fields["task_instructions"]
         before = {QUESTION: instructions[adapter_setup.QUERY]}
         before[PASSAGE] = instructions[adapter_setup.PASSAGE]
-        material = Material(texts, pieces, vectors, Draw(instructions=before), self._seed)
+        draw = Draw(TOKENS * self._options.batch_scale, instructions=before)
+        material = Material(texts, pieces, vectors, draw, self._seed)
         batches = material.batches(self._options.healing_tokens)
         sizes = student.config.matryoshka_dimensions
         assert sizes, "the student's config has them"
         torch.manual_seed(self._seed)
-        healing = Healing(_base(student), space, sizes)
+        healing = Healing(base_of(student), space, sizes)
         config = _config(len(batches) // self._accelerator.num_processes, _HEALING_RATE)
         folder = self._stages.training("healing")
         trainer = Trainer(healing, config, folder, self._accelerator, muon)
@@ -215,24 +216,21 @@ class _Pipeline:
         self, whole: weights.Weights, name: str, lesson: Lesson, judge: Judge, seed: int
     ) -> tuple[Tensors, Gain]:
         torch.manual_seed(seed)
-        encoder = TrainableEncoder(_base(whole), whole.config)
+        base = base_of(whole)
+        if self._accelerator.device.type == "cpu":
+            # The backward pass of SDPA in bfloat16 is several times slower there.
+            base.set_attn_implementation("eager")
+        encoder = TrainableEncoder(base, whole.config)
         for task in lesson.trained:
             encoder.add(task)
         encoder.set_trainable(*lesson.trained)
         teaching = teaching_of(lesson, encoder, self._work, judge, seed)
-        config = _config(self._options.adapter_steps, _ADAPTER_RATE)
+        config = _config(self._options.adapter_steps, lesson.learning_rate)
         folder = self._stages.training(name)
         trainer = Trainer(teaching.objective, config, folder, self._accelerator)
         state = trainer.run(teaching.batches, teaching.validation)
         adapters = {task: encoder.adapter(task) for task in lesson.trained}
         return flat(adapters), _gained(state)
-
-
-def _base(checkpoint: weights.Weights) -> JinaEmbeddingsV3Model:
-    """The base to train. On a CPU the backward pass of SDPA in bfloat16 is several times slower."""
-    base = base_of(checkpoint)
-    base.set_attn_implementation("eager")
-    return base
 
 
 def _config(steps: int, learning_rate: float) -> TrainingConfig:

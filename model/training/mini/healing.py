@@ -13,7 +13,7 @@ Matryoshka size m:
 
 Matrices are rounded to what is stored while it learns, so that the last rounding loses nothing; the
 gradient passes as if they were not (the straight-through estimator of
-https://arxiv.org/abs/1308.3432). The table of words is not trained.
+https://arxiv.org/abs/1308.3432).
 
 B vectors of a batch, D dimensions.
 """
@@ -84,15 +84,15 @@ class Healing(nn.Module):
         super().__init__()
         self.base = base
         self._space, self._sizes = space, tuple(sizes)
-        base.embeddings.word_embeddings.requires_grad_(requires_grad=False)
-        self._linears = [each for each in base.modules() if isinstance(each, nn.Linear)]
-        for linear in self._linears:
-            parametrize.register_parametrization(linear, "weight", _Rounded())
+        matrices = [each for each in base.modules() if isinstance(each, nn.Linear)]
+        self._rounded = [base.embeddings.word_embeddings, *matrices]
+        for module in self._rounded:
+            parametrize.register_parametrization(module, "weight", _Rounded())
 
     def forward(self, batch: HealingBatch) -> Tensor:
         """The loss, a scalar."""
         device = self.base.device
-        self.base.set_attn_implementation(attention_of(batch.rows))
+        self.base.set_attn_implementation(attention_of(batch.rows, device))
         ids, mask = (each.to(device) for each in padded(batch.rows))
         states = self.base(input_ids=ids, attention_mask=mask).last_hidden_state
         vectors = means_over_spans(states.float(), batch.rows)
@@ -103,14 +103,15 @@ class Healing(nn.Module):
 
     def healed(self) -> JinaEmbeddingsV3Model:
         """The base with its matrices as they are stored."""
-        for linear in self._linears:
-            parametrize.remove_parametrizations(linear, "weight")
+        for module in self._rounded:
+            parametrize.remove_parametrizations(module, "weight")
         return self.base.cpu()
 
 
-def attention_of(rows: Sequence[Row]) -> str:
+def attention_of(rows: Sequence[Row], device: torch.device) -> str:
     """The implementation of attention for rows, as transformers names it."""
-    return "sdpa" if max(map(len, rows)) > _LONG else "eager"
+    long = max(map(len, rows)) > _LONG
+    return "sdpa" if long or device.type != "cpu" else "eager"
 
 
 def healing_loss(vectors: Tensor, targets: Tensor, sizes: Sequence[int]) -> Tensor:

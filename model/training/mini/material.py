@@ -25,15 +25,17 @@ _OFTEN: Mapping[str, float] = {
     "ntrex": 1.5,
     "tico-19": 1.5,
     "sib-200": 1.5,
-    "example": 1.5,
-    "ud-sentences": 2.0,
+    "example": 2.0,
+    "ud-sentences": 3.0,
     "cldr-annotations": 0.5,
     "word": 0.5,
-    "segment": 0.7,
+    "segment": 0.6,
 }
 # Texts that are sorted by length together, so that little is padded.
 _SORTED = 8192
 _HELD_OUT = 2000
+# Of a batch.
+TOKENS = 4096
 _BOS, _EOS = np.array([0], np.int32), np.array([2], np.int32)
 
 Indices = npt.NDArray[np.int64]
@@ -55,10 +57,10 @@ class Draw:
         are read with that of passages half of the times.
     """
 
-    tokens: int = 4096
+    tokens: int = TOKENS
     longest: int = 512
     longest_document: int = 1536
-    document_share: float = 0.25
+    document_share: float = 0.2
     of_passage: float = 1.0
     of_document: float = 0.15
     instructions: Mapping[str, str] = field(default_factory=dict)

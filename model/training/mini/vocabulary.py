@@ -20,7 +20,7 @@ _LAST = "<mask>"
 # Texts that are encoded in one call.
 _CALL = 20_000
 # A language's weight is this power of its text, times _MAIN for those that most people read.
-_BALANCE, _MAIN = 0.5, 12
+_BALANCE, _MAIN = 0.25, 12
 _MAIN_LANGUAGES = (
     *("ar", "cs", "de", "el", "en", "es", "fa", "fr", "he", "hi", "id", "it", "ja"),
     *("ko", "nl", "pl", "pt", "ro", "ru", "sv", "th", "tr", "uk", "vi", "zh"),
@@ -28,6 +28,8 @@ _MAIN_LANGUAGES = (
 # The share of a language's characters that are kept whatever they are worth, so that each word can
 # be cut into pieces that are left.
 _COVERED = 0.9995
+# Chinese characters that are kept by the pieces' own scores: so little text has not all usual ones.
+_IDEOGRAPHS = 6000
 # The weight of what the pieces' own scores say, learned from text in 100 languages, beside what
 # the corpora use.
 _GENERAL = 0.02
@@ -100,8 +102,18 @@ def chosen_pieces(pieces: Pieces, counts: Mapping[str, Counter[int]], size: int)
         for piece, count in each.items():
             worth[piece] += shares[lang] / whole * count / there
     kept = {*range(len(_FIRST)), len(pieces) - 1, *_characters(pieces, counts)}
+    kept |= {*_ideographs(pieces)[:_IDEOGRAPHS]}
     others = sorted(set(range(len(pieces))) - kept, key=lambda at: (-worth[at], at))
     return sorted([*kept, *others[: max(0, size - len(kept))]])
+
+
+def _ideographs(pieces: Pieces) -> list[int]:
+    """The indices of single ideographs (https://www.unicode.org/charts/PDF/U4E00.pdf), the most
+    likely one first."""
+    found = [
+        at for at, (piece, _) in enumerate(pieces) if len(piece) == 1 and "一" <= piece <= "鿿"
+    ]
+    return sorted(found, key=lambda at: -pieces[at][1])
 
 
 def _characters(pieces: Pieces, counts: Mapping[str, Counter[int]]) -> Iterator[int]:

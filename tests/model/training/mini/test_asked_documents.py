@@ -22,12 +22,11 @@ from model.training.mini.asked_documents import (
     asked_documents,
     document_batches,
 )
-from model.training.mini.corpora import Corpora, Passage, read_corpora
+from model.training.mini.corpora import Corpora, Passage
 from model.training.mini.texts import texts_of
 from model.training.objective import LossConfig, SideTasks
 from model.training.trainable_encoder import TrainableEncoder
 from tests.checkpoints import Shape
-from tests.model.training.mini.corpus import write_corpora
 
 
 def unit(vector: np.ndarray) -> np.ndarray:
@@ -37,11 +36,6 @@ def unit(vector: np.ndarray) -> np.ndarray:
 def document(lang: str, number: int) -> AskedDocument:
     text = f"{lang} {number}"
     return AskedDocument(lang, (AskedPassage(text, (text,), (f"what is {text}?",)),))
-
-
-@pytest.fixture(scope="module")
-def corpora(tmp_path_factory: pytest.TempPathFactory) -> Corpora:
-    return read_corpora(write_corpora(tmp_path_factory.mktemp("text") / "corpora"))
 
 
 def test_documents_are_passages_in_order_with_what_asks_for_them(corpora: Corpora) -> None:
@@ -80,9 +74,10 @@ def test_texts_and_documents_are_learned_from_in_turn() -> None:
 
     documents = [(document("ja", at),) for at in range(2)]
     batches = MixedBatches(Texts(), documents)
-    texts = [Texts().batch(at) for at in range(3)]
-    assert [batches.batch(at) for at in range(6)] == [
-        *(texts[0], documents[0], texts[1], documents[1], texts[2], documents[0])
+    texts = [Texts().batch(at) for at in range(2)]
+    assert [batches.batch(at) for at in range(8)] == [
+        *(documents[0], documents[1], documents[0], texts[0]),
+        *(documents[1], documents[0], documents[1], texts[1]),
     ]
 
 
