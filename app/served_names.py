@@ -5,8 +5,8 @@ from pathlib import Path
 from app.settings import Settings
 
 MINI_NOTE = (
-    "quintet-mini is the small embedded model, for trying everything out, not for production. "
-    "Serve the real one with EMBED_MODEL=jinaai/jina-embeddings-v3 (licence CC BY-NC 4.0)."
+    "quintet-mini is the small embedded model. The real one knows far more: "
+    "EMBED_MODEL=jinaai/jina-embeddings-v3 (licence CC BY-NC 4.0)."
 )
 
 

@@ -32,11 +32,25 @@ from model.spaces import Fingerprint
 # lock, up to 5 ms while another one imports.
 _PART = 1 << 22
 _STACK = ".parametrizations.weight.0.lora_"
-_NUMPY = {"BF16": "<u2", "F16": "<f2", "F32": "<f4", "F64": "<f8"}
+_NUMPY = {"F8_E4M3": "u1", "BF16": "<u2", "F16": "<f2", "F32": "<f4", "F64": "<f8"}
 _LARGEST = 8  # bytes of a number
 
 Bytes = npt.NDArray[np.uint8]
 Numbers = npt.NDArray[Any]
+
+
+def _bfloat16_of_float8() -> npt.NDArray[np.uint16]:
+    """The bits of bfloat16 for each byte of float8: E4M3 in https://arxiv.org/abs/2209.05433, table
+    1, which can be negative zero and not infinite."""
+    byte = np.arange(256)
+    exponent, mantissa = byte >> 3 & 15, byte & 7
+    values = np.where(exponent, (8 + mantissa) * 2.0**exponent, 2.0 * mantissa) / 1024
+    values[byte & 127 == 127] = np.nan
+    signed = np.copysign(values, np.where(byte < 128, 1, -1)).astype("<f4")
+    return (signed.view("<u4") >> 16).astype(np.uint16)
+
+
+_BFLOAT16 = _bfloat16_of_float8()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +69,20 @@ class _Stored:
         return (self.stop - self.start) // np.dtype(_NUMPY[self.dtype]).itemsize
 
     def parts(self, buffer: Bytes) -> Iterator[Numbers]:
-        """Its numbers, bfloat16 as bits: at a time as many as 64-bit ones fit into the buffer, and
-        in the place of those before."""
+        """Its numbers, float8 and bfloat16 as bits of bfloat16: at a time as many as 64-bit ones
+        fit into the buffer, and in the place of those before."""
         kind, most = np.dtype(_NUMPY[self.dtype]), len(buffer) // _LARGEST
         with self.path.open("rb", buffering=0) as file:
             file.seek(self.start)
             for at in range(0, self.size, most):
                 part = buffer[: min(most, self.size - at) * kind.itemsize]
                 _read_into(file, part.data)
-                yield part.view(kind)
+                yield _BFLOAT16[part] if self.dtype == "F8_E4M3" else part.view(kind)
 
     def whole(self) -> Numbers:
         """All of them as float32, in their shape."""
         (numbers,) = self.parts(np.empty(self.size * _LARGEST, np.uint8))
-        if self.dtype == "BF16":  # the upper half of a float32
+        if numbers.dtype == np.uint16:  # the upper half of a float32
             numbers = (numbers.astype("<u4") << 16).view("<f4")
         return numbers.astype("<f4").reshape(self.shape)
 

@@ -1,6 +1,6 @@
 """Spaces: which vectors may stand in one index, said by two short digests of what they depend on.
 
-    2682d57b0399.417f4b51c95e       FAMILY.MEMBER
+    6e6dea8f8c00.bcdc7c1bf251       FAMILY.MEMBER
 
 - Vectors of one member are made alike: the same weights, adapter, instruction, tokenizer, pooling,
   normalisation and late chunking (or not).

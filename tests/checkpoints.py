@@ -39,7 +39,7 @@ class Shape:
     width: int = 64
     heads: int = 4
     inner: int = 128
-    vocabulary: int = 48000
+    vocabulary: int = 55000
     rank: int = 4
     alpha: int = 1
     rotary_base: float = 20000.0

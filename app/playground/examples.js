@@ -30,25 +30,25 @@ The Comet is our electric bicycle. It runs for 120 kilometres on one charge. To 
   {
     title: "English: where it does not help",
     lang: "en",
-    question: "What should I wear?",
+    question: "Where did the dentist move?",
     documents: `=== Notes
-The meeting about the new office is on Friday. Anna has moved to Madrid. The printer on the second floor is out of paper. Lunch is free this week. The fire alarm is tested at noon.
-=== Week
-On Monday we visit the castle. The weather will be cold. Bring good shoes. Dinner is at eight in the old mill. The bus stops behind the church.`,
-    answer: "Bring good shoes",
+Boil the pasta for nine minutes. Add salt to the water. Our dentist has moved to Oak Street. Serve it with basil. Tomatoes taste best in August.
+=== Teeth
+The dentist looks at your teeth twice a year. The first visit takes half an hour. Brush your teeth every evening. The nurse gives you a date. Call us in the morning.`,
+    answer: "Our dentist has moved to Oak Street",
     claim: "worse",
   },
   {
-    title: "Deutsch: Wann wird geöffnet?",
+    title: "Deutsch: Wann ist geschlossen?",
     lang: "de",
-    question: "Wann öffnet das Schwimmbad im Winter?",
+    question: "An welchem Tag ist die Bibliothek geschlossen?",
     documents: `=== Schwimmbad
 Das Schwimmbad hat drei Becken. Kinder zahlen die Hälfte. Im Winter öffnet es um zehn Uhr. Montags ist es geschlossen.
 === Museum
 Das Museum zeigt Bilder aus Italien. Kinder zahlen nichts. Im Winter öffnet es um neun Uhr. Dienstags ist es geschlossen.
 === Bibliothek
 Die Bibliothek hat viele Bücher und Zeitungen. Kinder zahlen einen Euro. Im Winter öffnet sie um acht Uhr. Sonntags ist sie geschlossen.`,
-    answer: "Im Winter öffnet es um zehn Uhr",
+    answer: "Sonntags ist sie geschlossen",
     claim: "better",
   },
   {
@@ -60,7 +60,7 @@ Die Bibliothek hat viele Bücher und Zeitungen. Kinder zahlen einen Euro. Im Win
 === 博物馆
 市中心有一座历史博物馆。早上八点开门。星期三休息。学生不用买票。
 === 医院
-学校旁边有一家医院。早上六点开门。星期五休息。看病要先预约。`,
+学校旁边有一家医院。早上六点开门。星期五休息。医生说英语。`,
     answer: "早上六点开门",
     claim: "better",
   },

@@ -98,7 +98,7 @@ def _with_pooler(weights: Weights) -> Weights:
     module = pooler(weights.config)
     name, width, rank = module.name.base, module.shape[0], weights.config.lora_rank
     assert rank, "the rank is known once weights are read"
-    dtype = next(iter(weights.base.values())).dtype
+    dtype = weights.base["emb_ln.bias"].dtype  # matrices may be in float8
     base = {
         f"{name}.weight": torch.eye(width, dtype=dtype),
         f"{name}.bias": torch.zeros(width, dtype=dtype),

@@ -36,7 +36,7 @@ from tests.checkpoints import FULL_SIZE, Shape, write_original
 SHAPES = {
     "full-size": FULL_SIZE,
     "6x384": replace(FULL_SIZE, layers=6, width=384, heads=6, inner=1536),
-    "mini": replace(FULL_SIZE, layers=6, width=256, heads=4, inner=1024, vocabulary=48000),
+    "mini": replace(FULL_SIZE, layers=12, width=384, heads=12, inner=1536, vocabulary=55000),
 }
 # Rows, tokens a row.
 BATCHES = {

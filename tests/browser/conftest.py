@@ -8,7 +8,7 @@ from playwright.sync_api import BrowserContext, expect, sync_playwright
 from tests.browser.playground import Playground
 from tests.server import Service, running
 
-_PATIENCE_MS = 20_000
+_PATIENCE_MS = 120_000
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",

@@ -20,7 +20,7 @@ def take(path: Path) -> None:
         playground = Playground(page, service)
         playground.open()
         playground.settled()
-        expect(page.locator("#sentence")).to_contain_text("rises from rank 2 to rank 1")
+        expect(page.locator("#sentence")).to_contain_text("rises from rank 3 to rank 1")
         page.screenshot(path=path)
         chromium.close()
 

@@ -56,7 +56,7 @@ def test_the_launch_post_is_there_at_once_and_follows_every_change_of_the_form(c
 
 def test_another_size_asks_nothing_and_shows_what_the_service_would(comparing):
     asked = len(comparing.sent)
-    for index, size in enumerate((32, 64, 128, 256)):
+    for index, size in enumerate((32, 64, 128, 256, 384)):
         comparing.slide(index)
         expect(comparing.page.locator("#size")).to_have_text(str(size))
         body = {**comparing.said()[-1], "dimensions": size}
@@ -213,7 +213,7 @@ def test_the_keyboard_alone_goes_from_the_texts_to_the_map(comparing):
         "input": ["Guten Morgen!", "Good morning!", "Good night!"],
         "embedding_type": "base64",
     }
-    expect(page.locator("#size")).to_have_text("128")
+    expect(page.locator("#size")).to_have_text("256")
     page.locator("#heat-maps button").last.focus()
     keys.press("Tab")
     expect(page.get_by_role("img", name="1: Guten Morgen!")).to_be_focused()

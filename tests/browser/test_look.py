@@ -157,7 +157,7 @@ def test_on_a_phone_the_first_screen_has_question_button_and_verdict(playground)
 @pytest.mark.parametrize("width", [1440, 320])
 def test_very_long_texts_and_names_do_not_widen_the_page(playground, width):
     playground.page.set_viewport_size({"width": width, "height": 844})
-    playground.documents(f"=== {'name' * 60}\n{'x' * 3000} end. {'word ' * 300}.\n=== b\nShort.")
+    playground.documents(f"=== {'name' * 60}\n{'x' * 900} end. {'word ' * 300}.\n=== b\nShort.")
     playground.ask("What is it?")
     assert playground.overflow() == 0
     playground.compare("a very long line " * 200, "y" * 2000)

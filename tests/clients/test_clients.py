@@ -51,7 +51,7 @@ def test_a_client_gets_the_vectors_it_asks_for(service: Service, program: Path) 
         expected = vectors(service.embed(**{"input": SKINCARE, **case["request"]}))
         found = np.array(case["vectors"])
         assert found.shape == expected.shape
-        assert cosines(found, expected).min() > 0.9999, case["request"]
+        assert cosines(found, expected).min() > 0.9995, case["request"]
 
 
 @pytest.mark.parametrize("block", BLOCKS)

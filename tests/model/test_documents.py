@@ -21,6 +21,9 @@ from tests.model.test_windows import reference as in_windows
 from tests.reference import Reference
 
 JUDGE = tokenizers.Tokenizer.from_file(str(MINI / "tokenizer.json"))
+# What the normaliser deletes, and white space, where a text begins or goes on after `</s>`. The
+# judge, too, gets offsets from tokenizers, which are one too small after it (test_offsets.py).
+DELETED_AT_START = re.compile(r"(?:\A|(?<=</s>))[\x01-\x20\x7f]+")
 WORDS = [*PARTS, "house ", "tree. ", "Wasser? ", "fin. "]
 
 
@@ -57,7 +60,8 @@ def test_the_reference_agrees_on_every_chunk_and_on_the_whole(
     for document, (chunks, own) in zip(
         read.documents, read.vectors(small.embed(read.rows)), strict=True
     ):
-        encoding = JUDGE.encode(task.instruction + document.text)
+        text = DELETED_AT_START.sub(lambda found: " " * len(found[0]), document.text)
+        encoding = JUDGE.encode(task.instruction + text)
         hidden = judge.hidden(Row.single_span(np.array(encoding.ids, np.int32), task.adapter))
         np.testing.assert_allclose(own[0], hidden.mean(axis=0), atol=1e-5)
         front = len(task.instruction)
@@ -76,7 +80,8 @@ def test_chunks_at_white_space_have_the_vectors_of_late_chunked_inputs(
     small: Embedder, rng: np.random.Generator
 ) -> None:
     task = small.tasks.by_name("retrieval.passage")
-    pieces = [text.strip() or "x" for text in texts_of(rng, 6)]
+    found = [text.strip() for text in texts_of(rng, 6)]
+    pieces = [text if len(small.tokenizer.ids([text])[0]) else "x" for text in found]
     ends = np.cumsum([len(piece) + 1 for piece in pieces])
     starts = ends - [len(piece) + 1 for piece in pieces]
     reading = DocumentOptions(Chunking("spans"), spans=[np.stack([starts, ends - 1], axis=1)])
@@ -129,7 +134,7 @@ def test_documents_longer_than_the_model_reads_are_read_in_windows_beside_short_
     spans = np.concatenate([tokens, [[0, len(ids)]]]).astype(np.int32)
     expected = in_windows(small, Row(ids, task.adapter, spans), front + 8193, 100)
     vectors = list(read.vectors(small.embed(read.rows)))
-    np.testing.assert_allclose(np.concatenate(vectors[1]), expected, atol=1e-5)
+    np.testing.assert_allclose(np.concatenate(vectors[1]), expected, rtol=1e-5, atol=1e-5)
     alone = small.tokenizer.rows([texts[0], texts[2]], task)
     np.testing.assert_allclose(
         np.concatenate([vectors[0][1], vectors[2][1]]), small.embed(alone.rows), atol=1e-5

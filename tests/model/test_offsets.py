@@ -20,3 +20,15 @@ def test_a_text_over_the_limit_is_named_and_none_of_its_offsets_is_listed() -> N
     with pytest.raises(TooManyTokensError, match=r"texts\[2\] has 12 tokens; at most 11") as raised:
         list(tokenize_with_offsets(["a", "b " * 11, "c " * 12], TOKENIZER, 11))
     assert (raised.value.index, raised.value.tokens, raised.value.limit) == (2, 12, 11)
+
+
+@pytest.mark.parametrize(
+    "before", ["", " ", "\u3000", "</s>", "a</s>", "<mask> ", "\x1f", "a\x01 "]
+)
+@pytest.mark.parametrize("deleted", ["\x01", "\x0b", "\x1c\n\n", "\x7f\x08", " \x02 "])
+def test_a_character_that_the_tokenizer_deletes_moves_no_offset(before: str, deleted: str) -> None:
+    text = f"{before}{deleted}house tree"
+    (each,) = tokenize_with_offsets([text], TOKENIZER, None)
+    np.testing.assert_array_equal(each.token_ids, TOKENIZER.ids([text])[0])
+    words = [text[start:end] for start, end in each.offsets[-2:]]
+    assert words == ["house", "tree"]

@@ -37,7 +37,7 @@ def small(original: Path) -> Embedder:
 def test_the_embedded_model_is_loaded_by_its_name_and_shows_what_it_is(mini: Embedder) -> None:
     shown = repr(mini)
     assert re.fullmatch(
-        r"<Embedder quintet-mini: \d+\.\dM parameters, 256 dimensions, 8192 tokens a text, "
+        r"<Embedder quintet-mini: \d+\.\dM parameters, 384 dimensions, 8192 tokens a text, "
         r"tasks retrieval\.query, .*, text-matching; float32 on cpu, \d+ threads>",
         shown,
     )

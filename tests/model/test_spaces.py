@@ -209,12 +209,13 @@ def swap_two_pieces(fields: dict[str, Any]) -> None:
     vocabulary[one], vocabulary[other] = vocabulary[other], vocabulary[one]
 
 
-def keep_case(fields: dict[str, Any]) -> None:
-    fields["normalizer"]["normalizers"].pop()
+def lower_case(fields: dict[str, Any]) -> None:
+    normalizers = [fields["normalizer"], {"type": "Lowercase"}]
+    fields["normalizer"] = {"type": "Sequence", "normalizers": normalizers}
 
 
 def keep_compatibility_characters(fields: dict[str, Any]) -> None:
-    fields["normalizer"]["normalizers"][1] = {"type": "NFC"}
+    fields["normalizer"] = {"type": "NFC"}
 
 
 def split_nowhere(fields: dict[str, Any]) -> None:
@@ -222,7 +223,7 @@ def split_nowhere(fields: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [swap_two_pieces, keep_case, keep_compatibility_characters, split_nowhere]
+    "change", [swap_two_pieces, lower_case, keep_compatibility_characters, split_nowhere]
 )
 def test_a_tokenizer_that_reads_otherwise_changes_every_space(
     before: AllSpaces, folder: Path, change: Callable[[dict[str, Any]], None]
@@ -265,15 +266,32 @@ def test_dtype_name_folder_and_files_change_nothing(before: AllSpaces, folder: P
     assert spaces_of(folder.rename(folder.parent / "of-another-name"), "bfloat16") == before
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float8_e4m3fn])
 def test_weights_that_are_stored_wider_change_nothing_and_narrower_only_without_loss(
-    before: AllSpaces, tmp_path: Path
+    before: AllSpaces, tmp_path: Path, dtype: torch.dtype
 ) -> None:
     shape = Shape(dtype=torch.bfloat16)
-    narrow = random_tensors(shape)
+    narrow = {name: tensor.to(dtype) for name, tensor in random_tensors(shape).items()}
     wide = {name: tensor.float() for name, tensor in narrow.items()}
     spaces = spaces_of(write_original(tmp_path / "narrow", shape, narrow))
     assert spaces_of(write_hf(tmp_path / "wide", shape, wide)) == spaces
     assert changed(before, spaces) == (EVERY_TASK, EVERY_TASK)
+
+
+def test_every_number_of_float8_is_told_from_every_other_as_in_torch(tmp_path: Path) -> None:
+    every = torch.arange(256, dtype=torch.uint8).view(torch.float8_e4m3fn)
+    finite = every[~every.float().isnan()]
+    shape = Shape(dtype=torch.float32)
+    tensors = random_tensors(shape)
+    name = "roberta.encoder.layers.0.mlp.fc1.parametrizations.weight.original"
+    assert tensors[name].numel() >= len(finite)
+    tensors[name].view(-1)[: len(finite)] = finite.float()
+    wide = spaces_of(write_original(tmp_path / "wide", shape, tensors))
+    tensors[name] = tensors[name].to(torch.float8_e4m3fn).float()
+    rounded = spaces_of(write_original(tmp_path / "rounded", shape, tensors))
+    tensors[name] = tensors[name].to(torch.float8_e4m3fn)
+    assert spaces_of(write_original(tmp_path / "narrow", shape, tensors)) == rounded
+    assert changed(wide, rounded) == (EVERY_TASK, EVERY_TASK)
 
 
 def test_a_caller_expects_a_family_or_a_member() -> None:

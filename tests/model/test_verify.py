@@ -118,7 +118,7 @@ def test_there_is_nothing_to_compare_another_model_with(
     assert main(["verify", "--model", "quintet-mini", "--device", "cpu"]) == 2
     out = capsys.readouterr().out
     assert out.startswith("quintet-mini is another model than the published values are of: ")
-    assert "its num_layers is 6 and not 24" in out
+    assert "its num_layers is 12 and not 24" in out
     assert out.endswith("There is nothing to compare it with.\n")
     assert "FAIL" not in out
 

@@ -101,7 +101,7 @@ def test_an_escaped_backslash_begins_no_surrogate(service: Service) -> None:
 
 
 def test_a_byte_order_mark_in_front_is_taken(service: Service) -> None:
-    assert vectors(post(service, "/v1/embeddings", b'\xef\xbb\xbf{"input": "x"}')).shape == (1, 256)
+    assert vectors(post(service, "/v1/embeddings", b'\xef\xbb\xbf{"input": "x"}')).shape == (1, 384)
     both = post(service, "/v1/embeddings", b'\xef\xbb\xbf{"input": "\\ud83d"}')
     assert both.headers["x-replaced-surrogates"] == "1"
     inside = post(service, "/v1/embeddings", b'{"input": \xef\xbb\xbf"x"}')

@@ -35,7 +35,7 @@ from tests.server import Service
         ({"chunking": {"by": "spans"}}, "chunking.spans", "need each other"),
         ({"chunking": {"spans": [[0, 1]]}}, "chunking.spans", "need each other"),
         ({"late_chunking_overlap": 5000}, "late_chunking_overlap", "takes 0 to 4096"),
-        ({"dimensions": 257}, "dimensions", "takes 1 to 256"),
+        ({"dimensions": 385}, "dimensions", "takes 1 to 384"),
         ({"task": "nope"}, "task", "unknown task 'nope'"),
     ],
 )

@@ -23,11 +23,11 @@ def test_each_task_is_read_by_its_own_adapter(
     for candidate, late in itertools.product(TASKS, (False, True)):
         expected = quintet.embed_texts(SKINCARE, candidate, late_chunking=late)
         same = (candidate, late) == (task, late_chunking)
-        assert (cosines(found, expected).mean() > 0.9999) == same
+        assert (cosines(found, expected).mean() > 0.9995) == same
 
 
 def test_the_launch_posts_request(service: Service) -> None:
-    body = {"model": "quintet-mini", "input": SKINCARE, "task": "text-matching", "dimensions": 256}
+    body = {"model": "quintet-mini", "input": SKINCARE, "task": "text-matching", "dimensions": 384}
     plain, late = service.embed(**body).json(), service.embed(**body, late_chunking=True).json()
     unit = np.array([each["embedding"] for each in plain["data"]])
     np.testing.assert_allclose(np.linalg.norm(unit, axis=1), 1, atol=1e-6)
@@ -50,7 +50,7 @@ def test_usage_counts_a_late_chunked_request_as_one_row(service: Service) -> Non
     assert query == plain
 
 
-@pytest.mark.parametrize("dimensions", [1, 2, 7, 32, 255, 256, "64", 64.0])
+@pytest.mark.parametrize("dimensions", [1, 2, 7, 32, 383, 384, "64", 64.0])
 def test_any_dimensions_up_to_the_width_give_unit_vectors(
     service: Service, precise: Embedder, dimensions: Any
 ) -> None:
@@ -59,7 +59,7 @@ def test_any_dimensions_up_to_the_width_give_unit_vectors(
     assert found.shape == expected.shape
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
     if int(dimensions) > 2:
-        assert cosines(found, expected).min() > 0.999
+        assert cosines(found, expected).min() > 0.9995
 
 
 def test_without_normalised_a_shorter_vector_is_the_head_of_the_longer_one(
@@ -78,9 +78,9 @@ def test_without_normalised_a_shorter_vector_is_the_head_of_the_longer_one(
 )
 def test_inputs_of_every_form_are_the_same_text(service: Service, inputs: Any) -> None:
     expected = vectors(service.embed(input="x y"))
-    assert cosines(vectors(service.embed(input=inputs)), expected).min() > 0.9999
+    assert cosines(vectors(service.embed(input=inputs)), expected).min() > 0.9995
     mixed = vectors(service.embed(input=["a", {"text": "x y"}]))
-    assert cosines(mixed[1:], expected).min() > 0.9999
+    assert cosines(mixed[1:], expected).min() > 0.9995
 
 
 @pytest.mark.parametrize("inputs", ["", [""], ["", "x", ""]])
@@ -98,7 +98,7 @@ def test_embedding_types_under_each_name(service: Service, field: str) -> None:
     decoded = [np.frombuffer(base64.b64decode(each["embedding"]), "<f4") for each in data]
     np.testing.assert_allclose(np.stack(decoded), expected, atol=2e-3)
     bits = vectors(service.embed(input=SKINCARE, **{field: "ubinary"}))
-    assert bits.shape == (5, 32)
+    assert bits.shape == (5, 48)
     signed = vectors(service.embed(input=SKINCARE, **{field: "binary"}))
     np.testing.assert_array_equal(signed, bits - 128)
     (first, *_) = service.embed(input=SKINCARE, **{field: "int8"}).json()["data"]
@@ -111,7 +111,7 @@ def test_embedding_types_under_each_name(service: Service, field: str) -> None:
 
 def test_the_openai_sdks_default_encoding_yields_to_an_explicit_type(service: Service) -> None:
     body = {"input": "x", "encoding_format": "base64", "embedding_type": "ubinary"}
-    assert len(service.embed(**body).json()["data"][0]["embedding"]) == 32
+    assert len(service.embed(**body).json()["data"][0]["embedding"]) == 48
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_the_openai_sdks_default_encoding_yields_to_an_explicit_type(service: Se
 def test_aliases_mean_the_field(service: Service, alias: dict[str, Any]) -> None:
     expected = vectors(service.embed(input="x y", task="separation"))
     response = service.embed(**alias)
-    assert cosines(vectors(response), expected).min() > 0.9999
+    assert cosines(vectors(response), expected).min() > 0.9995
     assert "x-ignored-fields" not in response.headers
     for name in ("output_dimension", "output_dimensionality"):
         assert vectors(service.embed(input="x", **{name: 16})).shape == (1, 16)
@@ -142,7 +142,7 @@ def test_null_is_absent(service: Service) -> None:
 
 def test_unknown_fields_are_ignored_and_named(service: Service) -> None:
     response = service.embed(input="x", prompt_name="x", user="someone", ünder="x")
-    assert vectors(response).shape == (1, 256)
+    assert vectors(response).shape == (1, 384)
     assert response.headers["x-ignored-fields"] == "prompt_name, \\xfcnder"
     inputs = [{"text": "x", "id": 1, "image": "y"}, "z", {"text": "x", "title": "t"}]
     within = service.embed(input=inputs)

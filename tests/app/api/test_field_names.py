@@ -163,7 +163,7 @@ def test_other_apis_words_are_honoured_or_refused_and_never_give_other_vectors(
             "encoding_format",
             "encoding_format must be of float",
         ),
-        ({"output_dimension": 300}, "output_dimension", "output_dimension is 300; this model"),
+        ({"output_dimension": 400}, "output_dimension", "output_dimension is 400; this model"),
         ({"output_dimensionality": "x"}, "output_dimensionality", "output_dimensionality: "),
         ({"task_type": "nope"}, "task_type", "unknown task 'nope'"),
         ({"task_type": 1}, "task_type", "task_type: input should be a valid string"),
@@ -188,7 +188,7 @@ def test_errors_name_the_field_that_was_sent(
     [
         ({"task": "nope"}, "parameters.task"),
         ({"task_type": "nope"}, "parameters.task_type"),
-        ({"dimensions": 300}, "parameters.dimensions"),
+        ({"dimensions": 400}, "parameters.dimensions"),
         ({"dimensions": "x"}, "parameters.dimensions"),
         ({"encoding_format": "int4"}, "parameters.encoding_format"),
         ({"late_chunking": True, "late_chunking_overlap": -1}, "parameters.late_chunking_overlap"),

@@ -27,7 +27,7 @@ def test_sagemakers_json_contract(service: Service, parameters: dict[str, Any]) 
     assert body["parameters"] == parameters
     found = np.array([each["embedding"] for each in body["data"]])
     expected = service.embed(input=SKINCARE, **parameters)
-    assert cosines(found, vectors(expected)).min() > 0.9999
+    assert cosines(found, vectors(expected)).min() > 0.9995
     for each in body["data"]:
         assert set(each) == {"id", "embedding", "usage"}
         assert set(each["usage"]) == {"id", "total_tokens"}
@@ -60,7 +60,7 @@ def test_sagemakers_batch_transform_of_csv(service: Service, kind: str) -> None:
     assert [each["id"] for each in body["data"]] == ["7", "the-second"]
     found = np.array([each["embedding"] for each in body["data"]])
     texts = ["a text, with a comma", 'two\nlines "quoted"']
-    assert cosines(found, vectors(service.embed(input=texts))).min() > 0.9999
+    assert cosines(found, vectors(service.embed(input=texts))).min() > 0.9995
     assert body["parameters"] == {}
 
 

@@ -31,13 +31,13 @@ def test_a_document_over_the_limit_is_embedded_in_windows_when_asked(
     tokenized = loaded.tokenizer.rows(inputs, loaded.tasks.by_name("retrieval.passage"), reading)
     assert len(tokenized.rows) > 1
     expected = tokenized.vectors(loaded.embed(tokenized.rows))
-    assert cosines(vectors(answer), expected).min() > 0.9999
+    assert cosines(vectors(answer), expected).min() > 0.9995
 
 
 def test_an_overlap_changes_nothing_for_a_document_that_fits(service: Service) -> None:
     plain = vectors(service.embed(input=SKINCARE, late_chunking=True))
     overlapping = service.embed(input=SKINCARE, late_chunking=True, late_chunking_overlap=256)
-    assert cosines(vectors(overlapping), plain).min() > 0.9999
+    assert cosines(vectors(overlapping), plain).min() > 0.9995
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_the_bytes_are_the_numbers_of_the_json_answer(
 def test_azures_address_gives_them_too_and_other_headers_stay(service: Service) -> None:
     path = "/openai/deployments/text-embedding-3-small/embeddings"
     raw = octets(service, path, input="x", model="quintet-mini")
-    assert raw.headers["x-embedding-shape"] == "1, 256"
+    assert raw.headers["x-embedding-shape"] == "1, 384"
     assert raw.headers["x-ignored-fields"] == "model"
     assert raw.headers["x-request-id"]
 

@@ -160,8 +160,8 @@ def test_a_port_that_is_taken_ends_with_exit_1(service: Service) -> None:
 
 def test_info_says_what_is_served(service: Service) -> None:
     info = httpx.get(f"{service.url}/info").json()
-    assert (info["model"], info["width"], info["max_tokens"]) == ("quintet-mini", 256, 8192)
-    assert info["matryoshka_dimensions"] == [32, 64, 128, 256]
+    assert (info["model"], info["width"], info["max_tokens"]) == ("quintet-mini", 384, 8192)
+    assert info["matryoshka_dimensions"] == [32, 64, 128, 256, 384]
     assert (info["tasks"], info["default_task"]) == (list(TASKS), "text-matching")
     (worker,) = info["workers"]
     assert worker["attention"] == "sdpa, products"

@@ -59,4 +59,4 @@ def test_rows_of_the_tokenizer_are_rows_of_the_model(quintet: Embedder) -> None:
     found = quintet.embed(
         [Row.single_span(np.array(row.token_ids.tolist(), np.int32), task.adapter)]
     )
-    assert cosines(found, quintet.embed_texts(["x y"], "retrieval.query")).min() > 0.9999
+    assert cosines(found, quintet.embed_texts(["x y"], "retrieval.query")).min() > 0.9995

@@ -67,7 +67,7 @@ def test_texts_are_cut_unless_it_is_refused(engine: Service) -> None:
         ({"options": {"task": 1}}, 400, "options.task must be a text"),
         ({"options": {"taks": "separation"}}, 400, "taks: unknown field; did you mean task?"),
         ({"task": "separation"}, 400, "task is no field of this API"),
-        ({"dimensions": 1000}, 400, "dimensions is 1000; this model takes 1 to 256"),
+        ({"dimensions": 1000}, 400, "dimensions is 1000; this model takes 1 to 384"),
     ],
 )
 def test_errors_have_ollamas_form(
@@ -99,6 +99,6 @@ def test_models_are_listed_and_shown(service: Service) -> None:
     shown = service.post("/api/show", model=models[2]["name"]).json()
     assert shown["capabilities"] == ["embedding"]
     assert shown["model_info"]["xlm-roberta.context_length"] == 8192
-    assert shown["model_info"]["xlm-roberta.embedding_length"] == 256
+    assert shown["model_info"]["xlm-roberta.embedding_length"] == 384
     assert service.post("/api/show", model="other").status_code == 404
     assert httpx.get(f"{service.url}/api/version").json() == {"version": __version__}

@@ -67,7 +67,7 @@ def test_texts_are_refused_unless_they_may_be_cut(engine: Service) -> None:
         ({"prompt_name": "nope"}, 422, "Validation", "unknown task 'nope'"),
         ({"promptname": "separation"}, 422, "Validation", "did you mean prompt_name?"),
         ({"truncation_direction": "left"}, 422, "Validation", "truncation_direction: input should"),
-        ({"dimensions": 1000}, 422, "Validation", "dimensions is 1000; this model takes 1 to 256"),
+        ({"dimensions": 1000}, 422, "Validation", "dimensions is 1000; this model takes 1 to 384"),
     ],
 )
 def test_errors_have_its_form(

@@ -75,7 +75,7 @@ def test_texts_are_cut_unless_it_is_refused(
     [
         ({"output_dtype": "uint8"}, "output_dtype is 'uint8'; here it is float, binary, ubinary, "),
         ({"input_type": "image"}, "input_type is 'image'; it is read as a task where it is one of"),
-        ({"output_dimension": 1000}, "output_dimension is 1000; this model takes 1 to 256"),
+        ({"output_dimension": 1000}, "output_dimension is 1000; this model takes 1 to 384"),
     ],
 )
 def test_a_value_without_a_counterpart_is_refused(

@@ -58,7 +58,7 @@ def test_16_clients_with_random_tasks_get_the_vector_the_text_gets_alone(
     # Some of them, drawn at random, are embedded again one at a time.
     for text, task, found in random.Random(seed).sample(answers, min(200, len(answers))):
         expected = quintet.embed_texts([text], task)[0]
-        assert cosine(np.array(found), expected) >= 0.9999, (text, task)
+        assert cosine(np.array(found), expected) >= 0.9995, (text, task)
 
 
 def test_2048_inputs_do_not_delay_anothers_single_queries_beyond_two_batches() -> None:

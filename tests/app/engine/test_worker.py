@@ -60,7 +60,7 @@ def test_each_job_gets_its_own_vectors_exactly_once(
     answers = [message for message in received if isinstance(message, messages.JobResult)]
     assert Counter(answer.job for answer in answers) == Counter(list(jobs))
     for answer in answers:
-        found = messages.vectors_of(answer, 256)
+        found = messages.vectors_of(answer, 384)
         np.testing.assert_allclose(found, precise.embed(jobs[answer.job]), atol=1e-5)
     assert sum(batch.rows for batch in batches(received)) == sum(map(len, jobs.values()))
     assert max(batch.tokens for batch in batches(received)) <= BATCH_TOKENS
@@ -117,7 +117,7 @@ def test_a_poisonous_row_fails_alone(
     }
     assert set(answers) == {0, 1, 2, 4, 5}
     for number, rows in good.items():
-        found = messages.vectors_of(answers[number], 256)
+        found = messages.vectors_of(answers[number], 384)
         np.testing.assert_allclose(found, precise.embed(rows), atol=1e-5)
 
 

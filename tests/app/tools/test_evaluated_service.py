@@ -45,7 +45,7 @@ def test_vectors_in_process_are_the_services(
     checkpoint: Checkpoint, evaluated: EvaluatedService, task: str | None
 ) -> None:
     texts = [record["passage"] for record in data.questions()] + ["word"] * 70 + ["ein Wort " * 40]
-    for size in (256, 32):
+    for size in (384, 32):
         here, there = (
             EmbeddingCache(each).texts(texts, task, size) for each in (checkpoint, evaluated)
         )

@@ -29,10 +29,10 @@ def test_it_prints_a_table_and_writes_json_and_pictures(
     assert "passed over: glossary.jsonl" in shown
     assert max(map(len, shown.splitlines())) <= 120
     found = json.loads((tmp_path / "evaluation.json").read_text())
-    assert (found["name"], found["dtype"], found["width"]) == ("quintet-mini", "float32", 256)
+    assert (found["name"], found["dtype"], found["width"]) == ("quintet-mini", "float32", 384)
     for line in found["lines"]:
         for values in (line["adapter"], line["none"]):
-            assert list(values) == ["256", "128", "64", "32"]
+            assert list(values) == ["384", "256", "128", "64", "32"]
             assert all(-1 <= value <= 1 for value in values.values())
     for picture in ("quality-by-dimensions", "late-chunking"):
         assert (tmp_path / f"{picture}.png").read_bytes().startswith(b"\x89PNG")
@@ -63,7 +63,7 @@ def test_against_itself_nothing_is_worse_and_against_another_it_says_what(
     assert main(["--data", str(folder), "--model", str(other), "--against", "quintet-mini"]) == 1
     shown = capsys.readouterr().out
     assert "classification labels probe at 64: " in shown
-    assert "at 256" not in shown.partition("are worse")[2]
+    assert "at 384" not in shown.partition("are worse")[2]
 
 
 def test_a_service_alone_is_measured_without_torch(folder: Path, service: Service) -> None:
@@ -96,7 +96,7 @@ def test_a_model_without_an_adapter_leaves_its_kinds_out(
         (["--data", "nowhere"], "error: nowhere is not a folder."),
         (["--model", "nowhere"], "error: nowhere is neither a folder nor a hub id"),
         (["--against", "http://127.0.0.1:9"], "error: nothing answers at http://127.0.0.1:9"),
-        (["--dimensions", "512"], "error: --dimensions 512: this model's vectors have 1 to 256"),
+        (["--dimensions", "512"], "error: --dimensions 512: this model's vectors have 1 to 384"),
         (["--dtype", "float8"], "error: unknown dtype 'float8'"),
         (["--languages", "xx", "--out", "{folder}/pairs.jsonl"], "error: cannot write"),
     ],

@@ -15,7 +15,7 @@ def checkpoint() -> Checkpoint:
 def test_every_text_is_embedded_once_a_task(checkpoint: Checkpoint) -> None:
     embedded: list[str] = []
     embeddings = EmbeddingCache(checkpoint, embedded.extend)
-    for size in (256, 64, 256):
+    for size in (384, 64, 384):
         embeddings.texts(["a", "b", "a"], "separation", size)
         embeddings.documents([["c", "d"]], None, size)
     assert sorted(embedded) == ["a", "b", "c", "d"]
@@ -24,9 +24,9 @@ def test_every_text_is_embedded_once_a_task(checkpoint: Checkpoint) -> None:
 
 
 def test_sizes_are_the_models_or_the_wanted_ones_and_always_the_width() -> None:
-    assert Checkpoint("quintet-mini").sizes == (256, 128, 64, 32)
-    assert Checkpoint("quintet-mini", sizes=[100]).sizes == (256, 100)
+    assert Checkpoint("quintet-mini").sizes == (384, 256, 128, 64, 32)
+    assert Checkpoint("quintet-mini", sizes=[100]).sizes == (384, 100)
     with pytest.raises(
-        EvaluationError, match="--dimensions 300: this model's vectors have 1 to 256"
+        EvaluationError, match="--dimensions 500: this model's vectors have 1 to 384"
     ):
-        Checkpoint("quintet-mini", sizes=[300])
+        Checkpoint("quintet-mini", sizes=[500])

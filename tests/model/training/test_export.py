@@ -128,3 +128,20 @@ def test_another_user_can_read_what_is_written(tmp_path: Path, original: Path) -
     write_hf(tmp_path, weights.read(original), TOKENIZER)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert all(path.stat().st_mode & 0o004 for path in files)
+
+
+def test_a_new_adapter_stands_beside_those_of_a_base_in_float8(tmp_path: Path) -> None:
+    """As with quintet-mini: what is written in place of a pooler has no matrix's dtype."""
+    read = weights.read(MINI)
+    assert torch.float8_e4m3fn in {tensor.dtype for tensor in read.base.values()}
+    torch.manual_seed(3)
+    encoder = TrainableEncoder.from_weights(read, ["separation"])
+    new = {"separation": encoder.adapter("separation")}
+    whole = weights.Weights(read.fields, read.base, {**read.adapters, **new})
+    write_hf(tmp_path, whole, TOKENIZER)
+    loaded, before = (embedder.load(folder, "cpu", "float32") for folder in (tmp_path, MINI))
+    for task in ("separation", "classification"):
+        texts = ["Guten Morgen!", "a pooler"]
+        np.testing.assert_allclose(
+            loaded.embed_texts(texts, task), before.embed_texts(texts, task), atol=1e-5
+        )
