@@ -17,7 +17,7 @@ from tests.model.training.processes import KILLS, Command
 from tests.model.training.records import train
 
 # Adapters need one step here: test_resume.py interrupts their training between steps.
-STEPS = 8
+STEPS = 32
 SMALL = ("--vocabulary", 90, "--layers", 0, 2, "--healing-tokens", STEPS * 4096)
 SMALL = (*SMALL, "--adapter-steps", 1)
 # How long stages took differs from run to run, and an evaluation names the folder.
