@@ -145,7 +145,7 @@ class DocumentObjective(Objective):
         of_questions = self.encoder(self._whole.rows(questions, query).rows, query.name)
         base = self.encoder.base
         before = base.config._attn_implementation
-        base.set_attn_implementation(attention_of(documents, base.device))
+        base.set_attn_implementation(attention_of(max(map(len, documents)), base.device))
         of_chunks = self.encoder(documents, passage.name)
         base.set_attn_implementation(before)
         # The differences between cosines are too small for bfloat16.

@@ -31,7 +31,7 @@ from model.training.base import base_of, tensors_of
 from model.training.errors import TrainingError
 from model.training.export import write_original
 from model.training.mini.corpora import read_corpora
-from model.training.mini.healing import SHARE, Healing, TeacherSpace
+from model.training.mini.healing import SHARE, Healing, TeacherSpace, attention_of
 from model.training.mini.initial import centred, reordered
 from model.training.mini.lessons import Judge, Lesson, lessons_of
 from model.training.mini.material import TOKENS, Draw, Material
@@ -217,9 +217,8 @@ class _Pipeline:
     ) -> tuple[Tensors, Gain]:
         torch.manual_seed(seed)
         base = base_of(whole)
-        if self._accelerator.device.type == "cpu":
-            # The backward pass of SDPA in bfloat16 is several times slower there.
-            base.set_attn_implementation("eager")
+        attention = attention_of(lesson.max_tokens, self._accelerator.device)
+        base.set_attn_implementation(attention)
         encoder = TrainableEncoder(base, whole.config)
         for task in lesson.trained:
             encoder.add(task)

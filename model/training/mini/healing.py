@@ -92,7 +92,7 @@ class Healing(nn.Module):
     def forward(self, batch: HealingBatch) -> Tensor:
         """The loss, a scalar."""
         device = self.base.device
-        self.base.set_attn_implementation(attention_of(batch.rows, device))
+        self.base.set_attn_implementation(attention_of(max(map(len, batch.rows)), device))
         ids, mask = (each.to(device) for each in padded(batch.rows))
         states = self.base(input_ids=ids, attention_mask=mask).last_hidden_state
         vectors = means_over_spans(states.float(), batch.rows)
@@ -108,10 +108,9 @@ class Healing(nn.Module):
         return self.base.cpu()
 
 
-def attention_of(rows: Sequence[Row], device: torch.device) -> str:
-    """The implementation of attention for rows, as transformers names it."""
-    long = max(map(len, rows)) > _LONG
-    return "sdpa" if long or device.type != "cpu" else "eager"
+def attention_of(longest: int, device: torch.device) -> str:
+    """The implementation of attention for rows of so many tokens, as transformers names it."""
+    return "sdpa" if longest > _LONG or device.type != "cpu" else "eager"
 
 
 def healing_loss(vectors: Tensor, targets: Tensor, sizes: Sequence[int]) -> Tensor:
