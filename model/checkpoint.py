@@ -3,6 +3,7 @@
 n adapters, r rank, V vocabulary, D hidden, I intermediate.
 """
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,25 +12,42 @@ from torch import Tensor, nn
 
 from model.attention import choose_attention
 from model.config import EncoderConfig
-from model.encoder import Block, Encoder, interleaved
+from model.encoder import Block, Encoder, Linear, interleaved
+from model.int8_linear import Int8AdaptedLinear, check_int8
 from model.layouts import Layout, open_layout
 from model.linear_kernels import LinearKernel, choose_linear_kernel
 from model.lora import AdaptedEmbedding, AdaptedLinear
 from model.modules import POOLER, TOKEN_TYPE, WORD, ModuleName, Shape, block_linears
 
+log = logging.getLogger("quintet.model")
+
 
 def load_encoder(
-    folder: Path, config: EncoderConfig, device: torch.device, dtype: torch.dtype
+    folder: Path,
+    config: EncoderConfig,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    int8: bool = False,
 ) -> Encoder:
     """Load base and adapters of `folder` to `device`. Every tensor must be used exactly once.
 
+    With `int8` the blocks' weights are quantised one after the other, and `dtype` is that of
+    everything else but the word table, which is bfloat16.
+
     Raises:
-        CheckpointError: a tensor is missing, left over, there twice or of another shape.
+        CheckpointError: a tensor is missing, left over, there twice or of another shape; or int8
+            cannot be computed here.
     """
     layout = open_layout(folder, config)
-    encoder = _EncoderBuilder(
-        layout, config, device, dtype, choose_linear_kernel(device, dtype)
-    ).encoder()
+    kernel = choose_linear_kernel(device, dtype)
+    linear: type[Linear] = AdaptedLinear
+    if int8:
+        widest = (config.intermediate_size, config.hidden_size)
+        faster = check_int8(device, dtype, kernel, widest)
+        log.info("int8 products are %.1f times as fast as float ones of %s here", faster, dtype)
+        linear = Int8AdaptedLinear
+    encoder = _EncoderBuilder(layout, config, device, dtype, kernel, linear).encoder()
     layout.refuse_leftovers()
     return encoder.eval()
 
@@ -43,6 +61,7 @@ class _EncoderBuilder:
     device: torch.device
     dtype: torch.dtype
     kernel: type[LinearKernel]
+    linear: type[Linear]
 
     def encoder(self) -> Encoder:
         self._skip_pooler()
@@ -61,8 +80,9 @@ class _EncoderBuilder:
         width = self.config.hidden_size
         word = self.layout.weight(WORD, (self.config.vocab_size, width))
         lora = self.layout.embedding_lora(WORD, (self.config.vocab_size, width))
+        stored = torch.bfloat16 if self.linear is Int8AdaptedLinear else self.dtype
         return AdaptedEmbedding(
-            word=self._to_device(word),
+            word=word.to(self.device, stored).contiguous(),
             a=self._to_device(lora.a),
             b=self._to_device(self._scaled(lora.b).flatten(0, 1)),
             token_type=self._to_device(self._token_type()),
@@ -84,7 +104,7 @@ class _EncoderBuilder:
         norms = {norm: self._norm(f"encoder.{name}.{norm}") for norm in ("norm1", "norm2")}
         return Block(linears, norms)
 
-    def _linear(self, linear: str, name: ModuleName, shape: Shape) -> AdaptedLinear:
+    def _linear(self, linear: str, name: ModuleName, shape: Shape) -> Linear:
         lora = self.layout.lora(name, shape)
         weight = self.layout.weight(name, shape)
         bias = self.layout.plain(f"{name.base}.bias", shape[0])
@@ -92,7 +112,7 @@ class _EncoderBuilder:
         if linear == "qkv":
             weight, bias = interleaved(weight, self.config), interleaved(bias, self.config)
             b = interleaved(b.transpose(0, 1), self.config).transpose(0, 1)
-        return AdaptedLinear(
+        return self.linear(
             self.kernel,
             self._to_device(weight),
             self._to_device(bias),

@@ -83,7 +83,7 @@ def dtype_named(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         return best_dtype(device)
     if name not in DTYPES:
-        raise CheckpointError(f"unknown dtype {name!r}; choose {', '.join(DTYPES)} or auto.")
+        raise CheckpointError(f"unknown dtype {name!r}; choose {', '.join(DTYPES)}, int8 or auto.")
     return DTYPES[name]
 
 

@@ -47,13 +47,14 @@ class Embedder(PythonApi):
         self.name = name
         self.encoder = encoder
         self.config = encoder.config
-        self.dtype = str(encoder.embedding.word.dtype).removeprefix("torch.")
+        self.dtype = encoder.dtype
         self.device = device
         self.tasks = Tasks(encoder.config)
         self.tokenizer = tokenizer
         varlen = encoder.attention.varlen
         self._gpu = None if varlen is None else GpuRunner(encoder, varlen)
-        self._merge_policy = MergePolicy() if device.type == "cpu" else None
+        mergeable = device.type == "cpu" and encoder.dtype != "int8"
+        self._merge_policy = MergePolicy() if mergeable else None
 
     def __repr__(self) -> str:
         return (
@@ -224,19 +225,21 @@ def load(
     `model` is a folder, the embedded quintet-mini, or a hub id such as jinaai/jina-embeddings-v3,
     of which `revision` is a commit, tag or branch. `device` is cpu, cuda:0, ... or auto: the first
     GPU, or the CPU if there is none. `dtype` is float32, bfloat16, float16, or auto: bfloat16 where
-    the hardware computes in it, else float32. `threads` is the number of compute threads on a CPU;
-    None is one for each core that the process may use.
+    the hardware computes in it, else float32; or int8, on a CPU that has instructions for it: half
+    the memory of bfloat16, for a little precision (model/README.md). `threads` is the number of
+    compute threads on a CPU; None is one for each core that the process may use.
 
     Raises:
         CheckpointError: there is no such model, device or dtype, or this encoder cannot compute the
             checkpoint; the message says why.
     """
     torch_device = device_named(str(device))
-    torch_dtype = dtype_named(dtype, torch_device)
+    int8 = dtype == "int8"
+    torch_dtype = dtype_named("auto" if int8 else dtype, torch_device)
     folder = model.expanduser() if isinstance(model, Path) else locate(model, revision)
     # torch counts cores (or takes OMP_NUM_THREADS) and does not look at a container's CPU quota.
     torch.set_num_threads(threads or min(torch.get_num_threads(), usable_cpus()))
     config = read_config(folder)
     tokenizer = Tokenizer(folder, config)
-    encoder = load_encoder(folder, config, torch_device, torch_dtype)
+    encoder = load_encoder(folder, config, torch_device, torch_dtype, int8=int8)
     return Embedder(encoder, tokenizer, torch_device, name=str(model))

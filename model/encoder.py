@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from model.attention import Attention
 from model.config import EncoderConfig
+from model.int8_linear import Int8AdaptedLinear
 from model.lora import AdaptedEmbedding, AdaptedLinear, AdapterMasks
 from model.packing import PackedBatch
 
@@ -67,6 +68,9 @@ def rotate(x: Tensor, rotations: Tensor) -> Tensor:
     return out
 
 
+Linear = AdaptedLinear | Int8AdaptedLinear
+
+
 @dataclass(frozen=True, slots=True)
 class AttentionInputs:
     """What attention needs of one batch besides q, k and v; the same for all blocks."""
@@ -89,7 +93,7 @@ class Block(nn.Module):
     GELU and the residual sums are computed inside of the linear layers.
     """
 
-    def __init__(self, linears: dict[str, AdaptedLinear], norms: dict[str, nn.LayerNorm]) -> None:
+    def __init__(self, linears: dict[str, Linear], norms: dict[str, nn.LayerNorm]) -> None:
         super().__init__()
         self.qkv = linears["qkv"]
         self.out = linears["out"]
@@ -98,7 +102,7 @@ class Block(nn.Module):
         self.norm1 = norms["norm1"]
         self.norm2 = norms["norm2"]
 
-    def linears(self) -> tuple[AdaptedLinear, AdaptedLinear, AdaptedLinear, AdaptedLinear]:
+    def linears(self) -> tuple[Linear, Linear, Linear, Linear]:
         """In the order in which they run."""
         return self.qkv, self.out, self.fc1, self.fc2
 
@@ -131,10 +135,17 @@ class Encoder(nn.Module):
         self.merged_adapter: int | None = None
 
     @property
+    def dtype(self) -> str:
+        """What the blocks' weights are: float32, bfloat16, float16 or int8."""
+        if any(isinstance(each, Int8AdaptedLinear) for each in self.modules()):
+            return "int8"
+        return str(self.embedding.word.dtype).removeprefix("torch.")
+
+    @property
     def num_parameters(self) -> int:
         """The number of parameters of base and adapters together."""
         norms = sum(parameter.numel() for parameter in self.parameters())
-        linears = sum(linear.num_parameters for linear in self._linears())
+        linears = sum(each.num_parameters for each in self.modules() if isinstance(each, Linear))
         return norms + self.embedding.num_parameters + linears
 
     def forward(self, batch: PackedBatch, *, merged: bool = False) -> Tensor:
@@ -147,7 +158,7 @@ class Encoder(nn.Module):
             assert batch.only_adapter == self.merged_adapter, "the batch has another adapter"
         masks = None
         if batch.has_adapters:
-            dtype = self.embedding.word.dtype
+            dtype = self.embedding.b.dtype
             masks = AdapterMasks(batch, len(self.config.tasks), dtype, merged=merged)
         rotations = self.rotary.rotations(batch.positions)
         inputs = AttentionInputs(batch, self.config.num_heads, rotations, self.attention)

@@ -11,6 +11,7 @@ Everything is a function of tensors on the device: a CUDA graph can record it. T
 numbers of a head, D hidden, R columns of a stack of adapters.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +21,8 @@ from torch import Tensor, nn
 from model.attention import VarlenAttend
 from model.encoder import Block, Encoder
 from model.gpu_kernels import choose_kernels
-from model.lora import AdapterMasks, LinearTensors
+from model.int8_linear import Int8AdaptedLinear
+from model.lora import AdaptedLinear, AdapterMasks, LinearTensors
 from model.packing import PackedBatch
 from model.rows import NO_ADAPTER
 
@@ -41,9 +43,15 @@ class BlockWeights:
         """The weights merged for an adapter, or the stack of all for NO_ADAPTER."""
         qkv, out, fc1, fc2 = (
             layer.tensors() if adapter == NO_ADAPTER else layer.merged_tensors(adapter)
-            for layer in block.linears()
+            for layer in _linears(block)
         )
         return BlockWeights(qkv, out, fc1, fc2, block.norm1, block.norm2)
+
+
+def _linears(block: Block) -> Iterator[AdaptedLinear]:
+    for layer in block.linears():
+        assert not isinstance(layer, Int8AdaptedLinear), "int8 is computed on a CPU"
+        yield layer
 
 
 class GpuEncoder:
@@ -91,7 +99,7 @@ class GpuEncoder:
     @property
     def merged_bytes(self) -> int:
         """The memory that the merged weights of all adapters take."""
-        linears = (layer for block in self._blocks for layer in block.linears())
+        linears = (layer for block in self._blocks for layer in _linears(block))
         return sum(layer.base_weight().nbytes for layer in linears) * len(self._config.tasks)
 
     def mode(self, batch: PackedBatch) -> int:

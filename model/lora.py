@@ -68,6 +68,16 @@ class LinearTensors:
     rank: int = 0
 
 
+def padded_stack(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """a (A, r, in), b (A, out, r) -> the stacks that lead down (R or more, in) and up (out, R)."""
+    adapters, rank, _ = a.shape
+    columns = adapters * rank
+    missing = round_up(columns, _OUTPUT_MULTIPLE) - columns
+    down = F.pad(a.flatten(0, 1), (0, 0, 0, missing))
+    up = b.permute(1, 0, 2).flatten(1)
+    return down, F.pad(up, (0, round_up(columns, _RANK_MULTIPLE) - columns))
+
+
 class AdaptedLinear(nn.Module):
     """A linear layer with the LoRA of all adapters, and GELU or a residual sum after it.
 
@@ -88,14 +98,11 @@ class AdaptedLinear(nn.Module):
         gelu: bool = False,
     ) -> None:
         super().__init__()
-        a, b = lora
-        self.num_parameters = sum(tensor.numel() for tensor in (weight, bias, a, b))
-        adapters, self._rank, self._in = a.shape
-        columns = adapters * self._rank
-        self._stack = round_up(columns, _RANK_MULTIPLE)  # R
-        missing = round_up(columns, _OUTPUT_MULTIPLE) - columns
-        self._down = kernel(F.pad(a.flatten(0, 1), (0, 0, 0, missing)), None)
-        b = F.pad(b.permute(1, 0, 2).flatten(1), (0, self._stack - columns))  # (out, R)
+        self.num_parameters = sum(tensor.numel() for tensor in (weight, bias, *lora))
+        _, self._rank, self._in = lora[0].shape
+        down, b = padded_stack(*lora)
+        self._stack = b.shape[1]  # R
+        self._down = kernel(down, None)
         self._up = kernel(b, None) if self._in > len(weight) and not gelu else None
         self._bias = bias
         self._gelu = gelu
@@ -179,6 +186,7 @@ class AdaptedEmbedding(nn.Module):
 
     def forward(self, batch: PackedBatch, masks: AdapterMasks | None) -> Tensor:
         """Tokens of the batch -> (T, D)."""
+        # The word table may be stored in fewer bits; the sum has the dtype of the rest.
         x = F.embedding(batch.token_ids, self.word) + self.token_type[batch.adapters]
         if masks is None:
             return x

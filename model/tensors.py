@@ -1,6 +1,8 @@
 """Tensors: reading safetensors files, with a check that every tensor is taken exactly once."""
 
+import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -8,23 +10,33 @@ from torch import Tensor
 
 from model.config import CheckpointError
 
+# Numbers of a tensor that has a mapping of its own; opening a file takes half a millisecond.
+_LARGE = 2**18
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    path: Path
+    mapped: safe_open
+
 
 class TensorFiles:
-    """The tensors of several safetensors files by name. Files are memory-mapped."""
+    """The tensors of several safetensors files by name.
+
+    Files are memory-mapped, anew for each large tensor: one that stays a view of its file (the word
+    table) would keep the pages of all others in memory, 600 MB of jina-embeddings-v3.
+    """
 
     def __init__(self, paths: Iterable[Path], prefixes: tuple[str, ...]) -> None:
         self._where = "no file"
-        self._file_of: dict[str, tuple[safe_open, str]] = {}
+        self._file_of: dict[str, tuple[_File, str]] = {}
         for path in paths:
             self._where = f"{path.parent.name}/{path.name}"
-            try:
-                file = safe_open(path, framework="pt")
-            except (OSError, SafetensorError) as error:
-                raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from None
-            for key in file.keys():  # noqa: SIM118  (a safetensors file is no mapping)
+            file = _File(path, _opened(path))
+            for key in file.mapped.keys():  # noqa: SIM118  (a safetensors file is no mapping)
                 self._add(key, file, prefixes)
 
-    def _add(self, key: str, file: safe_open, prefixes: tuple[str, ...]) -> None:
+    def _add(self, key: str, file: _File, prefixes: tuple[str, ...]) -> None:
         short = key
         for prefix in prefixes:
             short = short.removeprefix(prefix)
@@ -44,7 +56,8 @@ class TensorFiles:
         if key not in self._file_of:
             raise CheckpointError(f"the tensor {key} is missing in {self._where}.")
         file, full_key = self._file_of.pop(key)
-        tensor: Tensor = file.get_tensor(full_key)
+        mapped = _opened(file.path) if math.prod(shape) >= _LARGE else file.mapped
+        tensor: Tensor = mapped.get_tensor(full_key)
         if tuple(tensor.shape) != shape:
             raise CheckpointError(
                 f"the tensor {key} in {self._where} has shape {tuple(tensor.shape)}; "
@@ -60,3 +73,10 @@ class TensorFiles:
             raise CheckpointError(
                 f"{len(names)} tensors in {self._where} belong to nothing in this model: {shown}"
             )
+
+
+def _opened(path: Path) -> safe_open:
+    try:
+        return safe_open(path, framework="pt")
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from None

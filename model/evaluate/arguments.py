@@ -50,5 +50,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--seed", type=int, default=0, help="of what is drawn at random (default: 0)")
     add("--device", default="cpu", help="cpu, cuda:0, ... or auto (default: cpu)")
-    add("--dtype", default="auto", help="float32, bfloat16, float16 or auto (default)")
+    add("--dtype", default="auto", help="float32, bfloat16, float16, int8 or auto (default)")
     add("--progress", action="store_true", help="show the bar where there is no terminal, too")

@@ -135,7 +135,7 @@ def test_damaged_files_are_refused_with_a_sentence(folder: Path, tmp_path: Path)
     (folder / "config.json").write_text("{")
     assert "is not valid JSON" in refusal(folder)
     assert "has no config.json" in refusal(tmp_path / "nowhere")
-    with pytest.raises(CheckpointError, match="unknown dtype 'int8'"):
-        embedder.load(MINI, dtype="int8")
+    with pytest.raises(CheckpointError, match="unknown dtype 'int4'"):
+        embedder.load(MINI, dtype="int4")
     with pytest.raises(CheckpointError, match="unknown device 'tpu-9'"):
         embedder.load(MINI, device="tpu-9")
