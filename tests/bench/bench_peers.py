@@ -10,7 +10,7 @@ cores, which the load generator is on, too. A server is started, warmed up for e
 windows agree within 5 %, measured for a window of so many requests, and ended; then the next one
 is. Rounds go over all servers in turn. Medians. A table for people, one JSON line last.
 
-What runs is CONFIGURATIONS of tests/bench/peers_run.py; the README has why.
+What runs is CONFIGURATIONS of peer_servers.py; the README says how each is configured.
 """
 
 import argparse
