@@ -3,6 +3,7 @@
 serve      run the service; settings are EMBED_* variables
 embed      embed a file's texts by a running service or one of its own
 tokens     count a file's tokens
+bench      measure how fast a running service is
 keys       make, list and remove API keys
 verify     compare a checkpoint with published values of the real weights
 evaluate   measure how good a checkpoint or a running service is
@@ -169,6 +170,7 @@ _COMMANDS = {
         *_functions("app.tools.embed"),
     ),
     "tokens": _Command("count a file's tokens", *_functions("app.tools.tokens")),
+    "bench": _Command("measure how fast a running service is", *_functions("app.tools.bench")),
     "keys": _Command("make, list and remove API keys", *_functions("app.tools.keys_command")),
     "verify": _Command("compare a checkpoint with published values", _verify, _add_verify),
     "evaluate": _Command(

@@ -120,6 +120,19 @@ class Client:
             raise ToolError(f"{response.url} answers with vectors that are not finite.")
         return replace(answer, space=response.headers.get(SPACE_HEADER))
 
+    async def count_tokens(self, texts: list[str]) -> list[int]:
+        """The tokens of each text by itself.
+
+        Raises:
+            RefusedError, ToolError: as embed.
+        """
+        body = orjson.dumps({"input": texts, "counts_only": True})
+        response = await self._send("POST", "/tokenize", body)
+        try:
+            return [int(each["tokens"]) for each in orjson.loads(response.content)["inputs"]]
+        except (KeyError, TypeError, ValueError):
+            raise ToolError(f"{response.url} answers 200, but not with counts.") from None
+
     async def info(self) -> dict[str, Any]:
         """The answer of GET /info; empty if the service has none.
 

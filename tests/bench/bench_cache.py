@@ -16,9 +16,10 @@ from contextlib import ExitStack
 from itertools import count
 from statistics import median
 
-from tests.bench.generators import Fleet, Load, generators
+from app.tools.bench_texts import WORDS
+from app.tools.load import Load, Prepared
+from app.tools.load_processes import Fleet, generators
 from tests.bench.observed import Observed
-from tests.bench.texts import WORDS
 from tests.exchange import post
 from tests.server import Service, running
 
@@ -42,13 +43,16 @@ def stream(length: int, repeat: float) -> list[bytes]:
     return [post({"input": text, "encoding_format": "base64"}).wire for text in sent]
 
 
-def figures(service: Service, fleet: Fleet, load: Load) -> dict[str, float]:
+def figures(
+    service: Service, fleet: Fleet, wires: list[bytes], connections: int, seconds: float
+) -> dict[str, float]:
     """One round of one case."""
     before = Observed.of(service)
-    seen = fleet.run(load)
+    load = Load(service.url, Prepared(wires), connections, seconds)
+    seen = fleet.run(load).right()
     now = Observed.of(service)
     requests = len(seen.latencies)
-    assert requests <= len(load.wires) or len(load.wires) == 1, "a fresh text came again"
+    assert requests <= len(wires) or len(wires) == 1, "a fresh text came again"
     return {
         "per_s": seen.per_s,
         "p50_ms": 1e3 * seen.latency(0.5),
@@ -77,8 +81,7 @@ def measure(
             ("a hit", "cache", stream(1, 0), 1),
         ]
         for case, name, wires, connections in cases[:: -1 if turn % 2 else 1]:
-            load = Load(services[name].url, wires, connections, options.seconds)
-            found = figures(services[name], fleet, load)
+            found = figures(services[name], fleet, wires, connections, options.seconds)
             if turn:  # the first warms up
                 rounds.setdefault(case, []).append(found)
     return {

@@ -10,20 +10,20 @@ others use too, look at the service's CPU time.
 """
 
 import argparse
-import asyncio
 import json
 from statistics import median
 from typing import Any
 
 import numpy as np
 
+from app.tools.load import Load, Prepared
+from app.tools.load_processes import Fleet, generators
 from model.config import read_config
 from model.tokenizer import Tokenizer
-from tests.bench.bench_service import cpu_seconds, right
+from tests.bench.observed import Observed
 from tests.bench.texts import texts_of_tokens
 from tests.checkpoints import MINI
-from tests.exchange import Request, post
-from tests.load import closed_loop
+from tests.exchange import post
 from tests.server import Service, running
 
 CLIENTS = 4
@@ -41,28 +41,20 @@ def documents(count: int, tokens: int) -> list[str]:
     return found
 
 
-def seconds(service: Service, requests: list[Request]) -> float:
-    """Until all requests are answered, sent by a few clients."""
-    left = iter(range(len(requests)))
-
-    def stop() -> bool:
-        return next(left, None) is None
-
-    outcome = asyncio.run(
-        closed_loop(
-            service.url,
-            min(CLIENTS, len(requests)),
-            1800,
-            lambda number: requests[number % len(requests)],
-            stop=stop,
-            timeout_s=900,
-        )
-    )
-    right(outcome)
-    return outcome.seconds
+def seconds(service: Service, fleet: Fleet, wires: list[bytes]) -> float:
+    """Until all requests are answered, which are due at once, sent by a few clients."""
+    clients, most = min(CLIENTS, len(wires)), len(wires)
+    load = Load(service.url, Prepared(wires), clients, 1800, most, rate=1e6, timeout_s=900)
+    return fleet.run(load).right().seconds
 
 
-def cases(service: Service, texts: list[str]) -> dict[str, list[Request]]:
+def cpu_seconds(service: Service) -> float:
+    """What it has spent so far."""
+    seen = Observed.of(service)
+    return sum(seen.http_s) + seen.worker_s
+
+
+def cases(service: Service, texts: list[str]) -> dict[str, list[bytes]]:
     """The requests of each case."""
     answer = service.post("/v1/documents", input=texts).json()
     chunks = [[chunk["text"] for chunk in each["chunks"]] for each in answer["data"]]
@@ -76,9 +68,9 @@ def cases(service: Service, texts: list[str]) -> dict[str, list[Request]]:
         f"{sum(map(len, chunks))} chunks"
     )
     return {
-        "embeddings": [post({"input": each, **late}) for each in chunks],
-        "documents": [post({"input": each}, path="/v1/documents") for each in texts],
-        "one request": [post({"input": texts}, path="/v1/documents")],
+        "embeddings": [post({"input": each, **late}).wire for each in chunks],
+        "documents": [post({"input": each}, path="/v1/documents").wire for each in texts],
+        "one request": [post({"input": texts}, path="/v1/documents").wire],
     }
 
 
@@ -89,15 +81,15 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    with running(request_timeout_s=1800, cache_bytes=0) as service:
+    with running(request_timeout_s=1800, cache_bytes=0) as service, generators(1) as fleet:
         asked = cases(service, documents(options.documents, options.tokens))
         taken: dict[str, list[float]] = {name: [] for name in asked}
         worked: dict[str, list[float]] = {name: [] for name in asked}
         for turn in range(options.rounds):
-            for name, requests in list(asked.items())[:: -1 if turn % 2 else 1]:
-                before = sum(cpu_seconds(service).values())
-                taken[name].append(seconds(service, requests))
-                worked[name].append(sum(cpu_seconds(service).values()) - before)
+            for name, wires in list(asked.items())[:: -1 if turn % 2 else 1]:
+                before = cpu_seconds(service)
+                taken[name].append(seconds(service, fleet, wires))
+                worked[name].append(cpu_seconds(service) - before)
     results = {
         name: {
             "seconds": round(median(taken[name]), 2),

@@ -29,10 +29,11 @@ import psutil
 from app.engine import control, framing, messages
 from app.engine.queue_table import make_table
 from app.processes.metrics_folder import VARIABLE
+from app.tools.load import Load, Prepared
+from app.tools.load_processes import Fleet, generators
 from model.config import read_config
 from model.spaces import Fingerprint
 from model.tokenizer import Tokenizer
-from tests.bench.generators import Fleet, Load, generators
 from tests.bench.texts import texts_of_tokens
 from tests.checkpoints import TASKS
 from tests.exchange import post
@@ -114,11 +115,13 @@ def measure(
             post({"input": texts[at : at + inputs], "task": task, "encoding_format": encoding}).wire
             for at, task in zip(range(0, len(texts), inputs), cycle(TASKS))
         ]
-        load = Load(url, wires, options.connections if inputs == 1 else 16, options.seconds)
+        load = Load(
+            url, Prepared(wires), options.connections if inputs == 1 else 16, options.seconds
+        )
         costs = []
         for _ in range(options.rounds + 1):
             before = sum(process.cpu_times()[:2])
-            seen = fleet.run(load)
+            seen = fleet.run(load).right()
             costs.append((sum(process.cpu_times()[:2]) - before) / len(seen.latencies))
         cost = median(costs[1:])  # the first warms up
         results[f"{inputs} x {tokens} {encoding}"] = {

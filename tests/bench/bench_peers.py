@@ -1,143 +1,174 @@
-"""Quintet with five tasks mixed beside other servers with one task, in one run.
+"""Quintet beside other servers, each alone on the machine, in one run.
 
-    python -m tests.bench.bench_peers --python PEERS/bin/python [--shape 6x384] [--rounds 5]
+    python -m tests.bench.bench_peers --python PEERS/bin/python
+        [--infinity INFINITY/bin/infinity_emb] [--shape 6x384] [--rounds 3] [--requests 800,40]
+        [--only openvino,quintet] [--checkpoints FOLDER]
 
-Random weights of one shape: Quintet's with adapters and rotary positions, the peers' a plain
-XLM-RoBERTa without either (tests/bench/peers). The same texts, the same tokenizer, base64, the load
-generator on the same cores. All are started, and measured in turn, round by round; who is not
-measured is stopped (SIGSTOP). Medians. A table for people, one JSON line last.
+Random weights of one shape: Quintet's with five adapters and rotary positions, the peers' a plain
+XLM-RoBERTa without either (tests/bench/peers). The same texts, the same tokenizer, base64, the same
+cores, which the load generator is on, too. A server is started, warmed up for each load until two
+windows agree within 5 %, measured for a window of so many requests, and ended; then the next one
+is. Rounds go over all servers in turn. Medians. A table for people, one JSON line last.
+
+What runs is CONFIGURATIONS of peer_servers.py; the README says how each is configured.
 """
 
 import argparse
-import asyncio
 import json
-import shutil
-import signal
-import socket
-import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
-import httpx
 import psutil
-import torch
-from transformers import XLMRobertaConfig, XLMRobertaModel
 
+from app.tools.load import Load, Prepared
+from app.tools.load_processes import Fleet, generators
 from tests.bench.bench_model import SHAPES
-from tests.bench.texts import requests, texts
-from tests.checkpoints import MINI, Shape, write_original
-from tests.load import closed_loop
-from tests.server import running
+from tests.bench.peer_servers import (
+    CONFIGURATIONS,
+    Configuration,
+    NotStartedError,
+    checkpoints,
+    started,
+)
+from tests.bench.texts import texts
+from tests.checkpoints import TASKS
+from tests.exchange import post
 
-PEERS = ("openvino", "onnxruntime", "sentence-transformers")
-SERVE = Path(__file__).parent / "peers" / "serve.py"
-# Clients, inputs of a request, words of an input, and how many times longer it is measured: a
-# window must have many whole requests, and Quintet works on all clients' at once.
+# Clients, inputs of a request, words of an input.
 LOADS = {
-    "16 clients, one text of 12 words": (16, 1, 12, 1),
-    "4 clients, 32 texts of 96": (4, 32, 96, 5),
+    "16 clients, one text of 12 words": (16, 1, 12),
+    "4 clients, 32 texts of 96 words": (4, 32, 96),
 }
+STEADY = 0.05
+MOST_WINDOWS = 12
 
 
-def write_plain(folder: Path, shape: Shape) -> Path:
-    """An XLM-RoBERTa of that shape as transformers saves it."""
-    torch.manual_seed(0)
-    config = XLMRobertaConfig(
-        vocab_size=shape.vocabulary,
-        hidden_size=shape.width,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        intermediate_size=shape.inner,
-        max_position_embeddings=8194,
-        type_vocab_size=1,
-    )
-    XLMRobertaModel(config).save_pretrained(folder)
-    shutil.copy(MINI / "tokenizer.json", folder)
-    names = {"unk_token": "<unk>", "pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
-    names |= {"mask_token": "<mask>", "cls_token": "<s>", "sep_token": "</s>"}
-    tokenizer = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 512, **names}
-    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer))
-    return folder
+def load_of(url: str, configuration: Configuration, load: str) -> Load:
+    """The load as bytes: five tasks in turn, or one where the server has no other."""
+    clients, inputs, words = LOADS[load]
+    tasks = list(TASKS) if configuration.mixed else ["text-matching"]
+    wires = []
+    for number in range(200 if inputs == 1 else 40):
+        body = {"input": texts(inputs, words, number), "task": tasks[number % len(tasks)]}
+        body["encoding_format"] = "base64"
+        if configuration.kind == "infinity":
+            body["model"] = "bench"
+        wires.append(post(body, path=configuration.path).wire)
+    return Load(url, Prepared(wires), clients, seconds=60)
 
 
-@contextmanager
-def peer(python: str, backend: str, folder: Path) -> Iterator[tuple[str, int]]:
-    """A running peer: its address and process id."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen([python, str(SERVE), backend, str(port), str(folder)])
-    url = f"http://127.0.0.1:{port}"
-    try:
-        while True:
-            try:
-                httpx.get(url)
-                break
-            except httpx.TransportError:
-                assert process.poll() is None, f"{backend} does not start"
-                time.sleep(0.2)
-        yield url, process.pid
-    finally:
-        process.send_signal(signal.SIGCONT)
-        process.kill()
-        process.wait()
+def steady_windows(fleet: Fleet, load: Load, requests: int) -> int:
+    """Warm up; the number of windows until two agreed, at most MOST_WINDOWS."""
+    before = 0.0
+    for window in range(1, MOST_WINDOWS + 1):
+        rate = fleet.run(_of(load, requests)).right().per_s
+        if abs(rate - before) <= STEADY * max(rate, before):
+            return window
+        before = rate
+    return MOST_WINDOWS
 
 
-def stand_still(pid: int, *, still: bool) -> None:
-    """Stop a server and its workers, or let them go on."""
+def _of(load: Load, requests: int) -> Load:
+    return replace(load, most=requests)
+
+
+def visit(
+    fleet: Fleet, configuration: Configuration, folder: Path, options: argparse.Namespace
+) -> dict[str, dict[str, float]]:
+    """One server's turn: start, warm up, measure, end."""
+    found = {}
+    with started(configuration, folder, options) as (url, pid):
+        for load, requests in zip(LOADS, options.requests, strict=True):
+            ready = load_of(url, configuration, load)
+            windows = steady_windows(fleet, ready, max(requests // 4, LOADS[load][0]))
+            before, began = cpu_seconds(pid), time.perf_counter()
+            seen = fleet.run(_of(ready, requests)).right()
+            found[load] = {
+                "texts_per_s": seen.per_s * LOADS[load][1],
+                "p50_ms": 1e3 * seen.latency(0.5),
+                "p99_ms": 1e3 * seen.latency(0.99),
+                "server_cores": (cpu_seconds(pid) - before) / (time.perf_counter() - began),
+                "generator_cores": seen.cpu_s / seen.seconds,
+                "warm_up_windows": windows,
+            }
+        found["memory"] = {"megabytes": memory(pid) / 1e6}
+    return found
+
+
+def processes(pid: int) -> list[psutil.Process]:
+    """A server and its workers."""
     process = psutil.Process(pid)
-    for each in (process, *process.children(recursive=True)):
-        each.suspend() if still else each.resume()
+    return [process, *process.children(recursive=True)]
+
+
+def cpu_seconds(pid: int) -> float:
+    """What they have spent."""
+    return sum(sum(each.cpu_times()[:2]) for each in processes(pid))
+
+
+def memory(pid: int) -> float:
+    """What they hold, without what they share."""
+    return sum(each.memory_full_info().pss for each in processes(pid))
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--python", required=True, help="of the peers' environment")
-    parser.add_argument("--shape", choices=SHAPES, default="6x384")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=6)
-    options = parser.parse_args()
-    shape = SHAPES[options.shape]
-    rates: dict[str, dict[str, list[float]]] = {}
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        plain = write_plain(folder / "plain", shape)
-        servers = {}
-        for name in PEERS:
-            servers[name] = stack.enter_context(peer(options.python, name, plain))
-        own = stack.enter_context(
-            running(model=write_original(folder / "own", shape), cache_bytes=0)
-        )
-        servers["quintet, five tasks"] = own.url, own.process.pid
-        stack.callback(lambda: [stand_still(pid, still=False) for _, pid in servers.values()])
-        for _, pid in servers.values():
-            stand_still(pid, still=True)
-        for turn in range(options.rounds + 1):
-            for load, (clients, inputs, words, longer) in LOADS.items():
-                seconds = options.seconds * longer
-                make = requests([texts(inputs, words, seed) for seed in range(40)], "base64")
-                for name, (url, pid) in servers.items():
-                    stand_still(pid, still=False)
-                    outcome = asyncio.run(closed_loop(url, clients, seconds, make))
-                    stand_still(pid, still=True)
-                    assert not outcome.failed, (name, outcome.kinds)
-                    if turn:
-                        rate = outcome.goodput * inputs
-                        rates.setdefault(load, {}).setdefault(name, []).append(rate)
-    results = {
-        load: {name: median(each) for name, each in of.items()} for load, of in rates.items()
+    options = arguments()
+    chosen = {
+        name: each
+        for name, each in CONFIGURATIONS.items()
+        if not options.only or any(part in name for part in options.only)
     }
-    for load, found in results.items():
-        print(f"\n{load}: embeddings per second")
-        best = max(rate for name, rate in found.items() if name in PEERS)
-        for name, rate in found.items():
-            print(f"  {name:>24} {rate:8.1f}   {rate / best:.2f} of the best peer")
+    rounds: dict[str, list[dict[str, dict[str, float]]]] = {}
+    with ExitStack() as stack:
+        own = options.checkpoints or stack.enter_context(tempfile.TemporaryDirectory())
+        folder = Path(own) / options.shape
+        checkpoints(folder, SHAPES[options.shape])
+        fleet = stack.enter_context(generators(1))
+        began = time.perf_counter()
+        for _ in range(options.rounds):
+            for name, configuration in list(chosen.items()):
+                try:
+                    found = visit(fleet, configuration, folder, options)
+                except NotStartedError as error:
+                    print(f"{name} is left out: {error}", file=sys.stderr)
+                    del chosen[name]
+                    continue
+                rounds.setdefault(name, []).append(found)
+                rates = [f"{found[load]['texts_per_s']:.1f}" for load in LOADS]
+                print(f"{time.perf_counter() - began:6.1f} s {name:34}", *rates, file=sys.stderr)
+    results = {
+        name: {
+            load: {key: median(each[load][key] for each in turns) for key in turns[0][load]}
+            for load in turns[0]
+        }
+        for name, turns in rounds.items()
+    }
+    for load in LOADS:
+        print(f"\n{load}")
+        for name, found in results.items():
+            figures = found[load]
+            print(f"  {name:34}", "  ".join(f"{key} {figures[key]:.4g}" for key in figures))
     print(json.dumps({"bench": "peers", "shape": options.shape, "results": results}))
+
+
+def arguments() -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("--python", help="of the peers' environment")
+    add("--infinity", help="the command of infinity's environment")
+    add("--shape", choices=SHAPES, default="6x384")
+    add("--checkpoints", help="a folder, filled where it is empty; else a temporary one")
+    add("--rounds", type=int, default=3)
+    add("--only", type=lambda text: text.split(","), help="parts of configurations' names")
+    add("--requests", type=lambda text: [*map(int, text.split(","))], default=[800, 40])
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

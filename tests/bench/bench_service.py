@@ -27,12 +27,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
+from app.tools.load_processes import generators
 from model import embedder
 from model.memory import keep_freed_memory
 from tests.bench.bench_model import SHAPES
 from tests.bench.beside_bulk import beside_bulk, idle
 from tests.bench.checkpoint import checkpoint
-from tests.bench.generators import generators
 from tests.bench.texts import requests, texts_of_tokens
 from tests.bench.under_load import BULK_SIZES, SHORT_TOKENS, Bench, Case
 from tests.server import start
@@ -79,9 +79,9 @@ def measure(bench: Bench, options: argparse.Namespace) -> dict[str, dict[str, fl
         if turn and "beside" in options.parts:
             bulk = bench.load(Case("", *BULK_SIZES[0], 2))
             texts = texts_of_tokens(bench.loaded.tokenizer, 200, SHORT_TOKENS)
-            make = requests([[text] for text in texts], "base64")
+            queries = requests([[text] for text in texts], "base64")
             most = bench.run(Case("", 1, SHORT_TOKENS, 16))["texts_per_s"]
-            found = beside_bulk(bench.service, bench.fleet, bulk, make, most)
+            found = beside_bulk(bench.service, bench.fleet, bulk, queries, most)
             rounds.setdefault("beside bulk", []).append(found)
     return {
         name: {key: median(each[key] for each in of) for key in of[0]}

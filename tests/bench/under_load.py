@@ -9,10 +9,11 @@ from itertools import count, cycle
 import numpy as np
 import torch
 
+from app.tools.load import Load, Prepared, Seen
+from app.tools.load_processes import Fleet
 from model.embedder import Embedder
 from model.packing import batches
 from model.rows import Row, normalised
-from tests.bench.generators import Fleet, Load, Seen
 from tests.bench.observed import Observed
 from tests.bench.texts import texts_of_tokens
 from tests.checkpoints import TASKS
@@ -73,13 +74,13 @@ class Bench:
             post({"input": each, "task": task, "encoding_format": case.encoding}).wire
             for each, task in zip(self.inputs(case.inputs, case.tokens), cycle(case.tasks))
         ]
-        return Load(self.service.url, wires, case.connections, self.seconds)
+        return Load(self.service.url, Prepared(wires), case.connections, self.seconds)
 
     def run(self, case: Case) -> dict[str, float]:
         """One round of a case."""
         load = self.load(case)
         before = Observed.of(self.service)
-        seen = self.fleet.run(load)
+        seen = self.fleet.run(load).right()
         spent = Observed.of(self.service).since(before)
         self._judge(case, seen)
         return {
@@ -93,8 +94,10 @@ class Bench:
     def _judge(self, case: Case, seen: Seen) -> None:
         """Compare answers with the encoder's own vectors."""
         least = 2048 if self.loaded.device.type == "cuda" else 64
-        for index, body in seen.kept[: max(least // case.inputs, 1)]:
-            rows = self._rows(self.inputs(case.inputs, case.tokens)[index], case.tasks, index)
+        inputs = self.inputs(case.inputs, case.tokens)
+        for number, body in seen.kept[: max(least // case.inputs, 1)]:
+            index = number % len(inputs)
+            rows = self._rows(inputs[index], case.tasks, index)
             expected = normalised(self.loaded.embed(rows, self.batch_tokens))
             cosines = np.einsum("sd,sd->s", vectors(body), expected)
             self.worst_cosine = min(self.worst_cosine, float(cosines.min()))

@@ -1,147 +1,115 @@
-"""A peer behind a naive server: one task, one model, a lock, as one would write it in an hour.
+"""A peer behind a server with a batcher: one task, one model.
 
-    python serve.py BACKEND PORT FOLDER     # sentence-transformers | openvino | onnxruntime
+    python serve.py BACKEND DTYPE PORT FOLDER [--rows 32] [--multiple 8] [--one-by-one]
 
 Runs in an environment of its own (requirements.txt). FOLDER has config.json, model.safetensors and
-tokenizer.json of an XLM-RoBERTa, random weights, of the same shape as the Quintet beside it. What
-each gets: the best dtype it has on a CPU, batches sorted by length of at most 64 texts, base64.
+tokenizer.json of an XLM-RoBERTa, random weights, of the same shape as the Quintet beside it. Texts
+are tokenised while a batch is computed; then all that wait are sorted by length, so that little is
+padding, and go in batches of at most `rows`, padded to a multiple, so that few shapes are new.
 """
 
+import argparse
+import asyncio
 import base64
-import sys
+import json
 import threading
-from collections.abc import Callable
+from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 import uvicorn
-from fastapi import FastAPI, Response
-from pydantic import BaseModel
-
-Embed = Callable[[list[str]], np.ndarray]
-BATCH = 64
+from backends import BACKENDS, Hidden
+from tokenizers import Tokenizer
 
 
-class Request(BaseModel):
-    """What the load generator sends; the task is ignored: there is one."""
+class Batcher:
+    """Computes what waits, in a thread of its own."""
 
-    input: list[str]
+    def __init__(self, hidden: Hidden, options: argparse.Namespace) -> None:
+        self._hidden, self._options = hidden, options
+        self._waiting: SimpleQueue = SimpleQueue()
+        threading.Thread(target=self._work, daemon=True).start()
 
+    async def embed(self, rows: list[list[int]]) -> list[np.ndarray]:
+        """The unit vectors of the rows."""
+        loop = asyncio.get_running_loop()
+        found = loop.create_future()
+        self._waiting.put((rows, found, loop))
+        return await found
 
-def sentence_transformers(folder: str) -> Embed:
-    """In bfloat16 where the machine multiplies it."""
-    import torch
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.models import Pooling, Transformer
+    def _work(self) -> None:
+        while True:
+            jobs = [self._waiting.get()]
+            if not self._options.one_by_one:
+                jobs += [self._waiting.get() for _ in range(self._waiting.qsize())]
+            places = [
+                (job, place) for job, (rows, *_) in enumerate(jobs) for place in range(len(rows))
+            ]
+            places.sort(key=lambda at: len(jobs[at[0]][0][at[1]]))
+            vectors = [[None] * len(rows) for rows, *_ in jobs]
+            for at in range(0, len(places), self._options.rows):
+                part = places[at : at + self._options.rows]
+                found = self._batch([jobs[job][0][place] for job, place in part])
+                for (job, place), vector in zip(part, found, strict=True):
+                    vectors[job][place] = vector
+            for (_, asked, loop), own in zip(jobs, vectors, strict=True):
+                loop.call_soon_threadsafe(asked.set_result, own)
 
-    word = Transformer(folder, max_seq_length=512)
-    model = SentenceTransformer(modules=[word, Pooling(word.get_embedding_dimension())])
-    if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported():
-        model = model.bfloat16()
-
-    def embed(texts: list[str]) -> np.ndarray:
-        return model.encode(
-            texts, batch_size=BATCH, normalize_embeddings=True, convert_to_tensor=True,
-            show_progress_bar=False,
-        ).float().numpy()  # fmt: skip
-
-    return embed
-
-
-def openvino(folder: str) -> Embed:
-    """Its CPU plugin, throughput hint off, bfloat16 where the machine has it."""
-    import openvino
-    import torch
-    from transformers import AutoModel
-
-    model = AutoModel.from_pretrained(folder, attn_implementation="sdpa").eval()
-    example = {
-        name: torch.ones(2, 16, dtype=torch.int64) for name in ("input_ids", "attention_mask")
-    }
-    converted = openvino.convert_model(Hidden(model), example_input=example)
-    hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "bf16"}
-    compiled = openvino.Core().compile_model(converted, "CPU", hints)
-    print("openvino computes in", compiled.get_property("INFERENCE_PRECISION_HINT"), flush=True)
-    return by_tokens(folder, lambda inputs: compiled(inputs)[0])
-
-
-def onnxruntime(folder: str) -> Embed:
-    """float32, with its transformer fusions' default level."""
-    import onnxruntime
-    import torch
-    from transformers import AutoModel
-
-    model = AutoModel.from_pretrained(folder, attn_implementation="sdpa").eval()
-    path = f"{folder}/model.onnx"
-    example = (torch.ones(2, 16, dtype=torch.int64), torch.ones(2, 16, dtype=torch.int64))
-    axes = {0: "rows", 1: "tokens"}
-    names = ["input_ids", "attention_mask"]
-    torch.onnx.export(
-        Hidden(model), example, path, input_names=names, output_names=["hidden"],
-        dynamic_axes=dict.fromkeys([*names, "hidden"], axes), opset_version=17, dynamo=False,
-    )  # fmt: skip
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return by_tokens(folder, lambda inputs: session.run(["hidden"], inputs)[0])
-
-
-def by_tokens(folder: str, hidden_of: Callable[[dict], np.ndarray]) -> Embed:
-    """Tokenise, pad, run, pool, normalise."""
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(f"{folder}/tokenizer.json")
-    tokenizer.enable_padding(pad_id=1)
-    tokenizer.enable_truncation(512)
-
-    def embed(texts: list[str]) -> np.ndarray:
-        encodings = tokenizer.encode_batch(texts)
-        ids = np.array([each.ids for each in encodings], np.int64)
-        mask = np.array([each.attention_mask for each in encodings], np.int64)
-        hidden = hidden_of({"input_ids": ids, "attention_mask": mask}).astype(np.float32)
-        pooled = (hidden * mask[:, :, None]).sum(1) / mask.sum(1, keepdims=True)
+    def _batch(self, rows: list[list[int]]) -> np.ndarray:
+        """Pad, run, pool, normalise."""
+        multiple = self._options.multiple
+        longest = -(-max(map(len, rows)) // multiple) * multiple
+        ids = np.full((len(rows), longest), 1, np.int64)
+        mask = np.zeros((len(rows), longest), np.int64)
+        for number, row in enumerate(rows):
+            ids[number, : len(row)], mask[number, : len(row)] = row, 1
+        hidden = self._hidden(ids, mask)
+        pooled = np.einsum("rtd,rt->rd", hidden, mask.astype(np.float32))
         return pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
 
-    return embed
 
+def application(batcher: Batcher, tokenizer: Tokenizer):
+    """POST /v1/embeddings, as an ASGI application; the task is ignored: there is one."""
 
-def Hidden(model):  # noqa: N802
-    """The model as a module that gives the last hidden states only."""
-    import torch
+    async def app(scope, receive, send) -> None:
+        if scope["type"] != "http":
+            return
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body, more = body + message.get("body", b""), message.get("more_body", False)
+        texts = json.loads(body)["input"] if body else []
+        rows = [each.ids for each in tokenizer.encode_batch_fast(texts)]
+        vectors = await batcher.embed(rows) if rows else []
+        data = ",".join(
+            f'{{"object":"embedding","index":{index},"embedding":"{base64.b64encode(row).decode()}"}}'
+            for index, row in enumerate(vectors)
+        )
+        tokens = sum(map(len, rows))
+        answer = f'{{"data":[{data}],"usage":{{"total_tokens":{tokens}}}}}'.encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
 
-    class Module(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, input_ids, attention_mask):
-            return self.model(input_ids=input_ids, attention_mask=attention_mask)[0]
-
-    return Module()
-
-
-BACKENDS = {
-    "sentence-transformers": sentence_transformers,
-    "openvino": openvino,
-    "onnxruntime": onnxruntime,
-}
+    return app
 
 
 def main() -> None:
     """Load and serve."""
-    backend, port, folder = sys.argv[1:]
-    embed, busy = BACKENDS[backend](folder), threading.Lock()
-    app = FastAPI()
-
-    @app.post("/v1/embeddings")
-    def embeddings(request: Request) -> Response:
-        with busy:
-            vectors = embed(request.input)
-        data = ",".join(
-            f'{{"object":"embedding","index":{index},"embedding":"{base64.b64encode(row).decode()}"}}'
-            for index, row in enumerate(vectors.astype("<f4"))
-        )
-        return Response(f'{{"data":[{data}]}}', media_type="application/json")
-
-    embed(["warm up"] * 4)
-    uvicorn.run(app, port=int(port), log_level="warning")
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("backend", choices=BACKENDS)
+    parser.add_argument("dtype")
+    parser.add_argument("port", type=int)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--rows", type=int, default=32)
+    parser.add_argument("--multiple", type=int, default=8)
+    parser.add_argument("--one-by-one", action="store_true", help="no batcher: a request a batch")
+    options = parser.parse_args()
+    tokenizer = Tokenizer.from_file(str(options.folder / "tokenizer.json"))
+    tokenizer.enable_truncation(512)
+    batcher = Batcher(BACKENDS[options.backend](options.folder, options.dtype), options)
+    app = application(batcher, tokenizer)
+    uvicorn.run(app, port=options.port, log_level="warning", lifespan="off")
 
 
 if __name__ == "__main__":

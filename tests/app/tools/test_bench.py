@@ -1,0 +1,107 @@
+"""`quintet bench`: what it sends to a service, and what it says of it."""
+
+import json
+from typing import Any
+
+import pytest
+
+from app.tools.bench_texts import WORDS, TextSizes, TextStream
+from tests.app.tools.command import Command, Ended, run, run_here
+from tests.app.tools.scripted import Refusal, Scripted
+from tests.checkpoints import TASKS
+from tests.server import Service
+
+_SOON = ("--seconds", 20, "--warm-up", 0, "--requests")
+
+
+def _figures(ended: Ended) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(ended.out.splitlines()[-1])
+    return found
+
+
+def test_a_closed_loop_beside_a_service(service: Service) -> None:
+    """All tasks in turn, texts of as many tokens as asked for; a table, and JSON last."""
+    arguments = ("--tokens", "16,24", "--inputs", 2, "--clients", 2)
+    ended = run("bench", "--url", service.url, *arguments, "--requests", 10, "--warm-up", 1)
+    assert ended.code == 0, ended.err
+    figures = _figures(ended)
+    assert figures["tasks"] == list(TASKS)
+    assert figures["failed"] == 0
+    assert figures["answered"] >= 10
+    assert figures["tokens_per_s"] == pytest.approx(20 * figures["texts_per_s"], rel=0.01)
+    assert figures["warm_up_windows"] >= 1
+    assert "p99" in ended.out
+
+
+def test_an_open_loop(scripted: Scripted) -> None:
+    """Its requests are new texts of the lengths in turn; the key is sent."""
+    scripted.info["tasks"] = ["one", "two"]
+    arguments = ("--rate", 200, "--words", "2,5", "--inputs", 3, *_SOON, 8)
+    ended = run("bench", "--url", f"{scripted.url}/v1", *arguments, QUINTET_API_KEY="secret")
+    assert ended.code == 0, ended.err
+    judged, measured = scripted.asked[:2], scripted.asked[2:]
+    assert [each.body["task"] for each in judged] == ["one", "two"]
+    assert len(measured) == _figures(ended)["answered"] == 8
+    texts = [text for each in measured for text in each.texts]
+    assert len(set(texts)) == len(texts) == 24
+    assert sorted({len(text.split()) for text in texts}) == [2, 5]
+    assert sorted(each.body["task"] for each in measured) == ["one"] * 4 + ["two"] * 4
+    assert {each.headers["authorization"] for each in scripted.asked} == {"Bearer secret"}
+    assert "sent late" in ended.out
+
+
+def test_another_run_sends_other_texts(scripted: Scripted) -> None:
+    for _ in range(2):
+        run_here("bench", "--url", scripted.url, *_SOON, 3, "--rate", 100)
+    texts = scripted.texts()
+    assert len(set(texts)) == len(texts)
+
+
+def test_failures_are_in_the_table_and_in_the_status(scripted: Scripted) -> None:
+    scripted.act = lambda asked: Refusal(503, "the queue is full") if asked.number else None
+    ended = run_here("bench", "--url", scripted.url, *_SOON, 2, "--rate", 50)
+    assert ended.code == 2
+    assert "status 503: the queue is full" in ended.out
+    figures = _figures(ended)
+    assert (figures["failures"], figures["p50_ms"]) == ({"status 503": 2}, None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--words", "2"), "the key is wrong"),
+        (("--tokens", "8"), "the key is wrong"),
+        (("--tokens", "2"), "3 at least"),
+    ],
+)
+def test_what_cannot_be_measured_is_a_sentence(
+    scripted: Scripted, arguments: tuple[str, ...], sentence: str
+) -> None:
+    scripted.act = lambda _: Refusal(401, "the key is wrong")
+    ended = run_here("bench", "--url", scripted.url, *arguments)
+    assert ended.code == 1
+    assert sentence in ended.err
+    assert not ended.out
+
+
+def test_a_service_that_counts_no_tokens_is_measured_by_words(scripted: Scripted) -> None:
+    scripted.act = lambda _: Refusal(404)
+    ended = run_here("bench", "--url", scripted.url, "--tokens", "8")
+    assert "give --words instead" in ended.err
+
+
+def test_an_interrupt_ends_it(scripted: Scripted) -> None:
+    command = Command("bench", "--url", scripted.url, "--warm-up", 0, "--seconds", 60)
+    scripted.wait_for_requests(5)
+    command.interrupt()
+    ended = command.wait()
+    assert (ended.code, ended.err) == (130, "interrupted\n")
+
+
+def test_texts_are_as_long_as_asked_for_and_none_comes_twice() -> None:
+    tokens = {word: 1 + len(word) % 3 for word in WORDS} | {"a": 1}
+    stream = TextStream(TextSizes([3, 12, 40], [tokens[word] for word in WORDS]), seed=1)
+    texts = [stream.text(number) for number in range(3000)]
+    for number, text in enumerate(texts):
+        assert sum(tokens[word] for word in text.split()) + 2 == (3, 12, 40)[number % 3]
+    assert len(set(texts[2::3])) == 1000
