@@ -8,9 +8,9 @@ It keeps promises 3 and 14 of README.md. Within each lane rows go as lane.py say
    any other: of any stretch of batches in which they wait, flex rows have that share, but for the
    tokens of one row and a batch. What they take beyond it is not held against them later.
 3. An interactive row that arrives waits for the batch that runs, and then for what is beside it in
-   its own. Beside interactive rows there are therefore only so many flex tokens that, with those
-   of the batch before, they are one full batch: that is what flex costs an interactive row at most,
-   besides what is owed.
+   its own. Beside interactive rows there are therefore only so many flex tokens that this batch
+   and the one before are one full batch together: that is what flex costs an interactive row at
+   most, besides what is owed.
 4. A batch with flex rows that are not owed is open to interactive rows, which drive them out.
 """
 
@@ -61,7 +61,7 @@ class RowScheduler:
         self._flex_share = flex_share
         self._interactive, self._flex = Lane(), Lane()
         self._owed = 0.0  # tokens, to the flex lane
-        self._flex_before = 0  # flex tokens of the batch that was taken last
+        self._tokens_before = 0  # of the batch that was taken last
 
     def __bool__(self) -> bool:
         return bool(self._interactive or self._flex)
@@ -99,7 +99,7 @@ class RowScheduler:
             return self._flex.plan(most, math.inf)
         if not first.stops:  # what is owed leaves no room for the interactive row that is next
             return owed
-        room = min(most - first.tokens, most - self._flex_before)
+        room = most - first.tokens - self._tokens_before
         return max(owed, self._flex.plan(room, 0), key=lambda plan: plan.tokens)
 
     def take(self, plan: BatchPlan) -> None:
@@ -108,7 +108,7 @@ class RowScheduler:
             self._lane(flex=job in self._flex).take(job, first, stop)
         self._owed += self._flex_share * plan.tokens - plan.flex_tokens
         self._owed = max(self._owed, 0.0) if self._flex else 0.0
-        self._flex_before = plan.flex_tokens
+        self._tokens_before = plan.tokens
 
     def _lane(self, *, flex: bool) -> Lane:
         return self._flex if flex else self._interactive

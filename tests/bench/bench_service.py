@@ -112,8 +112,9 @@ def main() -> None:
         service.wait_until_ready(START_S)
         say("the service is ready")
         bench = Bench(service, loaded, fleet, options)
-        loaded.warm_up(bench.batch_tokens)
-        say("the encoder is warm")
+        if "bulk" in options.parts:  # it is measured
+            loaded.warm_up(bench.batch_tokens)
+            say("the encoder is warm")
         results = measure(bench, options)
         if "idle" in options.parts:
             results["idle"] = idle(service)

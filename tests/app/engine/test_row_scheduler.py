@@ -138,7 +138,7 @@ def test_a_query_beside_endless_flex_waits_for_one_batch_and_its_own(
         assert not running.full
         own = scheduler.plan()
         assert (number, 0) in rows_of(own, flex=False)
-        assert running.flex_tokens + own.flex_tokens <= B
+        assert own.tokens <= max(B - running.tokens, query)
         scheduler.take(own)
         flex.left(own)
 
