@@ -24,7 +24,7 @@ from app.engine.client import EngineClient, EngineLimits
 from app.engine.queue_table import QueueTable, make_table
 from app.served_names import MINI_NOTE, served_names
 from app.settings import Settings, SettingsError
-from app.telemetry.metrics import Metrics
+from app.telemetry.metrics import LANES, Metrics
 from app.telemetry.tracing import tracing_of
 from model.config import EncoderConfig, read_config
 from model.hub import EMBEDDED_MODEL, locate
@@ -72,12 +72,15 @@ def _context(settings: Settings, folder: Path, queues: QueueTable) -> ServiceCon
     names = served_names(settings)
     metrics = Metrics(__version__, names[0], config.tasks)
     metrics.workers.set(len(settings.devices))
-    metrics.queue_tokens_limit.set(settings.max_queue_tokens * len(settings.devices))
+    queue_bounds = settings.max_queue_tokens, settings.flex_queue_tokens
+    for lane, bound in zip(LANES, queue_bounds, strict=True):
+        metrics.queue_tokens_limit.labels(lane).set(bound * len(settings.devices))
     limits = EngineLimits(
-        settings.max_queue_tokens,
+        *queue_bounds,
         settings.request_timeout_s,
         settings.batch_timeout_s,
         settings.cache_bytes,
+        settings.flex_share,
     )
     engine = EngineClient(limits, config.hidden_size, queues, metrics)
     embedded = settings.model == EMBEDDED_MODEL

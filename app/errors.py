@@ -33,6 +33,7 @@ QuintetError                        500 INTERNAL_ERROR
 ├── UnavailableError                503 SERVICE_UNAVAILABLE             service_unavailable
 │   ├── BodiesFullError             503 SERVICE_UNAVAILABLE             service_unavailable
 │   ├── QueueFullError              503 SERVICE_UNAVAILABLE             service_unavailable
+│   │   └── FlexQueueFullError      503 SERVICE_UNAVAILABLE             service_unavailable
 │   ├── NotReadyError               503 SERVICE_UNAVAILABLE             service_unavailable
 │   ├── TooManyConnectionsError     503 SERVICE_UNAVAILABLE             service_unavailable
 │   └── WorkerLostError             503 SERVICE_UNAVAILABLE             service_unavailable
@@ -403,13 +404,21 @@ class BodiesFullError(UnavailableError):
 
 class QueueFullError(UnavailableError):
     reason = "queue full"
+    queue: ClassVar[str] = "queue"
 
     def __init__(self, tokens: int, waiting: int, limit: int, retry_after_s: int) -> None:
         super().__init__(
-            f"the queue is full: {waiting} of {limit} tokens wait, and this request has {tokens}; "
-            f"retry in about {retry_after_s} s.",
+            f"the {self.queue} is full: {waiting} of {limit} tokens wait, and this request has "
+            f"{tokens}; retry in about {retry_after_s} s.",
             retry_after_s,
         )
+
+
+class FlexQueueFullError(QueueFullError):
+    """The queue of the flex lane, which has a bound of its own."""
+
+    reason = "flex queue full"
+    queue = "flex queue"
 
 
 class NotReadyError(UnavailableError):

@@ -136,6 +136,21 @@ class Settings(BaseModel):
         description="Tokens that may wait for a worker; past it a request is answered 503 with "
         "Retry-After. Lower it to refuse early, raise it to absorb bursts.",
     )
+    max_flex_queue_tokens: int | None = Field(
+        None,
+        ge=1,
+        description='The same for requests with `"service_tier": "flex"`, which wait in a queue '
+        "of their own. Unset is half of `EMBED_MAX_QUEUE_TOKENS`. Lower it where they wait so long "
+        "that they are answered 504.",
+    )
+    flex_share: float = Field(
+        0.1,
+        gt=0,
+        le=0.5,  # more may not fit beside rows of any length
+        description="The share of a worker's tokens that flex requests get at least while any "
+        "wait; others go first, and what they leave is flex's too. Raise it where bulk must be "
+        "done in time, lower it for quicker queries under full load.",
+    )
     cache_bytes: int = Field(
         67_108_864,
         ge=0,
@@ -217,6 +232,11 @@ class Settings(BaseModel):
     log_format: Literal["text", "json"] = Field(
         "text", description="Log lines for people or for machines."
     )
+
+    @property
+    def flex_queue_tokens(self) -> int:
+        """Tokens that may wait for a worker in the flex lane."""
+        return self.max_flex_queue_tokens or max(self.max_queue_tokens // 2, 1)
 
     @property
     def has_limits(self) -> bool:

@@ -18,6 +18,7 @@ from app.api.field_names import check_near_misses, refusal, without_nulls
 from app.api.misspellings import near
 from app.api.request_models import Count, Size, VectorsRequest
 from app.api.response_models import EmbeddingValue, ResponseModel, Usage
+from app.api.service_tiers import UsedTier
 from model.chunking import By, Chunking, unused
 from model.documents import DEFAULT_OVERLAP
 from model.unicode import Unit
@@ -217,5 +218,7 @@ class DocumentsResponse(ResponseModel):
     usage: Usage
     """Tokens of the documents, and two special tokens for each; with `late_chunking` false those of
     the chunks and of the documents that are read as well, and two for each."""
+    service_tier: UsedTier | None = None
+    """Where the request had it: `flex`, or else `default`."""
     data: list[Document]
     """One for each input, in order."""

@@ -13,6 +13,7 @@ from app.api import vectors
 from app.api.document_models import DocumentsRequest
 from app.api.embeddings import EmbeddingService, Result, finished
 from app.api.response_headers import headers_of
+from app.api.service_tiers import answered
 from app.api.spaces import Call
 from app.api.validation import check_range, invalid_field, validated
 from app.errors import SPACE_HEADER, ChunkLimitError, TokenLimitError
@@ -32,6 +33,7 @@ async def answer(embeddings: EmbeddingService, body: bytes, call: Call) -> Resul
         QuintetError: the engine did not take it, or failed on it.
     """
     request = validated(DocumentsRequest, body)
+    call.flex = request.flex
     task = embeddings.checked_task(request, default=PASSAGE_TASK)
     _check_sizes(request, embeddings)
     tokenize = partial(_tokenize, request, task, embeddings)
@@ -165,7 +167,8 @@ def _response_body(
             chunk.update(item)
         data.append(orjson.Fragment(vectors.to_json(written)))
     usage = {"prompt_tokens": tokenized.tokens, "total_tokens": tokenized.tokens}
-    return vectors.to_json({**head, "usage": usage, "data": data})
+    tier = answered(request.service_tier)
+    return vectors.to_json({**head, "usage": usage, **tier, "data": data})
 
 
 def _items(request: DocumentsRequest, pooled: Vectors) -> list[dict[str, Any]]:

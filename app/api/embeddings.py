@@ -15,6 +15,7 @@ import numpy as np
 from app.api import vectors
 from app.api.request_models import EmbeddingsRequest, TextsRequest, VectorsRequest
 from app.api.response_headers import headers_of
+from app.api.service_tiers import answered
 from app.api.spaces import Call, ServedSpaces
 from app.api.validation import check_range, invalid_field, too_long, validated
 from app.engine.client import EngineClient
@@ -123,6 +124,7 @@ class EmbeddingService:
                 "model": self.model_name(request),
                 "object": "list",
                 "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+                **answered(request.service_tier),
                 "data": [
                     {"object": "embedding", "index": index, **item}
                     for index, item in enumerate(vectors.items(embedded.encoded, embedded.scales))
@@ -158,6 +160,7 @@ class EmbeddingService:
     ) -> tuple[Task, Space, TokenizedInputs, Vectors]:
         """One valid request -> its task, the space, its tokens and the model's vector of each
         input."""
+        call.flex = request.flex
         task = self.checked_task(request)
         self._check_sizes(request)
         options = RowOptions(
@@ -239,7 +242,7 @@ class EmbeddingService:
             call.check(space)
             if not rows:
                 return np.empty((0, self.rules.width), np.float32), space
-            return await self._engine.embed(rows), space
+            return await self._engine.embed(rows, flex=call.flex), space
 
     def _check_sizes(self, request: EmbeddingsRequest) -> None:
         """Check what depends on the loaded model."""

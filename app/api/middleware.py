@@ -31,6 +31,7 @@ from app.api.direct_route import DirectRoutes
 from app.api.hosts import PROBES, HostPolicy
 from app.api.openapi import JSON
 from app.api.paths import canonical, suggested
+from app.api.service_tiers import FLEX, TIER
 from app.api.vectors import to_json
 from app.errors import (
     HeadersTooLargeError,
@@ -41,6 +42,7 @@ from app.errors import (
 )
 from app.settings import MAX_HEAD_BYTES
 from app.telemetry.logs import AccessLogLine
+from app.telemetry.metrics import LANES
 from model.quoting import shortened
 
 log = logging.getLogger("quintet.request")
@@ -123,7 +125,8 @@ class RequestMiddleware:
     def _record(self, scope: Scope, line: AccessLogLine, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")
         self._service.metrics.requests.labels(route, str(status)).inc()
-        self._service.metrics.request_seconds.labels(route).observe(seconds)
+        lane = LANES[line.fields.get(TIER) == FLEX]
+        self._service.metrics.request_seconds.labels(route, lane).observe(seconds)
         if line.path not in _UNLOGGED or status >= 500:
             asset = line.path.startswith(_ASSETS) and status < 400
             line.write(status, seconds, logging.DEBUG if asset else logging.INFO)

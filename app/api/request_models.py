@@ -21,6 +21,7 @@ from pydantic_core import PydanticCustomError
 
 from app.api import inputs
 from app.api.field_names import EMBEDDING_TYPES, EmbeddingType, as_list, refusal, resolve
+from app.api.service_tiers import FLEX, ServiceTier
 from model.unicode import Unit
 
 _EMBEDDING_TYPE_SCHEMA = {
@@ -162,7 +163,18 @@ class VectorsRequest(TextsRequest):
     normalized: bool = Field(
         True, description="Scale vectors to length 1. Also taken as `normalize`."
     )
+    service_tier: ServiceTier | None = Field(
+        None,
+        description="`flex` is for bulk that may wait: other requests go first, it gets what they "
+        "leave and at least a share of the device, and it is refused sooner. Absent, `auto` and "
+        "`default` are the same. The answer has the field too if the request has it.",
+    )
     user: str | None = Field(None, description="Taken and not used.")
+
+    @property
+    def flex(self) -> bool:
+        """Whether it waits in the flex lane."""
+        return self.service_tier == FLEX
 
 
 class EmbeddingsRequest(VectorsRequest):

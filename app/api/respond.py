@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from app.api.context import request_of, service_of
 from app.api.embeddings import Result
+from app.api.service_tiers import FLEX, TIER
 from app.api.spaces import Call
 from app.errors import SPACE_HEADER, ClientDisconnectedError
 
@@ -27,8 +28,12 @@ async def respond(
     """
     service, context = service_of(request.app), request_of(request)
     call = Call(context.budget, request.headers.get(SPACE_HEADER))
-    async with service.bodies.read(request, call.budget) as body:
-        result = await _unless_disconnected(request, answer(body, call))
+    try:
+        async with service.bodies.read(request, call.budget) as body:
+            result = await _unless_disconnected(request, answer(body, call))
+    finally:
+        if call.flex:
+            context.log_line.fields[TIER] = FLEX
     fields, metrics = result.log_fields, service.metrics
     context.log_line.fields.update(fields)
     metrics.tokens.labels(fields["task"]).inc(fields["tokens"])

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from app.api.field_names import EmbeddingType
+from app.api.service_tiers import UsedTier
 
 
 class ResponseModel(BaseModel):
@@ -44,6 +45,8 @@ class EmbeddingsResponse(ResponseModel):
     """The name that was asked for."""
     object: Literal["list"]
     usage: Usage
+    service_tier: UsedTier | None = None
+    """Where the request had it: `flex`, or else `default`."""
     data: list[Embedding]
     """A vector for each input, in order."""
 

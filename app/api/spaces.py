@@ -10,13 +10,14 @@ from model.tasks import NO_TASK, Task, Tasks
 from model.tokenizer import Tokenizer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
     """What a request brings beside its body: the caller's budget, and the space that it expects the
-    vectors to be in, if any."""
+    vectors to be in, if any. `flex` is its lane, once its body is read."""
 
     budget: Budget
     expected_space: str | None = None
+    flex: bool = False
 
     def check(self, space: Space) -> None:
         """

@@ -1,6 +1,6 @@
 """Board: a worker's jobs, the order of their rows and the prepared batch, behind one lock.
 
-It keeps promises 1, 2 and 4 of README.md. `plan` and `offer` are for the thread that prepares,
+It keeps promises 1, 2, 4 and 14 of README.md. `plan` and `offer` are for the thread that prepares,
 `take` for the one that computes, `finish` for the one that replies, `add`, `cancel`, `drop_link`
 and `end` for those that receive.
 
@@ -8,6 +8,10 @@ A prepared batch stays open until it is full or the device takes it: rows that a
 planned in. But packing holds the interpreter's lock, which the thread that computes needs, too:
 after a pack that took p seconds of computing, the next one for the same turn of the device begins
 4 p later at the earliest. A device that waits is never kept waiting by that.
+
+An interactive job that arrives drives flex rows out of a batch that is ready: the batch is dropped,
+so that the device does not take it without that job's rows. If the device is free before the next
+one is packed, it takes what is planned then.
 """
 
 import threading
@@ -17,7 +21,8 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from app.engine.jobs import FinishedJob, Job
-from app.engine.row_scheduler import BatchPlan, JobId, RowScheduler
+from app.engine.lane import FLEX_SHARE, JobId
+from app.engine.row_scheduler import BatchPlan, RowScheduler
 from model.rows import Row, Vectors
 
 Packed = TypeVar("Packed")
@@ -54,28 +59,31 @@ class Running(Protocol):
 class Board(Generic[Packed]):
     """The jobs of one worker and its prepared batch; every method may be called on any thread."""
 
-    def __init__(self, max_batch_tokens: int) -> None:
+    def __init__(self, max_batch_tokens: int, flex_share: float = FLEX_SHARE) -> None:
         self._lock = threading.Lock()
         self._may_plan = threading.Condition(self._lock)
         self._may_take = threading.Condition(self._lock)
-        self._scheduler = RowScheduler(max_batch_tokens)
+        self._scheduler = RowScheduler(max_batch_tokens, flex_share)
         self._jobs: dict[JobId, Job] = {}
         self._packing: NextBatch | None = None
+        self._outdated = False  # what is being packed leaves no room for a job that came since
         self._prepared: PreparedBatch[Packed | None] | None = None
         self._unplanned = False  # what waits has changed since the last plan
         self._not_before = 0.0
         self._device_waits = False
         self._ended = False
 
-    def add(self, jobs: Iterable[tuple[JobId, list[Row]]]) -> None:
-        """Jobs arrive."""
+    def add(self, jobs: Iterable[tuple[JobId, list[Row]]], *, flex: bool = False) -> None:
+        """Jobs arrive in one lane."""
         made = [(job, Job(rows)) for job, rows in jobs]
         with self._lock:
             told = self._unplanned and bool(self._scheduler) and not self._device_waits
             for job, entry in made:
                 self._jobs[job] = entry
-                self._scheduler.add(job, [len(row.token_ids) for row in entry.rows])
+                self._scheduler.add(job, [len(row.token_ids) for row in entry.rows], flex=flex)
             self._unplanned = True
+            if not flex:
+                self._drive_out_flex()
             if not told:
                 (self._may_take if self._device_waits else self._may_plan).notify()
 
@@ -104,7 +112,7 @@ class Board(Generic[Packed]):
                 elif (pause := self._not_before - time.monotonic()) > 0:
                     self._may_plan.wait(pause)
                 else:
-                    self._packing = self._planned()
+                    self._packing, self._outdated = self._planned(), False
                     return self._packing
             return None
 
@@ -112,7 +120,8 @@ class Board(Generic[Packed]):
         """The tensors of a plan are ready. If the plan no longer holds, they are dropped."""
         with self._lock:
             if prepared.next is self._packing:
-                self._packing, self._prepared = None, prepared
+                self._packing = None
+                self._prepared = None if self._outdated else prepared
                 self._not_before = time.monotonic() + _REST_PER_PACK * prepared.seconds
                 self._may_take.notify()
 
@@ -200,6 +209,14 @@ class Board(Generic[Packed]):
             return None
         return prepared if not running or running[0].done() or prepared.next.plan.full else None
 
+    def _drive_out_flex(self) -> None:
+        """An interactive job has arrived: no batch that it could be in goes without it for the sake
+        of flex rows."""
+        if self._prepared is not None and _open_with_flex(self._prepared.next.plan):
+            self._prepared = None
+        if self._packing is not None and _open_with_flex(self._packing.plan):
+            self._outdated = True
+
     def _forget(self, jobs: Collection[JobId]) -> None:
         for job in jobs:
             self._jobs.pop(job, None)
@@ -216,3 +233,7 @@ class Board(Generic[Packed]):
     def _notify(self) -> None:
         self._may_plan.notify()
         self._may_take.notify()
+
+
+def _open_with_flex(plan: BatchPlan) -> bool:
+    return plan.flex_tokens > 0 and not plan.full

@@ -1,6 +1,6 @@
 """The engine as an HTTP process sees it: submit jobs to workers and await their results.
 
-It keeps promises 1, 4, 5 and 6 of README.md; sharing.py keeps 13.
+It keeps promises 1, 4, 5, 6 and 14 of README.md; sharing.py keeps 13.
 """
 
 import asyncio
@@ -16,19 +16,21 @@ from dataclasses import dataclass
 from app.engine import framing, messages
 from app.engine.control import LinkWorker, WorkerStarted
 from app.engine.hang_timer import HangTimer
+from app.engine.lane import FLEX_SHARE
 from app.engine.queue_table import QueueTable
 from app.engine.row_cache import RowCache
 from app.engine.sharing import Answer, NeighbourError, SharedRows
 from app.errors import (
     LONGEST_RETRY_S,
     DeadlineError,
+    FlexQueueFullError,
     ForwardError,
     NotReadyError,
     QueueFullError,
     TokenLimitError,
     WorkerLostError,
 )
-from app.telemetry.metrics import Metrics
+from app.telemetry.metrics import LANES, Metrics
 from model.rows import Row, Vectors
 from model.spaces import Fingerprint
 
@@ -40,14 +42,21 @@ _RATE_WEIGHT = 0.1
 
 @dataclass(frozen=True, slots=True)
 class EngineLimits:
-    """What the engine takes: tokens that may wait for a worker, seconds that a request may take,
-    seconds for which a worker that holds jobs may send nothing, and bytes of vectors that are
-    kept; 0 computes every row anew."""
+    """What the engine takes: tokens that may wait for a worker in the interactive lane and in the
+    flex lane, seconds that a request may take, seconds for which a worker that holds jobs may send
+    nothing, bytes of vectors that are kept (0 computes every row anew), and the flex lane's share
+    of a device beside interactive rows."""
 
     max_queue_tokens: int
+    max_flex_queue_tokens: int
     request_timeout_s: float
     batch_timeout_s: float
     cache_bytes: int
+    flex_share: float = FLEX_SHARE
+
+    def queue_tokens(self, *, flex: bool) -> int:
+        """Tokens that may wait in one lane."""
+        return self.max_flex_queue_tokens if flex else self.max_queue_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +66,7 @@ class PendingJob:
     answer: Answer
     tokens: int
     rows: int
+    flex: bool
 
 
 class WorkerLink:
@@ -78,14 +88,14 @@ class WorkerLink:
         self._tokens_per_s = 0.0
         self._hang_timer = HangTimer(engine.limits.batch_timeout_s, self._kill)
 
-    def submit(self, rows: Sequence[Row], tokens: int, answer: Answer) -> int:
+    def submit(self, rows: Sequence[Row], tokens: int, answer: Answer, *, flex: bool) -> int:
         """Hand rows to the worker; the job's number. `answer` is called with their vectors, or why
         it fails, unless it is withdrawn before."""
         number = next(self._numbers)
-        self._jobs[number] = PendingJob(answer, tokens, len(rows))
-        self._count(tokens, len(rows))
+        self._jobs[number] = PendingJob(answer, tokens, len(rows), flex)
+        self._count(tokens, len(rows), flex=flex)
         self._hang_timer.start()
-        self._send(messages.embed_message(number, rows))
+        self._send(messages.embed_message(number, rows, flex=flex))
         return number
 
     def withdraw(self, number: int) -> None:
@@ -129,9 +139,11 @@ class WorkerLink:
         # A process that a driver holds in the kernel does not end; its jobs are answered anyway.
         self._writer.transport.abort()
 
-    def seconds_for(self, tokens: int) -> int:
+    def seconds_for(self, tokens: int, *, flex: bool) -> int:
         """When there may be room for that many tokens more: whole seconds for Retry-After."""
-        seconds = tokens / self._tokens_per_s if self._tokens_per_s else 1
+        beside = flex and self._engine.queues.tokens(self.worker) > 0
+        rate = self._tokens_per_s * (self._engine.limits.flex_share if beside else 1)
+        seconds = tokens / rate if rate else 1
         return min(max(math.ceil(seconds), 1), LONGEST_RETRY_S)
 
     def _finish(self, answers: Mapping[int, messages.JobResult | messages.JobFailed]) -> None:
@@ -139,25 +151,30 @@ class WorkerLink:
             if isinstance(message, messages.JobFailed):
                 job.answer(ForwardError(message.reason))
             else:
-                self._metrics.stage_seconds.labels("queue").observe(message.queued_s)
+                stage = "flex_queue" if job.flex else "queue"
+                self._metrics.stage_seconds.labels(stage).observe(message.queued_s)
                 job.answer(messages.vectors_of(message, self._engine.width))
 
     def _remove(self, numbers: Iterable[int]) -> list[PendingJob]:
         jobs = [self._jobs.pop(number) for number in numbers]
         if not self._jobs:
             self._hang_timer.pause()
-        self._count(-sum(job.tokens for job in jobs), -sum(job.rows for job in jobs))
+        for job in jobs:
+            self._count(-job.tokens, -job.rows, flex=job.flex)
         return jobs
 
-    def _count(self, tokens: int, rows: int) -> None:
-        self._engine.queues.add(self.worker, tokens)
-        self._metrics.queue_tokens.inc(tokens)
-        self._metrics.queue_rows.inc(rows)
+    def _count(self, tokens: int, rows: int, *, flex: bool) -> None:
+        self._engine.queues.add(self.worker, tokens, flex=flex)
+        self._metrics.queue_tokens.labels(LANES[flex]).inc(tokens)
+        self._metrics.queue_rows.labels(LANES[flex]).inc(rows)
 
     def _enter(self, batch: messages.BatchDone) -> None:
         if batch.counted:
             most = self.started.max_batch_tokens
             self._metrics.rows.labels("computed").inc(batch.rows)
+            interactive_tokens = batch.tokens - batch.flex_tokens
+            for lane, tokens in zip(LANES, (interactive_tokens, batch.flex_tokens), strict=True):
+                self._metrics.lane_tokens.labels(lane).inc(tokens)
             self._metrics.batch_rows.observe(batch.rows)
             self._metrics.batch_jobs.observe(batch.jobs)
             self._metrics.batch_tokens.observe(batch.tokens)
@@ -169,7 +186,7 @@ class WorkerLink:
 
 
 class EngineClient:
-    """Picks the worker with the fewest tokens waiting, or refuses."""
+    """Picks the worker with the fewest tokens waiting in a lane, or refuses."""
 
     def __init__(
         self, limits: EngineLimits, width: int, queues: QueueTable, metrics: Metrics
@@ -223,15 +240,15 @@ class EngineClient:
         self._links.remove(link)
         self.metrics.workers_ready.set(len(self._links))
 
-    async def embed(self, rows: Sequence[Row]) -> Vectors:
-        """Rows -> their vectors (S, D) float32, not normalised, in order.
+    async def embed(self, rows: Sequence[Row], *, flex: bool = False) -> Vectors:
+        """Rows -> their vectors (S, D) float32, not normalised, in order. `flex` is their lane.
 
         Raises:
             TokenLimitError: the rows have more tokens than the whole queue.
             NotReadyError, QueueFullError: nothing was accepted; retry later.
             WorkerLostError, ForwardError, DeadlineError: accepted, and failed.
         """
-        tokens, limit = sum(map(len, rows)), self.limits.max_queue_tokens
+        tokens, limit = sum(map(len, rows)), self.limits.queue_tokens(flex=flex)
         if tokens > limit:  # whether they are cached or not: a mistake is one at any time
             raise TokenLimitError(
                 f"the request has {tokens} tokens in all; at most {limit} can wait here at once. "
@@ -240,22 +257,27 @@ class EngineClient:
         until = asyncio.get_running_loop().time() + self.limits.request_timeout_s
         try:
             try:
-                return await self._embed(rows, tokens, until)
+                return await self._embed(rows, tokens, until, flex=flex)
             except NeighbourError:
-                return await self._shared.embed_alone(rows, tokens, until)
+                return await self._shared.embed_alone(rows, tokens, until, flex=flex)
         except TimeoutError:
             raise DeadlineError(self.limits.request_timeout_s) from None
 
-    def _admit(self, tokens: int) -> WorkerLink:
-        limit = self.limits.max_queue_tokens
+    def _admit(self, tokens: int, flex: bool) -> WorkerLink:
         if not self._links:
             raise self._not_ready()
-        link = min(self._links, key=lambda each: self.queues.tokens(each.worker))
-        waiting = self.queues.tokens(link.worker)
-        if waiting + tokens > limit:
-            self.metrics.refused.labels(QueueFullError.reason).inc()
-            over = waiting + tokens - limit
-            raise QueueFullError(tokens, waiting, limit, link.seconds_for(over))
+
+        def waiting(link: WorkerLink) -> tuple[int, int]:
+            """What waits in the same lane, and then what waits in the other one."""
+            same, other = (self.queues.tokens(link.worker, flex=lane) for lane in (flex, not flex))
+            return same, other
+
+        link = min(self._links, key=waiting)
+        before, limit = waiting(link)[0], self.limits.queue_tokens(flex=flex)
+        if (over := before + tokens - limit) > 0:
+            refusal = FlexQueueFullError if flex else QueueFullError
+            self.metrics.refused.labels(refusal.reason).inc()
+            raise refusal(tokens, before, limit, link.seconds_for(over, flex=flex))
         return link
 
     def _not_ready(self) -> NotReadyError:

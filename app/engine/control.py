@@ -20,6 +20,7 @@ from typing import Literal
 import msgspec
 
 from app.engine import framing
+from app.engine.lane import FLEX_SHARE
 from model.spaces import Fingerprint
 
 # Descriptors of one message: the listening socket and the queue table are the most.
@@ -29,7 +30,8 @@ _MAX_DESCRIPTORS = 2
 class StartWorker(msgspec.Struct, frozen=True, tag=True):
     """Load this checkpoint. `max_batch_tokens` is None where the worker is to choose by its device;
     `threads` is how many one on a CPU takes, None for one on each core that it may use. `adapters`
-    is what Embedder.warm_up takes. With `fingerprint` a checkpoint of another one is refused."""
+    is what Embedder.warm_up takes; `flex_share` is what RowScheduler takes. With `fingerprint` a
+    checkpoint of another one is refused."""
 
     folder: str
     device: str
@@ -38,6 +40,7 @@ class StartWorker(msgspec.Struct, frozen=True, tag=True):
     log_format: str = "text"
     threads: int | None = None
     adapters: Literal["auto", "merged", "stacked"] = "auto"
+    flex_share: float = FLEX_SHARE
     fingerprint: Fingerprint | None = None
 
 

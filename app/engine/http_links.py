@@ -19,6 +19,8 @@ import msgspec
 
 from app.engine import framing, messages
 from app.engine.board import Board
+from app.engine.lane import JobId
+from model.rows import Row
 
 log = logging.getLogger("quintet.worker")
 
@@ -71,13 +73,17 @@ class HttpLink:
     def _read(self) -> None:
         board = self._links.board
         for frames in framing.receive_frames(self._connection):
-            arrived, cancelled = [], []
+            arrived: dict[bool, list[tuple[JobId, list[Row]]]] = {False: [], True: []}  # by flex
+            cancelled = []
             for message in map(messages.decode_to_worker, frames):
                 if isinstance(message, messages.Embed):
-                    arrived.append(((self.number, message.job), messages.rows_of(message)))
+                    job = ((self.number, message.job), messages.rows_of(message))
+                    arrived[message.flex].append(job)
                 else:
                     cancelled.append((self.number, message.job))
-            board.add(arrived)
+            for flex, jobs in arrived.items():
+                if jobs:
+                    board.add(jobs, flex=flex)
             if cancelled:
                 board.cancel(cancelled)
         self._links.remove(self)

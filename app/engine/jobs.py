@@ -6,7 +6,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from app.engine.row_scheduler import JobId
+from app.engine.lane import JobId
 from model.rows import Row, Vectors
 
 

@@ -22,7 +22,7 @@ class Embed(msgspec.Struct, frozen=True, tag=True):
     """A job: R rows of T tokens in all with S spans.
 
     token_ids (T,), row_tokens (R,), adapters (R,), row_spans (R,), spans (S, 2), all int32;
-    an adapter of -1 is none.
+    an adapter of -1 is none. `flex` is the lane that it waits in.
     """
 
     job: int
@@ -31,6 +31,7 @@ class Embed(msgspec.Struct, frozen=True, tag=True):
     adapters: memoryview
     row_spans: memoryview
     spans: memoryview
+    flex: bool = False
 
 
 class Cancel(msgspec.Struct, frozen=True, tag=True):
@@ -58,7 +59,8 @@ class JobFailed(msgspec.Struct, frozen=True, tag=True):
 
 
 class BatchDone(msgspec.Struct, frozen=True, tag=True):
-    """One forward pass. `jobs` counts the requests whose rows it mixed.
+    """One forward pass. `jobs` counts the requests whose rows it mixed; `flex_tokens` are those of
+    its tokens that flex jobs have.
 
     Every HTTP process hears of it; the one for which `counted` is true enters it into the metrics.
     """
@@ -67,6 +69,7 @@ class BatchDone(msgspec.Struct, frozen=True, tag=True):
     tokens: int
     jobs: int
     seconds: float
+    flex_tokens: int = 0
     counted: bool = False
 
 
@@ -106,7 +109,7 @@ def decode_to_worker(body: memoryview) -> ToWorker:
     return message
 
 
-def embed_message(job: int, rows: Sequence[Row]) -> Embed:
+def embed_message(job: int, rows: Sequence[Row], *, flex: bool = False) -> Embed:
     """Rows -> the message that carries them."""
     adapters = [NO_ADAPTER if row.adapter is None else row.adapter for row in rows]
     return Embed(
@@ -116,6 +119,7 @@ def embed_message(job: int, rows: Sequence[Row]) -> Embed:
         _raw(np.array(adapters)),
         _raw(np.array([len(row.spans) for row in rows])),
         _raw(np.concatenate([row.spans for row in rows])),
+        flex,
     )
 
 

@@ -2,10 +2,11 @@
 
 It keeps promise 13 of README.md. A request joins rows that are in flight and makes one job of the
 others. A job is answered whole, so that a request joins none of more tokens than its own: a single
-query does not wait for bulk that has the same text (promise 3). A job lives as long as somebody
-waits for a row of it: when a caller leaves, it is withdrawn if nobody waits for any of its rows,
-and submitted anew without some if nobody waits for those. Only `embed` awaits, so that nothing is
-ever seen half done.
+query does not wait for bulk that has the same text (promise 3). Nor does an interactive request
+join a flex job: it has one of its own, in its own lane (promise 14). A job lives as long as
+somebody waits for a row of it: when a caller leaves, it is withdrawn if nobody waits for any of its
+rows, and submitted anew without some if nobody waits for those. Only `embed` awaits, so that
+nothing is ever seen half done.
 """
 
 import asyncio
@@ -27,11 +28,14 @@ Answer = Callable[[Vectors | QuintetError], None]
 class Link(Protocol):
     """The connection to a worker."""
 
-    def submit(self, rows: Sequence[Row], tokens: int, answer: Answer) -> int:
+    def submit(self, rows: Sequence[Row], tokens: int, answer: Answer, *, flex: bool) -> int:
         """Hand a job to the worker; its number. `answer` is called once, unless it is withdrawn."""
 
     def withdraw(self, number: int) -> None:
         """Take a job back, if it is not answered."""
+
+
+Admit = Callable[[int, bool], Link]
 
 
 class NeighbourError(Exception):
@@ -43,11 +47,16 @@ class SharedJob:
     """A job, and those who wait for any row of it."""
 
     link: Link
+    flex: bool
     rows: "list[PendingRow]" = field(default_factory=list)
     number: int = -1
     tokens: int = 0
     callers: "set[Caller]" = field(default_factory=set)
     vectors: Vectors | None = None
+
+    def joined_by(self, tokens: int, *, flex: bool) -> bool:
+        """Whether a request of so many tokens waits no longer with it than without it."""
+        return self.tokens <= tokens and (flex or not self.flex)
 
 
 @dataclass(slots=True, eq=False)
@@ -94,15 +103,16 @@ class Caller:
 class SharedRows:
     """The rows in flight of one HTTP process, and its cache."""
 
-    def __init__(self, admit: Callable[[int], Link], cache: RowCache, metrics: Metrics) -> None:
-        """`admit` picks the worker for so many tokens, or raises why none takes them."""
+    def __init__(self, admit: Admit, cache: RowCache, metrics: Metrics) -> None:
+        """`admit` picks the worker for so many tokens of a flex job or of another one, or raises
+        why none takes them."""
         self._admit = admit
         self._cache = cache
         self._cache_bytes = metrics.cache_bytes
         self._cached, self._shared = map(metrics.rows.labels, ("cached", "shared"))
         self._in_flight: dict[bytes | None, PendingRow] = {}
 
-    async def embed(self, rows: Sequence[Row], tokens: int, until: float) -> Vectors:
+    async def embed(self, rows: Sequence[Row], tokens: int, until: float, *, flex: bool) -> Vectors:
         """Rows of so many tokens -> their vectors (S, D) float32, in order.
 
         Raises:
@@ -119,14 +129,15 @@ class SharedRows:
                 continue
             if (vectors := self._cache.get(key)) is not None:
                 cached[key] = vectors
-            elif (other := self._in_flight.get(key)) is not None and other.job.tokens <= tokens:
+            elif (other := self._in_flight.get(key)) and other.job.joined_by(tokens, flex=flex):
                 pending[key] = other
             else:
                 missing[key] = row
         if len(missing) == len(rows):
-            return await self._computed(missing.items(), tokens, until)
+            return await self._computed(missing.items(), tokens, until, flex=flex)
         if missing:  # before anything is joined: it may be refused
-            submitted = self._submit(missing.items(), sum(map(len, missing.values())))
+            new_tokens = sum(map(len, missing.values()))
+            submitted = self._submit(missing.items(), new_tokens, flex=flex)
             pending |= zip(missing, submitted, strict=True)
         from_cache = sum(key in cached for key in keys)
         self._cached.inc(from_cache)
@@ -137,9 +148,11 @@ class SharedRows:
             [cached[key] if key in cached else pending[key].vectors for key in keys]
         )
 
-    async def embed_alone(self, rows: Sequence[Row], tokens: int, until: float) -> Vectors:
+    async def embed_alone(
+        self, rows: Sequence[Row], tokens: int, until: float, *, flex: bool
+    ) -> Vectors:
         """The same, without anything of others and anything for them."""
-        return await self._computed([(None, row) for row in rows], tokens, until)
+        return await self._computed([(None, row) for row in rows], tokens, until, flex=flex)
 
     def forget(self) -> None:
         """Empty the cache."""
@@ -147,18 +160,20 @@ class SharedRows:
         self._cache_bytes.set(0)
 
     async def _computed(
-        self, rows: Iterable[tuple[bytes | None, Row]], tokens: int, until: float
+        self, rows: Iterable[tuple[bytes | None, Row]], tokens: int, until: float, *, flex: bool
     ) -> Vectors:
         """The vectors of one job."""
-        pending = self._submit(rows, tokens)
+        pending = self._submit(rows, tokens, flex=flex)
         await self._wait(pending, until)
         vectors = pending[0].job.vectors
         assert vectors is not None, "the job is done"
         return vectors
 
-    def _submit(self, rows: Iterable[tuple[bytes | None, Row]], tokens: int) -> list[PendingRow]:
+    def _submit(
+        self, rows: Iterable[tuple[bytes | None, Row]], tokens: int, *, flex: bool
+    ) -> list[PendingRow]:
         """One job of rows that are neither cached nor joined, by key."""
-        job = SharedJob(self._admit(tokens))
+        job = SharedJob(self._admit(tokens, flex), flex)
         made = [PendingRow(key, row, job) for key, row in rows]
         self._send(job, made, tokens)
         self._in_flight |= {each.key: each for each in made if each.key is not None}
@@ -171,7 +186,8 @@ class SharedRows:
             first += len(each.row.spans)
         job.rows, job.tokens = rows, tokens
         answer = partial(self._finish, job)
-        job.number = job.link.submit([each.row for each in rows], tokens, answer)
+        submitted = [each.row for each in rows]
+        job.number = job.link.submit(submitted, tokens, answer, flex=job.flex)
 
     async def _wait(self, pending: list[PendingRow], until: float) -> None:
         """Until all these rows are computed, one's job has failed, or it is too late."""
@@ -226,7 +242,7 @@ class SharedRows:
         else:
             job.vectors = outcome
             for each in rows:
-                if each.key is not None:
+                if each.key is not None and not job.flex:
                     self._cache.put(each.key, each.vectors)
             self._cache_bytes.set(self._cache.bytes)
         while job.callers:

@@ -26,6 +26,7 @@ from app.engine.batch_runner import BatchRunner, ComputedBatch, not_finite
 from app.engine.board import Board, PreparedBatch
 from app.engine.control import AddLink, ControlSocket, StartFailed, StartWorker
 from app.engine.http_links import HttpLinks
+from app.engine.lane import FLEX_SHARE
 from app.engine.loading import load
 from app.telemetry.logs import configure_logging
 from model.config import CheckpointError
@@ -46,9 +47,11 @@ _LAST_BATCHES_S = 60.0
 class Worker:
     """The threads of a worker: they receive links, prepare, compute and reply."""
 
-    def __init__(self, embedder: "Embedder", max_batch_tokens: int) -> None:
+    def __init__(
+        self, embedder: "Embedder", max_batch_tokens: int, flex_share: float = FLEX_SHARE
+    ) -> None:
         self._embedder = embedder
-        self._board: Board[PackedBatch] = Board(max_batch_tokens)
+        self._board: Board[PackedBatch] = Board(max_batch_tokens, flex_share)
         self._links = HttpLinks(self._board)
         self._computed: queue.SimpleQueue[ComputedBatch | None] = queue.SimpleQueue()
         self._exit_timer = threading.Timer(_LAST_BATCHES_S, os._exit, (1,))
@@ -124,8 +127,9 @@ class Worker:
                 if isinstance(finished.outcome, str)
                 else messages.result_message(number, finished.outcome, finished.queued_s)
             )
-        rows, jobs = len(batch.rows), len(plan.shares)
-        self._links.send(messages.BatchDone(rows, plan.tokens, jobs, computed.seconds), answers)
+        rows, jobs, seconds = len(batch.rows), len(plan.shares), computed.seconds
+        done = messages.BatchDone(rows, plan.tokens, jobs, seconds, plan.flex_tokens)
+        self._links.send(done, answers)
 
 
 def end_process(failure: threading.ExceptHookArgs) -> None:
@@ -152,7 +156,7 @@ def main() -> None:
             control.send(StartFailed(str(error) or repr(error)))
         else:
             control.send(started)
-            Worker(embedder, started.max_batch_tokens).run(control)
+            Worker(embedder, started.max_batch_tokens, start.flex_share).run(control)
 
 
 if __name__ == "__main__":

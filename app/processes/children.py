@@ -39,6 +39,7 @@ def start_of_worker(
         log_format=settings.log_format,
         threads=_worker_threads(settings),
         adapters=settings.adapters,
+        flex_share=settings.flex_share,
         fingerprint=fingerprint,
     )
 

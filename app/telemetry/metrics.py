@@ -30,7 +30,9 @@ _FORWARD_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 
 # Powers of four up to the largest batch of a GPU.
 _BATCH_TOKENS = (16, 64, 256, 1024, 2048, 4096, 16384, 32768, 65536)
 # The stages of a request, in the order of its way; parse and encode of a query take microseconds.
-STAGES = ("parse", "tokenise", "queue", "forward", "encode")
+STAGES = ("parse", "tokenise", "queue", "flex_queue", "forward", "encode")
+# Where requests wait: those of the service tier flex, and all others.
+LANES = ("interactive", "flex")
 # Out of a forward pass; equal to one that was in flight; computed before.
 ROW_SOURCES = ("computed", "shared", "cached")
 _STAGE_SECONDS = (0.0001, 0.0005, *_FORWARD_SECONDS, 30, 60)
@@ -60,7 +62,7 @@ class Metrics:
         self.request_seconds = histogram(
             "request_seconds",
             "From a request's headers to its answer's end.",
-            ["route"],
+            ["route", "lane"],
             buckets=_SECONDS,
         )
         self.stage_seconds = histogram(
@@ -76,15 +78,20 @@ class Metrics:
         self.unlimited = counter(
             "unlimited_requests", "Requests let through because Redis did not answer."
         )
-        self.queue_tokens = summed_gauge("queue_tokens", "Tokens accepted and not answered yet.")
-        self.queue_rows = summed_gauge("queue_rows", "Rows accepted and not answered yet.")
+        self.queue_tokens = summed_gauge(
+            "queue_tokens", "Tokens accepted and not answered yet.", ["lane"]
+        )
+        self.queue_rows = summed_gauge(
+            "queue_rows", "Rows accepted and not answered yet.", ["lane"]
+        )
+        self.lane_tokens = counter("lane_tokens", "Tokens of forward passes, by lane.", ["lane"])
         self.rows = counter("rows", "Rows by where their vectors came from.", ["source"])
         self.cache_bytes = summed_gauge("cache_bytes", "Bytes of vectors that are kept.")
         self.body_bytes = summed_gauge(
             "body_bytes", "Bytes of bodies under way, past 64 KiB of each."
         )
         self.queue_tokens_limit = gauge(
-            "queue_tokens_limit", "Tokens that may wait; past it requests are refused."
+            "queue_tokens_limit", "Tokens that may wait; past it requests are refused.", ["lane"]
         )
         self.batch_tokens = histogram(
             "batch_tokens", "Tokens of a forward pass.", buckets=_BATCH_TOKENS
@@ -106,6 +113,7 @@ class Metrics:
             (self.tokens, (*tasks, "none")),
             (self.rows, ROW_SOURCES),
             (self.refused, REFUSAL_REASONS),
+            *((series, LANES) for series in (self.queue_tokens, self.queue_rows, self.lane_tokens)),
         ):
             for label in labels:
                 series.labels(label)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 # Of the access log line, under quintet.*
-_FIELDS = ("task", "inputs", "tokens", "rows", "late_chunking", "key", "code")
+_FIELDS = (*("task", "inputs", "tokens", "rows", "late_chunking", "service_tier", "key", "code"),)
 
 
 class Tracing:

@@ -25,6 +25,7 @@ class RequestOptions:
     late_chunking_overlap: int | None = None
     truncate: bool = False
     chunking: dict[str, Any] | None = None
+    service_tier: str | None = None
 
     def body(self, texts: list[str]) -> bytes:
         """The request's body. Vectors come as base64, which is read without a Python float."""

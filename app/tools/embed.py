@@ -97,6 +97,11 @@ def _add_service(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="texts a request, 64, the first ones being smaller",
     )
+    add(
+        "--flex",
+        action="store_true",
+        help="let other requests to the service go first; with --url",
+    )
     add("--concurrency", type=positive_int, default=4, metavar="N", help="requests at once, 4")
     add("--retries", type=non_negative_int, default=8, metavar="N", help="of one request, 8")
     add(
@@ -136,6 +141,8 @@ def _run_of(options: argparse.Namespace) -> "EmbedRun":
     if options.late_chunking != bool(options.group):
         raise ToolError("--late-chunking and --group FIELD go together.")
     url = None if options.url is None else base_url(options.url)
+    if options.flex and not url:
+        raise ToolError("--flex goes with --url: a service of its own has no other requests.")
     request = RequestOptions(
         model=options.model if url else None,
         task=options.task,
@@ -144,6 +151,7 @@ def _run_of(options: argparse.Namespace) -> "EmbedRun":
         late_chunking_overlap=options.late_chunking_overlap,
         truncate=options.truncate,
         chunking=_chunking(options),
+        service_tier="flex" if options.flex else None,
     )
     return EmbedRun(
         source=input_file.input_file(options, options.group),

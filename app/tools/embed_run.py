@@ -77,6 +77,7 @@ class EmbedRun:
         source = self.source
         read = source.identity() if source.rereadable else {"the input file": "standard input"}
         asked = asdict(replace(self.options, model=self.options.model or self.local_model))
+        del asked["service_tier"]
         identity = read | {f"--{name.replace('_', '-')}": value for name, value in asked.items()}
         # A file name that is not UTF-8 has lone surrogates here, which JSON cannot hold.
         return {

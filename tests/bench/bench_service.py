@@ -1,6 +1,7 @@
 """The service beside its own encoder, in one run: what HTTP, tokenising and encoding cost.
 
-    python -m tests.bench.bench_service [--shape mini|6x384|full-size] [--device auto]
+    python -m tests.bench.bench_service [--shape mini|6x384|full-size | --model NAME]
+        [--device auto]
         [--http-processes 1] [--generators 1] [--rounds 3] [--seconds 5] [--bulk-clients 2]
         [--connections 1,16] [--checkpoint FOLDER] [--parts bulk,short,beside,idle]
 
@@ -31,7 +32,7 @@ from app.tools.load_processes import generators
 from model import embedder
 from model.memory import keep_freed_memory
 from tests.bench.bench_model import SHAPES
-from tests.bench.beside_bulk import beside_bulk, idle
+from tests.bench.beside_bulk import Bulk, beside_bulk, idle
 from tests.bench.checkpoint import checkpoint
 from tests.bench.texts import requests, texts_of_tokens
 from tests.bench.under_load import BULK_SIZES, SHORT_TOKENS, Bench, Case
@@ -77,7 +78,8 @@ def measure(bench: Bench, options: argparse.Namespace) -> dict[str, dict[str, fl
             if turn:  # the first warms up
                 rounds.setdefault(case.name, []).append(found)
         if turn and "beside" in options.parts:
-            bulk = bench.load(Case("", *BULK_SIZES[0], 2))
+            cases_of = [Case("", *BULK_SIZES[0], 2, tier=tier) for tier in ("default", "flex")]
+            bulk = Bulk(*map(bench.load, cases_of), BULK_SIZES[0][0])
             texts = texts_of_tokens(bench.loaded.tokenizer, 200, SHORT_TOKENS)
             queries = requests([[text] for text in texts], "base64")
             most = bench.run(Case("", 1, SHORT_TOKENS, 16))["texts_per_s"]
@@ -95,7 +97,7 @@ def main() -> None:
     keep_freed_memory()  # as a worker does
     with ExitStack() as stack:
         folder = options.checkpoint or stack.enter_context(tempfile.TemporaryDirectory())
-        path = checkpoint(Path(folder), options.shape)
+        path = options.model or checkpoint(Path(folder), options.shape)
         say("the checkpoint is written")
         service = start(
             model=path,
@@ -110,15 +112,16 @@ def main() -> None:
         service.wait_until_ready(START_S)
         say("the service is ready")
         bench = Bench(service, loaded, fleet, options)
-        loaded.warm_up(bench.batch_tokens)
-        say("the encoder is warm")
+        if "bulk" in options.parts:  # it is measured
+            loaded.warm_up(bench.batch_tokens)
+            say("the encoder is warm")
         results = measure(bench, options)
         if "idle" in options.parts:
             results["idle"] = idle(service)
         facts = {
             "device": loaded.device_name,
             "dtype": loaded.dtype,
-            "shape": options.shape,
+            "model": options.model or options.shape,
             "cpus": os.cpu_count(),
             "http_processes": options.http_processes,
             "generators": options.generators,
@@ -150,6 +153,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("--shape", choices=SHAPES, default="6x384")
+    add("--model", help="a served one, quintet-mini, in place of random weights of a shape")
     add("--device", default="auto")
     add("--http-processes", type=int, default=1)
     add("--generators", type=int, default=1, help="processes that send requests")

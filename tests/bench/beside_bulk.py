@@ -1,11 +1,13 @@
-"""How long a single query takes alone and beside bulk, and what an idle service takes.
+"""How long a single query takes alone, beside bulk and beside flex bulk, what flex bulk gets beside
+queries, and what an idle service takes.
 
-Latencies count from the moment a query was due.
+Latencies count from the moment a request was due.
 """
 
 import time
+from dataclasses import dataclass
 
-from app.tools.load import Load, Prepared
+from app.tools.load import Load, Prepared, Seen
 from app.tools.load_processes import Fleet, generators
 from tests.bench.observed import Observed
 from tests.server import Service
@@ -14,28 +16,62 @@ from tests.server import Service
 MOST_PER_S = 100.0
 
 
-def beside_bulk(
-    service: Service, fleet: Fleet, load: Load, queries: Prepared, most_per_s: float
-) -> dict[str, float]:
-    """Single queries, a tenth of what there can be: alone, and beside bulk without pause.
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """The same bulk in each lane, without pause, and the texts of one request of it."""
 
-    The bound of promise 3 is two batches and the query's own time: `p99_of_bound` is a share of it.
+    interactive: Load
+    flex: Load
+    inputs: int
+
+
+def beside_bulk(
+    service: Service, fleet: Fleet, bulk: Bulk, queries: Prepared, most_per_s: float
+) -> dict[str, float]:
+    """Single queries, a tenth of what there can be: alone, and beside each kind of bulk.
+
+    The bound beside bulk is two batches and the query's own time (promise 3), beside flex bulk one
+    full batch and its own time (promise 14): `..._of_bound` is a share of it. A full batch is a
+    mean one of flex bulk alone.
     """
     rate = max(min(most_per_s / 10, MOST_PER_S), 0.2)
-    single = Load(service.url, queries, 64, load.seconds, rate=rate, timeout_s=600)
+    single = Load(service.url, queries, 64, bulk.flex.seconds, rate=rate, timeout_s=600)
+
     with generators(1) as asking:
-        alone = asking.run(single).right().latency(0.99)
-        fleet.begin(load)
+
+        def beside(load: Load) -> tuple[Seen, Seen, float]:
+            """What became of queries and of bulk, and the milliseconds of a mean batch."""
+            fleet.begin(load)
+            before = Observed.of(service)
+            outcome = asking.run(single).right()
+            batch_ms = Observed.of(service).since(before)["forward_ms"]
+            return outcome, fleet.finish().right(), batch_ms
+
+        alone = asking.run(single).right()
         before = Observed.of(service)
-        beside = asking.run(single).right().latency(0.99)
-        batch_ms = Observed.of(service).since(before)["forward_ms"]
-        fleet.finish().right()
-    bound = 2 * batch_ms + 1e3 * alone
+        flex_alone = fleet.run(bulk.flex).right()
+        full_batch_ms = Observed.of(service).since(before)["forward_ms"]
+        in_bulk, seen_bulk, batch_ms = beside(bulk.interactive)
+        in_flex, seen_flex, _ = beside(bulk.flex)
+    own_ms = 1e3 * alone.latency(0.99)
     return {
-        "p99_alone_ms": 1e3 * alone,
-        "p99_beside_bulk_ms": 1e3 * beside,
+        **_latencies("alone", alone),
+        **_latencies("beside_bulk", in_bulk),
+        **_latencies("beside_flex", in_flex),
         "mean_batch_ms": batch_ms,
-        "p99_of_bound": 1e3 * beside / bound,
+        "full_batch_ms": full_batch_ms,
+        "p99_of_bound": 1e3 * in_bulk.latency(0.99) / (2 * batch_ms + own_ms),
+        "flex_p99_of_bound": 1e3 * in_flex.latency(0.99) / (full_batch_ms + own_ms),
+        "queries_per_s": rate,
+        "flex_alone_texts_per_s": flex_alone.per_s * bulk.inputs,
+        "bulk_beside_texts_per_s": seen_bulk.per_s * bulk.inputs,
+        "flex_beside_texts_per_s": seen_flex.per_s * bulk.inputs,
+    }
+
+
+def _latencies(name: str, outcome: Seen) -> dict[str, float]:
+    return {
+        f"p{quantile}_{name}_ms": 1e3 * outcome.latency(quantile / 100) for quantile in (50, 99)
     }
 
 

@@ -39,6 +39,7 @@ class Case:
     connections: int
     encoding: str = "base64"
     tasks: Sequence[str] = tuple(TASKS)
+    tier: str = "default"
 
 
 class Bench:
@@ -70,8 +71,9 @@ class Bench:
 
     def load(self, case: Case) -> Load:
         """The case as bytes."""
+        fields = {"encoding_format": case.encoding, "service_tier": case.tier}
         wires = [
-            post({"input": each, "task": task, "encoding_format": case.encoding}).wire
+            post({"input": each, "task": task, **fields}).wire
             for each, task in zip(self.inputs(case.inputs, case.tokens), cycle(case.tasks))
         ]
         return Load(self.service.url, Prepared(wires), case.connections, self.seconds)

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.operations
 
 ALERTS = DOCKER / "prometheus" / "alerts.yml"
 DASHBOARD = json.loads((DOCKER / "grafana" / "quintet.json").read_text())
-PANELS = range(8, 13)
+PANELS = range(8, 14)
 # What Grafana puts in place of its variables.
 VARIABLES = {"$instance": ".*", "$__rate_interval": "1m"}
 

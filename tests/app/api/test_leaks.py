@@ -106,8 +106,8 @@ async def tokens_in_work(url: str) -> float:
         text = (await connection.ask(get("/metrics").wire)).body.decode()
     finally:
         connection.close()
-    (found,) = re.findall(r"^quintet_queue_tokens (\S+)$", text, re.MULTILINE)
-    return float(found)
+    found = re.findall(r"^quintet_queue_tokens{.*} (\S+)$", text, re.MULTILINE)
+    return sum(map(float, found))
 
 
 async def cancelled(url: str) -> None:

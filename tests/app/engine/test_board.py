@@ -238,3 +238,32 @@ def test_the_end_lets_what_is_here_finish() -> None:
     assert board.take() is not None
     assert board.plan() is None
     assert board.take() is None
+
+
+def test_a_job_that_comes_drives_flex_rows_out_of_a_batch_that_is_ready() -> None:
+    """Though packing would take too much time, and though the batch has no room."""
+    board: Board[str] = Board(20)
+    board.add([(ONE, [row(10), row(10), row(10)])], flex=True)
+    board.take()
+    board.add([(TWO, [row(10)])], flex=True)
+    assert jobs(offered(board, FOREVER_S)) == [ONE, TWO]
+    board.add([(THREE, [row(10)])])
+    assert jobs(taken(board)) == [THREE]
+
+
+def test_a_job_that_comes_while_flex_rows_are_packed_does_not_wait_for_them() -> None:
+    board: Board[str] = Board(20)
+    board.add([(ONE, [row(10), row(10)])], flex=True)
+    packing = board.plan()
+    assert packing is not None
+    board.add([(TWO, [row(10)])])
+    board.offer(PreparedBatch(packing, "tensors", FOREVER_S))
+    assert jobs(taken(board)) == [TWO, ONE]
+
+
+def test_a_flex_job_that_comes_leaves_a_batch_that_is_ready_as_it_is() -> None:
+    board: Board[str] = Board(20)
+    board.add([(ONE, [row(10)])])
+    first = offered(board, FOREVER_S)
+    board.add([(TWO, [row(10)])], flex=True)
+    assert board.take() == first

@@ -164,7 +164,7 @@ async def linked(
     """An engine with one worker, and that one's end of the stream."""
     ours, theirs = socket.socketpair()
     metrics = Metrics("0", "a model", ())
-    limits = EngineLimits(100, 600, timeout_s, cache_bytes=0)
+    limits = EngineLimits(100, 100, 600, timeout_s, cache_bytes=0)
     engine = EngineClient(limits, 4, QueueTable(make_table(1, 1), 1), metrics)
     loaded = Fingerprint("", ())
     started = WorkerStarted("a device", "float32", "none", 0, 100, 0.0, process, loaded)

@@ -1,198 +1,226 @@
-"""The policy of turns, rule by rule, and its properties on random arrivals."""
+"""The policy between the lanes, rule by rule, and its properties on random arrivals.
+
+Interactive jobs have numbers from 0 up, flex jobs from FLEX up; B is the most tokens of a batch.
+"""
 
 import random
-from collections import Counter, deque
+from collections.abc import Callable, Iterator
 
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from app.engine.row_scheduler import BatchPlan, RowScheduler
 
-lengths = st.lists(st.integers(1, 12), min_size=1, max_size=15)
+FLEX = 1_000_000
+B = 100
+# A share so small that nothing is ever owed.
+NONE_OWED = 1e-9
+
+seeds = st.integers(0, 2**32)
+shares = st.floats(0.01, 0.5)
+longest_rows = st.integers(1, 3 * B)
 
 
-def rows_of(plan: BatchPlan) -> list[tuple[int, int]]:
-    """A plan's rows as (job, row)."""
-    return [(job, row) for job, first, stop in plan.shares for row in range(first, stop)]
+def rows_of(plan: BatchPlan, *, flex: bool) -> list[tuple[int, int]]:
+    """A plan's rows of one lane as (job, row)."""
+    rows = [(job, row) for job, first, stop in plan.shares for row in range(first, stop)]
+    return [(job, row) for job, row in rows if (job >= FLEX) == flex]
 
 
-def drained(scheduler: RowScheduler) -> list[list[tuple[int, int]]]:
-    """The batches until nothing waits."""
-    batches = []
-    while scheduler:
+class Arrivals:
+    """Jobs of random rows, up to so many tokens each, that keep a lane from running empty."""
+
+    def __init__(self, scheduler: RowScheduler, seed: int, longest: int, *, flex: bool) -> None:
+        self._scheduler, self._rng = scheduler, random.Random(seed)
+        self._longest, self._flex = longest, flex
+        self._number = FLEX if flex else 0
+        self._waiting = 0
+        self.tokens: dict[int, list[int]] = {}
+
+    def __call__(self, least: int) -> None:
+        """Let at least so many tokens wait."""
+        while self._waiting < least:
+            rows = [self._rng.randint(1, self._longest) for _ in range(self._rng.randint(1, 9))]
+            self._scheduler.add(self._number, rows, flex=self._flex)
+            self.tokens[self._number] = rows
+            self._waiting += sum(rows)
+            self._number += 1
+
+    def left(self, plan: BatchPlan) -> int:
+        """Tokens of a plan in this lane, which wait no more."""
+        gone = sum(self.tokens[job][row] for job, row in rows_of(plan, flex=self._flex))
+        self._waiting -= gone
+        return gone
+
+
+def busy(
+    seed: int, share: float, longest: int, longest_flex: int
+) -> Iterator[tuple[BatchPlan, Arrivals, Callable[[], int]]]:
+    """Batches of a device before which both lanes always wait: each with the flex lane, and what
+    tells how many tokens its next row has that has the longest waited."""
+    scheduler = RowScheduler(B, share)
+    interactive = Arrivals(scheduler, seed, longest, flex=False)
+    flex = Arrivals(scheduler, seed + 1, longest_flex, flex=True)
+    for _ in range(150):
+        interactive(4 * max(B, longest))
+        flex(2 * max(B, longest_flex))
         plan = scheduler.plan()
         scheduler.take(plan)
-        batches.append(rows_of(plan))
-    return batches
+        yield plan, interactive, lambda plan=plan: flex.left(plan)
+        interactive.left(plan)
 
 
-@given(st.lists(lengths, min_size=1, max_size=6), st.integers(1, 20))
-def test_every_row_goes_once_in_order_and_no_batch_is_too_large(
-    jobs: list[list[int]], limit: int
+@settings(max_examples=50)
+@given(seeds, shares, longest_rows, longest_rows)
+def test_flex_rows_get_their_share_of_any_stretch_in_which_they_wait(
+    seed: int, share: float, longest: int, longest_flex: int
 ) -> None:
-    scheduler = RowScheduler(limit)
-    for number, rows in enumerate(jobs):
-        scheduler.add(number, rows)
-    batches = drained(scheduler)
-    for number, rows in enumerate(jobs):
-        gone = [row for batch in batches for job, row in batch if job == number]
-        assert gone == list(range(len(rows)))
-    for batch in batches:
-        assert sum(jobs[job][row] for job, row in batch) <= limit or len(batch) == 1
+    """But for the tokens of a row and a batch; so each waits for a bounded number of tokens."""
+    owed = most_owed = 0.0
+    for plan, _, flex_tokens in busy(seed, share, longest, longest_flex):
+        assert flex_tokens() == plan.flex_tokens
+        owed = max(0.0, owed + share * plan.tokens - plan.flex_tokens)
+        most_owed = max(most_owed, owed)
+    assert most_owed < longest_flex + max(B, longest, longest_flex)
 
 
-def row_by_row(left: dict[int, deque[int]], ring: list[int], limit: int) -> list[int]:
-    """The policy, slow and obvious: whose row is next, in the order of the picks of one batch."""
-    picks: list[int] = []
-    tokens = 0
+@settings(max_examples=50)
+@given(seeds, shares, longest_rows, longest_rows)
+def test_interactive_rows_get_the_rest_of_a_device_that_has_no_room_left(
+    seed: int, share: float, longest: int, longest_flex: int
+) -> None:
+    """Flex rows get no more than what is owed and what interactive rows cannot use: the room in a
+    batch that is smaller than the one whose turn it is."""
+    spent = flex = unusable = 0
+    for plan, _, flex_tokens in busy(seed, share, longest, longest_flex):
+        spent += plan.tokens
+        flex += flex_tokens()
+        interactive = plan.tokens - plan.flex_tokens
+        unusable += min(longest, max(B - interactive, 0))
+    assert flex <= share * spent + unusable + longest_flex + B
 
-    def pick(job: int) -> None:
-        nonlocal tokens
-        tokens += left[job].popleft()
-        picks.append(job)
 
-    if left[ring[0]][0] <= limit // 2:
-        for job in sorted(left):
-            while left[job] and tokens + left[job][0] <= limit // 2:
-                pick(job)
-            if left[job]:
-                break
-    turns = deque(ring)
-    while turns:
-        job = turns.popleft()
-        if not left[job]:
-            continue
-        if picks and tokens + left[job][0] > limit:
+@given(seeds, longest_rows, longest_rows)
+def test_flex_rows_that_are_not_owed_change_nothing_for_interactive_ones(
+    seed: int, longest: int, longest_flex: int
+) -> None:
+    both, alone = RowScheduler(B, NONE_OWED), RowScheduler(B)
+    arrivals = [Arrivals(each, seed, longest, flex=False) for each in (both, alone)]
+    flex = Arrivals(both, seed, longest_flex, flex=True)
+    for least in (5 * B, 0, 0, B, 0):
+        flex(2 * B)
+        for each in arrivals:
+            each(least)
+        if not alone:
             break
-        pick(job)
-        turns.append(job)
-    return picks
+        mixed, plain = both.plan(), alone.plan()
+        assert rows_of(mixed, flex=False) == rows_of(plain, flex=False)
+        assert mixed.full == plain.full
+        both.take(mixed)
+        alone.take(plain)
+        for each, plan in zip(arrivals, (mixed, plain), strict=True):
+            each.left(plan)
+        flex.left(mixed)
 
 
-@given(st.lists(lengths, min_size=1, max_size=9), st.integers(1, 60))
-def test_half_of_a_batch_goes_by_age_and_the_rest_in_turns(
-    jobs: list[list[int]], limit: int
+@given(st.integers(1, B), st.integers(1, B), st.integers(1, 9))
+def test_a_query_beside_endless_flex_waits_for_one_batch_and_its_own(
+    query: int, longest: int, before: int
 ) -> None:
-    scheduler = RowScheduler(limit)
-    for number, rows in enumerate(jobs):
-        scheduler.add(number, rows)
-    left, ring = {job: deque(rows) for job, rows in enumerate(jobs)}, list(range(len(jobs)))
-    while scheduler:
-        picks = row_by_row(left, ring, limit)
-        by_last_turn = list(dict.fromkeys(reversed(picks)))[::-1]
-        plan = scheduler.plan()
-        assert [share.job for share in plan.shares] == by_last_turn
-        assert Counter(job for job, _ in rows_of(plan)) == Counter(picks)
-        scheduler.take(plan)
-        ring = [job for job in ring if job not in picks] + by_last_turn
-        ring = [job for job in ring if left[job]]
-        left = {job: left[job] for job in sorted(ring)}
+    """What is beside it in its own batch is what the batch before left of a full one."""
+    scheduler = RowScheduler(B)
+    flex = Arrivals(scheduler, query, longest, flex=True)
+    for number in range(before):
+        flex(3 * B)
+        scheduler.take(running := scheduler.plan())
+        flex.left(running)
+        scheduler.add(number, [query])
+        assert not running.full
+        own = scheduler.plan()
+        assert (number, 0) in rows_of(own, flex=False)
+        assert own.tokens <= max(B - running.tokens, query)
+        scheduler.take(own)
+        flex.left(own)
 
 
-@given(st.lists(lengths, min_size=1, max_size=9), st.integers(1, 60), st.integers(1, 60))
-def test_nothing_that_arrives_changes_a_full_plan(
-    jobs: list[list[int]], limit: int, newcomer: int
-) -> None:
-    scheduler = RowScheduler(limit)
-    for number, rows in enumerate(jobs):
-        scheduler.add(number, rows)
+@given(st.lists(st.integers(1, B // 2), min_size=1, max_size=20), st.integers(1, B))
+def test_flex_rows_fill_the_room_that_others_leave(flex: list[int], query: int) -> None:
+    scheduler = RowScheduler(B, NONE_OWED)
+    scheduler.add(FLEX, flex, flex=True)
+    scheduler.add(1, [query])
     plan = scheduler.plan()
-    scheduler.add(len(jobs), [newcomer])
-    if plan.full:
-        assert scheduler.plan().shares == plan.shares
-    elif plan.tokens + newcomer <= limit:
-        assert scheduler.plan().has_any([len(jobs)])
+    taken = len(rows_of(plan, flex=True))
+    assert plan.tokens == query + sum(flex[:taken]) <= B
+    assert taken == len(flex) or plan.tokens + flex[taken] > B
 
 
-def test_the_oldest_is_done_in_twice_its_time_however_many_come_after_it() -> None:
-    scheduler = RowScheduler(100)
-    scheduler.add(0, [10] * 100)  # ten batches, alone
-    for batch in range(20):
-        for number in range(20):
-            scheduler.add(1 + 20 * batch + number, [10])
+@given(seeds, shares, longest_rows, longest_rows, st.integers(1, 2 * B))
+def test_no_interactive_row_that_arrives_changes_a_full_plan(
+    seed: int, share: float, longest: int, longest_flex: int, newcomer: int
+) -> None:
+    scheduler = RowScheduler(B, share)
+    interactive = Arrivals(scheduler, seed, longest, flex=False)
+    flex = Arrivals(scheduler, seed, longest_flex, flex=True)
+    for least in random.Random(seed).choices([0, B, 3 * B], k=9):
+        interactive(least)
+        flex(least // 2)
+        assume(scheduler)
         plan = scheduler.plan()
+        scheduler.add(FLEX - 1, [newcomer])
+        if plan.full:
+            assert scheduler.plan() == plan
+        scheduler.cancel(FLEX - 1)
         scheduler.take(plan)
-        if (0, 99) in rows_of(plan):
-            break
-    assert batch < 20
+        interactive.left(plan)
+        flex.left(plan)
 
 
-def test_a_full_plan_is_open_to_a_newcomer_unless_everyone_in_it_had_one_turn() -> None:
-    scheduler = RowScheduler(100)
-    scheduler.add(1, [10] * 50)
-    assert not scheduler.plan().full
-    for number in range(2, 12):
-        scheduler.add(number, [10])
-    assert scheduler.plan().full
-    scheduler.add(99, [10])
-    assert not scheduler.plan().has_any([99])
-
-
-def test_a_long_row_has_its_turn_though_there_are_older_jobs() -> None:
-    scheduler = RowScheduler(100)
-    scheduler.add(1, [10] * 100)
-    scheduler.add(2, [70])
-    scheduler.add(3, [500])
-    seen = []
-    while scheduler:
-        plan = scheduler.plan()
-        scheduler.take(plan)
-        seen.append({share.job for share in plan.shares})
-    assert {3} in seen[:4]
-    assert any(2 in jobs for jobs in seen[:3])
-
-
-def test_a_newcomer_is_in_the_next_batch_however_many_rows_wait() -> None:
-    scheduler = RowScheduler(100)
-    scheduler.add(1, [10] * 2048)
-    scheduler.take(scheduler.plan())
-    scheduler.add(2, [10])
-    assert scheduler.plan().has_any([2])
-
-
-def test_a_row_longer_than_a_batch_goes_alone() -> None:
-    scheduler = RowScheduler(10)
-    scheduler.add(1, [50])
-    scheduler.add(2, [3, 3])
-    assert [len(batch) for batch in drained(scheduler)] == [1, 2]
-
-
-def test_looking_takes_nothing_and_a_plan_says_whether_it_could_grow() -> None:
-    scheduler = RowScheduler(10)
-    scheduler.add(1, [4])
-    assert scheduler.plan() == scheduler.plan()
-    assert not scheduler.plan().full
-    scheduler.add(2, [4])
-    assert not scheduler.plan().full
-    scheduler.add(3, [4])
-    assert scheduler.plan().full
-
-
-def test_a_cancelled_job_leaves_and_the_others_stay() -> None:
-    scheduler = RowScheduler(10)
-    scheduler.add(1, [5] * 9)
-    scheduler.add(2, [5])
-    scheduler.cancel(1)
-    scheduler.cancel(1)
-    assert drained(scheduler) == [[(2, 0)]]
-
-
-@given(st.integers(0, 2**32), st.integers(1, 30))
-def test_random_arrivals_and_cancellations_lose_nothing(seed: int, limit: int) -> None:
-    rng = random.Random(seed)
-    scheduler, waiting, gone = RowScheduler(limit), {}, []
-    for number in range(30):
-        waiting[number] = [rng.randint(1, 9) for _ in range(rng.randint(1, 8))]
-        scheduler.add(number, waiting[number])
+@given(seeds, shares, longest_rows)
+def test_random_arrivals_and_cancellations_in_both_lanes_lose_nothing(
+    seed: int, share: float, longest: int
+) -> None:
+    rng, scheduler = random.Random(seed), RowScheduler(B, share)
+    waiting: dict[int, list[int]] = {}
+    gone: list[tuple[int, int]] = []
+    for number in range(40):
+        job = number + FLEX * rng.randint(0, 1)
+        waiting[job] = [rng.randint(1, longest) for _ in range(rng.randint(1, 8))]
+        scheduler.add(job, waiting[job], flex=job >= FLEX)
         if rng.random() < 0.2:
             victim = rng.choice(list(waiting))
             scheduler.cancel(victim)
             del waiting[victim]
-        if rng.random() < 0.7 and scheduler:
-            plan = scheduler.plan()
-            scheduler.take(plan)
-            gone += rows_of(plan)
-    gone += [pick for batch in drained(scheduler) for pick in batch]
+        while scheduler and rng.random() < (0.5 if number < 39 else 1):
+            scheduler.take(plan := scheduler.plan())
+            rows = rows_of(plan, flex=False) + rows_of(plan, flex=True)
+            assert rows, "a batch has a row"
+            assert plan.tokens <= B or len(rows) == 1
+            gone += rows
     assert len(gone) == len(set(gone))
-    for number, rows in waiting.items():
-        assert [row for job, row in gone if job == number] == list(range(len(rows)))
+    for job, rows in waiting.items():
+        assert [row for of, row in gone if of == job] == list(range(len(rows)))
+
+
+def test_a_long_flex_row_goes_alone_as_soon_as_it_is_owed() -> None:
+    scheduler = RowScheduler(B, 0.1)
+    scheduler.add(FLEX, [3 * B], flex=True)
+    scheduler.add(1, [10] * 1000)
+    batches = 0
+    while not (plan := scheduler.plan()).flex_tokens:
+        scheduler.take(plan)
+        batches += 1
+    assert (batches, plan.tokens) == (30, 3 * B)
+
+
+def test_what_flex_took_of_an_idle_device_is_not_held_against_it() -> None:
+    scheduler = RowScheduler(B, 0.1)
+    scheduler.add(FLEX, [10] * 1000, flex=True)
+    for _ in range(50):
+        scheduler.take(scheduler.plan())
+    scheduler.add(1, [10] * 1000)
+    tokens = []
+    for _ in range(20):
+        scheduler.take(plan := scheduler.plan())
+        tokens.append(plan.flex_tokens)
+    assert sum(tokens) >= 0.1 * 20 * B - 10
+    assert max(tokens) == 10

@@ -44,7 +44,7 @@ def alone(original: Path) -> Embedder:
 async def linked(worker: WorkerProcess) -> AsyncIterator[tuple[EngineClient, psutil.Process]]:
     """An engine in this process, and its real worker, which is suspended."""
     assert isinstance(worker.started, WorkerStarted)
-    limits = EngineLimits(10**6, 600, 600, cache_bytes=1 << 20)
+    limits = EngineLimits(10**6, 10**6, 600, 600, cache_bytes=1 << 20)
     table = QueueTable(make_table(1, 1), 1)
     engine = EngineClient(limits, Shape().width, table, Metrics("0", "a model", ()))
     streams = await asyncio.open_connection(sock=worker.connection())

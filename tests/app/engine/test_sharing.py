@@ -232,3 +232,36 @@ def test_without_bytes_every_row_is_computed_anew(original: Path) -> None:
         assert {answer.status_code for answer in answers} == {200}
         assert sources(service) == {"computed": 6, "shared": 0, "cached": 0}
         assert service.metric("cache_bytes") == 0
+
+
+def test_an_interactive_request_does_not_join_a_flex_job_but_one_of_flex_joins_it(
+    sharing: Service,
+) -> None:
+    """It is computed apart, in its own lane, though the flex job has as few tokens."""
+    (text,), before = fresh(), sources(sharing)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        with sharing.suspended():
+            first = pool.submit(sharing.embed, input=text, service_tier="flex")
+            sharing.wait_for_queue(1)
+            second = pool.submit(sharing.embed, input=text)
+            sharing.wait_for_queue(2)
+            third = pool.submit(sharing.embed, input=text, service_tier="flex")
+            wait_for_shared(sharing, before, 1)
+        answers = [each.result().json() for each in (first, second, third)]
+    assert since(sharing, before) == (2, 1, 0)
+    assert answers[0]["data"] == answers[2]["data"]
+    vectors = [answer["data"][0]["embedding"] for answer in answers[:2]]
+    np.testing.assert_allclose(*vectors, atol=1e-5)
+
+
+def test_flex_rows_are_taken_from_the_cache_and_drive_nothing_out_of_it(sharing: Service) -> None:
+    (kept, bulk), before = fresh(2), sources(sharing)
+    first = sharing.embed(input=kept)
+    entries = sharing.metric("cache_bytes")
+    again = sharing.embed(input=kept, service_tier="flex")
+    assert again.json()["data"] == first.json()["data"]
+    assert since(sharing, before) == (1, 0, 1)
+    for _ in range(2):
+        assert sharing.embed(input=bulk, service_tier="flex").status_code == 200
+    assert since(sharing, before) == (3, 0, 1)
+    assert sharing.metric("cache_bytes") == entries

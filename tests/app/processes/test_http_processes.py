@@ -238,6 +238,10 @@ def test_the_queue_table_of_two_processes_is_one() -> None:
     one.add(2, 10)
     other.add(2, 5)
     other.add(0, 7)
+    one.add(2, 3, flex=True)
+    other.add(1, 4, flex=True)
     assert [one.tokens(worker) for worker in range(3)] == [7, 0, 15]
+    assert [other.tokens(worker, flex=True) for worker in range(3)] == [0, 4, 3]
     one.clear(1)
     assert [other.tokens(worker) for worker in range(3)] == [0, 0, 10]
+    assert [one.tokens(worker, flex=True) for worker in range(3)] == [0, 0, 3]

@@ -99,6 +99,19 @@ def test_text_to_npy_with_every_option(service: Service, tmp_path: Path) -> None
     assert ended.err == ""
 
 
+def test_flex_is_asked_for_and_goes_with_a_service_that_others_use(
+    service: Service, expected: np.ndarray, tmp_path: Path
+) -> None:
+    file, output = tmp_path / "in.txt", tmp_path / "out.npy"
+    file.write_text("".join(text + "\n" for text in TEXTS), encoding="utf-8")
+    before = service.log.count("service_tier=flex")
+    asked(service, file, "-o", output, "--flex")
+    assert_same(np.load(output), expected)
+    assert service.log.count("service_tier=flex") > before
+    ended = run("embed", file, "-o", tmp_path / "own.npy", "--flex")
+    assert (ended.code, "--flex goes with --url" in ended.err) == (1, True)
+
+
 def test_npy_has_the_ids_beside_it_exactly(service: Service, tmp_path: Path) -> None:
     ids = ["a\nb", 7, "7", "ü"]
     file = write_jsonl(tmp_path / "in.jsonl", [{"id": own, "text": "x"} for own in ids])
