@@ -77,8 +77,9 @@ def _texts(batches: Batches, body: dict[str, object]) -> list[str]:
         RequestError: it would be refused.
     """
     request = validated(EmbeddingsRequest, body)
-    if len(request.input) > _MOST_INPUTS:
-        raise TooManyInputsError(len(request.input), _MOST_INPUTS)
+    most = min(_MOST_INPUTS, batches.shelf.settings.max_file_lines)
+    if len(request.input) > most:
+        raise TooManyInputsError(len(request.input), most)
     batches.check(request.model_copy(update={"input": request.input[:1]}))
     return request.input
 
