@@ -18,7 +18,18 @@ from app.__main__ import command_line, main
 from model.extras import DISTRIBUTION, MODULES, how_to_install, missing
 from tests.test_installed import PROJECT, ROOT
 
-WORDS = ["serve", "batches", "embed", "tokens", "keys", "verify", "evaluate", "train", "openapi", "settings"]
+WORDS = [
+    "serve",
+    "batches",
+    "embed",
+    "tokens",
+    "keys",
+    "verify",
+    "evaluate",
+    "train",
+    "openapi",
+    "settings",
+]
 HEAVY = ("torch", *(module for modules in MODULES.values() for module in modules))
 DOCUMENTS = (
     *("README.md", "app/README.md", "docker/README.md", "docker/kubernetes/README.md"),
