@@ -1,6 +1,7 @@
 """The command line: `quintet serve`, and the tools. `python -m app` is the same command.
 
 serve      run the service; settings are EMBED_* variables
+batches    have batch jobs in a process of their own
 embed      embed a file's texts by a running service or one of its own
 tokens     count a file's tokens
 bench      measure how fast a running service is
@@ -22,7 +23,7 @@ from app.processes import signals
 
 # First, since the imports below take a second; and only if this is the program.
 if __name__ == "__main__" or Path(sys.argv[0]).name == "quintet":
-    if sys.argv[1:2] == ["serve"]:
+    if sys.argv[1:2] in (["serve"], ["batches"]):
         signals.end_at_once()
     else:
         signals.end_as_interrupted()
@@ -164,6 +165,10 @@ def settings_table() -> str:
 _COMMANDS = {
     "serve": _Command(
         "run the service; settings are EMBED_* variables", *_functions("app.processes.serve")
+    ),
+    "batches": _Command(
+        "have batch jobs in a process of their own, computed by a service at an address",
+        *_functions("app.processes.serve_batches"),
     ),
     "embed": _Command(
         "embed a file's texts by a running service or one of its own",

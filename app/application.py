@@ -19,6 +19,12 @@ from app.api.openapi import describe
 from app.api.response_models import Model
 from app.api.routes import router
 from app.api.routes.pages import PLAYGROUND
+from app.batches import context as batches
+from app.batches.folder import open_shelf
+from app.batches.routes import BODIES as BATCH_BODIES
+from app.batches.routes import router as batch_router
+from app.batches.runner import Runner
+from app.batches.sender import AppSender
 from app.dialects.registry import add_dialects
 from app.engine.client import EngineClient, EngineLimits
 from app.engine.queue_table import QueueTable, make_table
@@ -58,13 +64,27 @@ def create_app(
     )
     attach_service(app, service)
     dialects = add_dialects(settings.dialects, service)
-    routes = [route for each in (router, *(d.router for d in dialects)) for route in each.routes]
+    _attach_batches(app, service)
+    routers = (router, batch_router, *(each.router for each in dialects))
+    routes = [route for each in routers for route in each.routes]
     app.include_router(APIRouter(routes=routes))
     app.mount("/playground", StaticFiles(directory=PLAYGROUND), "playground")
     service.paths = plain_paths(routes)
     add_middleware(app, service, routes)
-    describe(app, [body for each in dialects for body in each.bodies])
+    describe(app, [*BATCH_BODIES, *(body for each in dialects for body in each.bodies)])
     return app
+
+
+def _attach_batches(app: FastAPI, service: ServiceContext) -> None:
+    """Let the application work on batch jobs, if the settings name a folder for them."""
+    settings = service.settings
+    if settings.data_dir is None:
+        batches.attach_batches(app, None)
+        return
+    shelf = open_shelf(settings, settings.data_dir)
+    runner = Runner(shelf, AppSender(app), lambda: service.draining)
+    check = service.embeddings.checked_task
+    batches.attach_batches(app, batches.Batches(shelf, runner, check))
 
 
 def _context(settings: Settings, folder: Path, queues: QueueTable) -> ServiceContext:
@@ -101,7 +121,7 @@ def _context(settings: Settings, folder: Path, queues: QueueTable) -> ServiceCon
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service = service_of(app)
-    async with contextlib.aclosing(service.callers):
+    async with contextlib.aclosing(service.callers), batches.running(app):
         yield
     if service.tracing:
         await asyncio.to_thread(service.tracing.close)

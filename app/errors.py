@@ -20,6 +20,7 @@ QuintetError                        500 INTERNAL_ERROR
 │   ├── MethodNotAllowedError       405 METHOD_NOT_ALLOWED              method_not_allowed
 │   ├── BodyTimeoutError            408 INPUT_BODY_TIMEOUT              body_timeout
 │   ├── HeaderTimeoutError          408 INPUT_HEADER_TIMEOUT            header_timeout
+│   ├── ConflictError               409 RESOURCE_CONFLICT               conflict
 │   ├── SpaceMismatchError          412 INPUT_SPACE_MISMATCH            space_mismatch
 │   ├── BodyTooLargeError           413 INPUT_BODY_TOO_LARGE            body_too_large
 │   ├── TooManyJsonTokensError      413 INPUT_BODY_TOO_LARGE            body_too_large
@@ -36,8 +37,9 @@ QuintetError                        500 INTERNAL_ERROR
 │   │   └── FlexQueueFullError      503 SERVICE_UNAVAILABLE             service_unavailable
 │   ├── NotReadyError               503 SERVICE_UNAVAILABLE             service_unavailable
 │   ├── TooManyConnectionsError     503 SERVICE_UNAVAILABLE             service_unavailable
-│   └── WorkerLostError             503 SERVICE_UNAVAILABLE             service_unavailable
+│   └── WorkerLostError             503 SERVICE_UNAVAILABLE             worker_lost
 ├── DeadlineError                   504 SERVICE_TIMEOUT                 timeout
+├── StorageError                    507 STORAGE_FULL                    storage_full
 └── InternalError                   500 INTERNAL_ERROR
     └── ForwardError                500 FORWARD_FAILED
 
@@ -287,6 +289,12 @@ class HeaderTimeoutError(RequestError):
         super().__init__(f"the headers were not there within {seconds:g} s.")
 
 
+class ConflictError(RequestError):
+    """What is asked for cannot be done in the state that a file or a batch job is in."""
+
+    status, code, openai_code = 409, "RESOURCE_CONFLICT", "conflict"
+
+
 class SpaceMismatchError(RequestError):
     """The vectors would be in another embedding space than the caller expects."""
 
@@ -437,12 +445,20 @@ class TooManyConnectionsError(UnavailableError):
 class WorkerLostError(UnavailableError):
     """The worker ended while it held the request."""
 
+    openai_code = "worker_lost"
+
 
 class DeadlineError(QuintetError):
     status, code, openai_code = 504, "SERVICE_TIMEOUT", "timeout"
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"the request was not done within {seconds:g} s.")
+
+
+class StorageError(QuintetError):
+    """Nothing can be written into the folder of batch jobs, or nothing more may be."""
+
+    status, code, openai_code = 507, "STORAGE_FULL", "storage_full"
 
 
 class InternalError(QuintetError):

@@ -22,6 +22,10 @@ from model.tasks import DEFAULT_TASK
 PREFIX = "EMBED_"
 # Bytes of a request before its body.
 MAX_HEAD_BYTES = 32_768
+# Where files of batch jobs are uploaded, which may be larger than other bodies.
+UPLOAD_PATH = "/v1/files"
+# The slowest upload that goes on: 1 Mbit a second.
+_UPLOAD_BYTES_PER_S = 125_000
 
 
 class SettingsError(Exception):
@@ -197,6 +201,33 @@ class Settings(BaseModel):
         ge=1,
         description="Tokens of a late-chunked document that is read in overlapping windows.",
     )
+    data_dir: str | None = Field(
+        None,
+        description="Folder for batch jobs and their files, on a local disk. Unset has no batch "
+        "jobs: their routes are answered 404. One service or `quintet batches` has a folder.",
+    )
+    max_file_bytes: int = Field(
+        209_715_200, ge=1, description="Bytes of one uploaded file of a batch job."
+    )
+    max_file_lines: int = Field(
+        50_000, ge=1, description="Lines of one batch job, each of them a request."
+    )
+    max_data_bytes: int = Field(
+        21_474_836_480,
+        ge=1,
+        description="Bytes of all files of batch jobs, answers too: a vector of 1,024 dimensions "
+        "takes 12 KB, as base64 6 KB. Past it uploads are refused, and jobs wait until files are "
+        "deleted or expire.",
+    )
+    data_days: float = Field(
+        30.0, gt=0, description="Days after which files and ended batch jobs are deleted."
+    )
+    batch_job_inputs: int = Field(
+        512,
+        ge=1,
+        description="Inputs of all batch jobs that are sent and not answered at once. Raise it "
+        "where a GPU or several replicas have more room than that.",
+    )
     default_task: str = Field(
         DEFAULT_TASK,
         min_length=1,
@@ -242,6 +273,10 @@ class Settings(BaseModel):
     def has_limits(self) -> bool:
         """Whether callers have rate limits."""
         return bool(self.max_requests_per_minute or self.max_tokens_per_minute)
+
+    def upload_timeout_s(self, received: int) -> float:
+        """Seconds that an uploaded file may take of which so many bytes have arrived."""
+        return self.body_timeout_s + received / _UPLOAD_BYTES_PER_S
 
 
 def check_servable(settings: Settings) -> None:

@@ -19,7 +19,8 @@ from model.extras import DISTRIBUTION, MODULES, how_to_install, missing
 from tests.test_installed import PROJECT, ROOT
 
 WORDS = [
-    *("serve", "embed", "tokens", "bench", "keys", "verify", "evaluate", "train", "openapi"),
+    *("serve", "batches", "embed", "tokens", "bench", "keys", "verify", "evaluate", "train"),
+    "openapi",
     "settings",
 ]
 HEAVY = ("torch", *(module for modules in MODULES.values() for module in modules))

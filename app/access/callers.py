@@ -47,6 +47,18 @@ class Callers:
         self._metrics.key_requests.labels(name).inc()
         return name
 
+    def known_name(self, name: str) -> str | None:
+        """The name of a key for whose owner the service itself asks; None where it asks for none.
+
+        Raises:
+            WrongKeyError: there is no such key any more.
+        """
+        if self._keys is None:
+            return None
+        self._keys.check_name(name)
+        self._metrics.key_requests.labels(name).inc()
+        return name
+
     def budget(
         self, key_name: str | None, address: str, response_headers: dict[str, str]
     ) -> Budget:

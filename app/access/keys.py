@@ -62,6 +62,15 @@ class KeyRing:
             raise WrongKeyError
         return found
 
+    def check_name(self, name: str) -> None:
+        """
+        Raises:
+            WrongKeyError: there is no key of that name, or not any more.
+        """
+        self._refresh()
+        if name not in self._names.values():
+            raise WrongKeyError
+
     def _refresh(self) -> None:
         """Read the file again if it has changed; to find that out takes a microsecond."""
         state = _state_of(self._path)

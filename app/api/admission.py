@@ -6,7 +6,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from app.access.callers import KEY_HEADERS
-from app.api.context import request_of, service_of
+from app.api.context import edge_of, owner_in, request_of
 
 # Only for the OpenAPI document and its page; `Callers.key_name` reads the headers.
 _BEARER = HTTPBearer(
@@ -26,8 +26,12 @@ def identify(request: Request) -> None:
     Raises:
         UnauthorisedError: the service has keys, and the request none of them.
     """
-    context = request_of(request)
-    context.key_name = service_of(request.app).callers.key_name(request.headers)
+    context, callers = request_of(request), edge_of(request.app).callers
+    owner = owner_in(request.scope)
+    if owner is None:
+        context.key_name = callers.key_name(request.headers)
+    else:
+        context.key_name = callers.known_name(owner)
     if context.key_name:
         context.log_line.fields["key"] = context.key_name
 
@@ -49,7 +53,7 @@ async def admitted(request: Request) -> None:
     Raises:
         RequestsPerMinuteError: it is over the limit.
     """
-    context, callers = request_of(request), service_of(request.app).callers
+    context, callers = request_of(request), edge_of(request.app).callers
     address = request.client.host if request.client else "unknown"
     context.budget = callers.budget(context.key_name, address, context.response_headers)
     await context.budget.admit()

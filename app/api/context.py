@@ -19,6 +19,7 @@ from app.telemetry.logs import AccessLogLine
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import Tracing
 
+_OWNER = "owner_of_batch_job"
 # An error and the request's id -> status and body.
 ErrorForm = Callable[[QuintetError, str], tuple[int, dict[str, Any]]]
 
@@ -50,41 +51,65 @@ class RequestContext:
         self._budget = budget
 
 
-@dataclass(slots=True)
-class ServiceContext:
-    """What all requests of one HTTP process share."""
+@dataclass(slots=True, kw_only=True)
+class EdgeContext:
+    """What all requests of one HTTP process share, whatever it serves."""
 
     settings: Settings
     metrics: Metrics
-    engine: EngineClient
     callers: Callers
-    embeddings: EmbeddingService
     bodies: Bodies
-    models: tuple[Model, ...]
-    info: dict[str, Any]
-    """The response of GET /info, without the workers."""
     tracing: Tracing | None = None
     draining: bool = False
     """True from the signal to end on: /ready turns 503, and responses close their connections."""
     error_form_of: Callable[[str, str], ErrorForm] = lambda _method, _path: own_error
     """The form of errors, by a request's method and path."""
-    more_info: Callable[["ServiceContext"], dict[str, Any]] = lambda _service: {}
-    """What GET /info says for another API."""
     paths: frozenset[str] = frozenset()
     """Those without a parameter, which an unknown path may have meant."""
     reference_page: str | None = None
     """The page of GET /docs, made on its first request."""
 
 
-def attach_service(app: FastAPI, service: ServiceContext) -> None:
-    """Let `service_of` find the context of an application."""
+@dataclass(slots=True, kw_only=True)
+class ServiceContext(EdgeContext):
+    """The same where texts are embedded."""
+
+    engine: EngineClient
+    embeddings: EmbeddingService
+    models: tuple[Model, ...]
+    info: dict[str, Any]
+    """The response of GET /info, without the workers."""
+    more_info: Callable[["ServiceContext"], dict[str, Any]] = lambda _service: {}
+    """What GET /info says for another API."""
+
+
+def attach_service(app: FastAPI, service: EdgeContext) -> None:
+    """Let `service_of` and `edge_of` find the context of an application."""
     app.state.service = service
 
 
 def service_of(app: FastAPI) -> ServiceContext:
-    """The context of an application."""
+    """The context of an application that embeds."""
     service: ServiceContext = app.state.service
     return service
+
+
+def edge_of(app: FastAPI) -> EdgeContext:
+    """The context of any application."""
+    service: EdgeContext = app.state.service
+    return service
+
+
+def on_behalf_of(key_name: str) -> dict[str, Any]:
+    """The state of a request that this process itself makes for the owner of a batch job, who has
+    been identified by that key before; empty where there are no keys. No caller can set it."""
+    return {_OWNER: key_name}
+
+
+def owner_in(scope: Scope) -> str | None:
+    """The key of the owner of a batch job whose request this is; None for a caller's request."""
+    owner: str | None = scope.get("state", {}).get(_OWNER)
+    return owner
 
 
 def attach_request(scope: Scope, request: RequestContext) -> None:

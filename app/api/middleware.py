@@ -21,11 +21,12 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.context import (
+    EdgeContext,
     RequestContext,
-    ServiceContext,
     attach_request,
+    edge_of,
+    owner_in,
     request_of,
-    service_of,
 )
 from app.api.direct_route import DirectRoutes
 from app.api.hosts import PROBES, HostPolicy
@@ -56,7 +57,7 @@ _UNLOGGED = {*PROBES, "/metrics"}
 _PREFLIGHT_S = 7200
 
 
-def add_middleware(app: FastAPI, service: ServiceContext, routes: Sequence[BaseRoute]) -> None:
+def add_middleware(app: FastAPI, service: EdgeContext, routes: Sequence[BaseRoute]) -> None:
     """Put all middleware around the routes, from the inside out."""
     settings = service.settings
     app.add_exception_handler(QuintetError, error_response)
@@ -67,7 +68,7 @@ def add_middleware(app: FastAPI, service: ServiceContext, routes: Sequence[BaseR
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=["GET", "HEAD", "POST"],
+            allow_methods=["GET", "HEAD", "POST", "DELETE"],
             allow_headers=["*"],
             allow_private_network=True,  # a page of the internet that asks a service at home
             expose_headers=["*"],
@@ -85,7 +86,7 @@ def plain_paths(routes: Sequence[BaseRoute]) -> frozenset[str]:
 class RequestMiddleware:
     """Gives each request an id and a context, and each response its time, log line and metrics."""
 
-    def __init__(self, app: ASGIApp, service: ServiceContext) -> None:
+    def __init__(self, app: ASGIApp, service: EdgeContext) -> None:
         self._app = app
         self._service = service
 
@@ -129,7 +130,9 @@ class RequestMiddleware:
         self._service.metrics.request_seconds.labels(route, lane).observe(seconds)
         if line.path not in _UNLOGGED or status >= 500:
             asset = line.path.startswith(_ASSETS) and status < 400
-            line.write(status, seconds, logging.DEBUG if asset else logging.INFO)
+            # Jobs have log lines of their own, and these may be many thousands.
+            of_a_job = owner_in(scope) is not None and status != 500
+            line.write(status, seconds, logging.DEBUG if asset or of_a_job else logging.INFO)
             if self._service.tracing:
                 self._service.tracing.record(scope, line, status, seconds)
 
@@ -189,7 +192,7 @@ async def error_response(request: Request, error: Exception) -> Response:
         log.error("request %s failed", line.request_id, exc_info=error)
         error = InternalError("internal error; the log has its trace under this request id.")
     line.fields["code"] = error.code
-    form = service_of(request.app).error_form_of(request.method, request.scope["path"])
+    form = edge_of(request.app).error_form_of(request.method, request.scope["path"])
     status, body = form(error, line.request_id)
     return Response(to_json(body), status, error.headers, JSON)
 
@@ -202,6 +205,6 @@ def _routing_error(request: Request, error: HTTPException) -> QuintetError:
         hint = "texts go to /v1/embeddings." if path == "/" else "see /docs."
         sentence = f"{path} takes {allowed}, not {request.method}; {hint}"
         return MethodNotAllowedError(sentence, allowed)
-    meant = suggested(request.url.path, service_of(request.app).paths)
+    meant = suggested(request.url.path, edge_of(request.app).paths)
     hint = f"did you mean {meant}? See" if meant else "see"
     return NotFoundError(f"there is no {path}; {hint} /docs.")

@@ -13,6 +13,7 @@ from typing import Any
 
 _SCHEMAS = "#/components/schemas/"
 _JSON = "application/json"
+_FORM = "multipart/form-data"
 _PAGE = """\
 <!doctype html>
 <html lang="en">
@@ -85,7 +86,7 @@ def _operation(
     ]
     body = operation.get("requestBody", {}).get("content", {})
     if body:
-        name = body[_JSON]["schema"]["$ref"].removeprefix(_SCHEMAS)
+        name = next(iter(body.values()))["schema"]["$ref"].removeprefix(_SCHEMAS)
         parts += [f"<h3>RequestBody: {_link(name)}</h3>", _fields(schemas[name])]
     for kind, content in body.items():
         parts.append(_example(method, path, kind, content["example"]))
@@ -95,6 +96,10 @@ def _operation(
 
 def _example(method: str, path: str, kind: str, example: Any) -> str:
     """A command for a POSIX shell."""
+    if kind == _FORM:
+        command = f"curl $ADDRESS{path}"
+        command += "".join(f" -F '{name}={value}'" for name, value in example.items())
+        return f'<pre tabindex="0" aria-label="Example in {kind}">{escape(command)}</pre>'
     text = (
         example if isinstance(example, str) else json.dumps(example, indent=2, ensure_ascii=False)
     )

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import uvicorn
 from fastapi import FastAPI
 
-from app.api.context import service_of
+from app.api.context import edge_of
 from app.settings import Settings
 from app.sockets.guard import guarded
 
@@ -27,7 +27,7 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                http=guarded(settings, service_of(app).metrics),
+                http=guarded(settings, edge_of(app).metrics),
                 ws="none",
                 timeout_keep_alive=settings.keep_alive_s,
                 timeout_graceful_shutdown=int(settings.request_timeout_s) + 1,

@@ -2,8 +2,9 @@
 
 1. A connection on which nothing arrives is closed after `keep_alive_s`.
 2. A request's headers must be complete `header_timeout_s` after their first byte, its body
-   `body_timeout_s` later: else 408, or only the end where an answer has begun. Headers longer than
-   MAX_HEAD_BYTES are answered 431; httptools alone would collect them without a limit.
+   `body_timeout_s` later: else 408, or only the end where an answer has begun. An uploaded file may
+   take longer, if it does not come too slowly. Headers longer than MAX_HEAD_BYTES are answered 431;
+   httptools alone would collect them without a limit.
 3. A caller must read its answer: when no byte of it moves, the connection is aborted after
    `send_timeout_s` at most.
 4. At most `max_connections` are open. One more closes the oldest without a request; where each has
@@ -28,7 +29,7 @@ from app.errors import (
     QuintetError,
     TooManyConnectionsError,
 )
-from app.settings import MAX_HEAD_BYTES, Settings
+from app.settings import MAX_HEAD_BYTES, UPLOAD_PATH, Settings
 from app.sockets.refusals import refusal
 from app.telemetry.metrics import Metrics
 
@@ -68,6 +69,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._heads = 0  # that have begun
         self._head_bytes: int | None = None  # of the one that is being read; None between heads
         self._plain_head = b""  # of a request that offers another protocol, without the offer
+        self._uploaded: int | None = None  # bytes so far of a file; None for another body
+        self._head_end = self._start
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count the connection; where it is one too many, close an idle one or refuse it."""
@@ -156,6 +159,18 @@ class GuardedProtocol(HttpToolsProtocol):
         self._unanswered.append(self.cycle)
         self._connections.idle.pop(self, None)
         self._start_receive_timer(self._settings.body_timeout_s + _GRACE_S, self._body_late)
+        uploads = method == b"POST" and self.url.rstrip(b"/") == UPLOAD_PATH.encode()
+        self._uploaded = 0 if uploads else None
+        self._head_end = self.loop.time()
+
+    def on_body(self, body: bytes) -> None:
+        """Some bytes of a body, which extend the time of an upload."""
+        super().on_body(body)
+        if self._uploaded is not None and self._receive_timer is not None:
+            self._uploaded += len(body)
+            seconds = self._settings.upload_timeout_s(self._uploaded) + _GRACE_S
+            left = self._head_end + seconds - self.loop.time()
+            self._start_receive_timer(left, self._body_late)
 
     def on_message_complete(self) -> None:
         """The body of a request is complete."""

@@ -14,8 +14,8 @@ import httpx
 import numpy as np
 import orjson
 
+from app import retry
 from app.errors import SPACE_HEADER
-from app.tools import retry
 from app.tools.client_bodies import (
     EmbeddedChunks,
     EmbeddedTexts,

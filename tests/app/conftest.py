@@ -12,8 +12,9 @@ from tests.server import Service, running
 
 
 @pytest.fixture(scope="session")
-def service() -> Iterator[Service]:
-    with running(served_model_names="jina-embeddings-v3,text-embedding-3-small") as service:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    names = "jina-embeddings-v3,text-embedding-3-small"
+    with running(served_model_names=names, data_dir=tmp_path_factory.mktemp("data")) as service:
         yield service
 
 

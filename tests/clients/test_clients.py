@@ -27,9 +27,10 @@ PROGRAMS = sorted(
 
 
 @pytest.fixture(scope="module")
-def service() -> Iterator[Service]:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     # A name of Cohere's, which LlamaIndex's client of it insists on.
-    with running(served_model_names="quintet-mini,embed-multilingual-v3.0") as service:
+    names, folder = "quintet-mini,embed-multilingual-v3.0", tmp_path_factory.mktemp("data")
+    with running(served_model_names=names, data_dir=folder) as service:
         yield service
 
 

@@ -112,10 +112,13 @@ def test_nothing_in_it_is_absolute_and_all_of_it_is_there(service: Service, page
 
 def test_its_examples_run_in_a_shell(service: Service, page: Page) -> None:
     commands = [each for each in page.examples if each.startswith("curl")]
-    assert len(commands) == 15
+    assert len(commands) == 18
+    form = {"files": {"file": b"{}"}, "data": {"purpose": "batch"}}
+    file = httpx.post(f"{service.url}/v1/files", **form).json()["id"]
     for command in commands:
         assert shlex.split(command)[0] == "curl"
-        whole = command.replace("$ADDRESS", service.url) + " --silent --fail-with-body"
+        known = re.sub("file-[0-9a-f]{32}", file, command)
+        whole = known.replace("$ADDRESS", service.url) + " --silent --fail-with-body"
         done = subprocess.run(["sh", "-c", whole], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         assert json.loads(done.stdout)

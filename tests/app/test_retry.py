@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.tools import retry
+from app import retry
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

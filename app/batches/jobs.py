@@ -1,0 +1,144 @@
+"""The batch jobs: made, listed and cancelled by their owners, changed by the runner.
+
+Promise: a change is one transaction on the job as it is at that moment, so that a cancellation and
+the runner's progress never overwrite each other.
+"""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from app.batches import records
+from app.batches.files import Files, unfinished_jobs
+from app.batches.records import UNFINISHED, Job, StoredFile, now
+from app.batches.store import Store
+from app.errors import ConflictError, NotFoundError
+from app.settings import Settings
+
+_DAY_S = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """What a caller asks for."""
+
+    endpoint: str
+    window_s: int = _DAY_S
+    completion_window: str = "24h"
+    metadata: dict[str, str] | None = None
+    template: dict[str, Any] | None = None
+
+
+class Jobs:
+    """The jobs of a store."""
+
+    def __init__(self, store: Store, files: Files, settings: Settings) -> None:
+        self._store = store
+        self._files = files
+        self._days = settings.data_days
+
+    def create(self, file: StoredFile, asked: NewJob, address: str) -> Job:
+        """A new job for that file, asked for from that address."""
+        name, at = secrets.token_hex(16), now()
+        job = Job(
+            id=f"batch_{name}",
+            owner=file.owner,
+            address=address,
+            endpoint=asked.endpoint,
+            input_file_id=file.id,
+            output_file_id=f"file-{name}-output",
+            error_file_id=f"file-{name}-errors",
+            window_s=asked.window_s,
+            completion_window=asked.completion_window,
+            created_at=at,
+            expires_at=at + asked.window_s,
+            metadata=asked.metadata,
+            template=asked.template,
+        )
+        statement = (
+            "INSERT INTO jobs (id, owner, status, created_at, record) VALUES (?, ?, ?, ?, ?)"
+        )
+        with self._store.transaction() as connection:
+            values = (job.id, job.owner, job.status, at, msgspec.json.encode(job))
+            connection.execute(statement, values)
+            # It may have been deleted since it was looked up.
+            kept = connection.execute("SELECT 1 FROM files WHERE id = ?", (file.id,)).fetchone()
+            if kept is None:
+                raise NotFoundError(f"there is no file {file.id!r} any more.")
+        return job
+
+    def get(self, owner: str, job_id: str) -> Job:
+        """A job of that owner.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        found = self._store.rows(
+            "SELECT record FROM jobs WHERE id = ? AND owner = ?", job_id, owner
+        )
+        if not found:
+            raise NotFoundError(f"there is no batch job {job_id[:80]!r}, or not any more.")
+        return msgspec.json.decode(found[0]["record"], type=Job)
+
+    def page(self, owner: str, after: str | None, limit: int) -> list[Job]:
+        """So many jobs of that owner, the newest first, those behind the job `after`.
+
+        Raises:
+            NotFoundError: there is no job `after`.
+        """
+        if after is None:
+            found = self._store.rows(
+                "SELECT record FROM jobs WHERE owner = ? ORDER BY seq DESC LIMIT ?", owner, limit
+            )
+        else:
+            self.get(owner, after)
+            found = self._store.rows(
+                "SELECT record FROM jobs WHERE owner = ? AND seq < "
+                "(SELECT seq FROM jobs WHERE id = ?) ORDER BY seq DESC LIMIT ?",
+                *(owner, after, limit),
+            )
+        return [msgspec.json.decode(each["record"], type=Job) for each in found]
+
+    def cancel(self, owner: str, job_id: str) -> Job:
+        """Have a job end as soon as the runner sees it; one that has been cancelled stays so.
+
+        Raises:
+            NotFoundError: there is no such job.
+            ConflictError: it has ended, or is about to.
+        """
+        job = self.get(owner, job_id)
+        changed = self.change(job.id, lambda job: records.cancelling(job, now()))
+        if changed is None:
+            status = self.get(owner, job_id).status
+            raise ConflictError(f"{job_id} is {status}: there is nothing to cancel.")
+        return changed
+
+    def unfinished(self) -> list[Job]:
+        """Jobs that a runner still has to do something for, the oldest first."""
+        return unfinished_jobs(self._store)
+
+    def change(self, job_id: str, change: Callable[[Job], Job | None]) -> Job | None:
+        """What a job has become; None where `change` gives None, or there is no such job."""
+        with self._store.transaction() as connection:
+            found = connection.execute("SELECT record FROM jobs WHERE id = ?", (job_id,)).fetchone()
+            if found is None:
+                return None
+            changed = change(msgspec.json.decode(found["record"], type=Job))
+            if changed is not None:
+                connection.execute(
+                    "UPDATE jobs SET status = ?, record = ? WHERE id = ?",
+                    (changed.status, msgspec.json.encode(changed), job_id),
+                )
+            return changed
+
+    def sweep(self) -> None:
+        """Delete jobs that ended long ago."""
+        before = now() - self._days * _DAY_S
+        with self._store.transaction() as connection:
+            connection.execute(
+                "DELETE FROM jobs WHERE created_at < ? AND status NOT IN (?, ?, ?, ?)",
+                (before, *UNFINISHED),
+            )

@@ -1,0 +1,171 @@
+"""Jina's routes of batch jobs: /v1/batch. The jobs are those of /v1/batches."""
+
+import asyncio
+
+import orjson
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import FileResponse
+
+from app.api.admission import KEY, KEY_AND_LIMITS
+from app.api.context import edge_of, request_of
+from app.api.direct_route import DirectRoute
+from app.api.openapi import body_of
+from app.api.request_models import EmbeddingsRequest
+from app.api.validation import invalid_field, validated
+from app.batches.context import Batches, batches_of, owner_of
+from app.batches.jobs import NewJob
+from app.batches.models import JinaBatch, JinaBatchRequest, JinaSubmitted
+from app.batches.records import Job, StoredFile
+from app.batches.routes.batches import address_of
+from app.batches.routes.common import documented, json_response
+from app.batches.shown import jina_batch
+from app.errors import ConflictError, TooManyInputsError
+
+router = APIRouter(route_class=DirectRoute)
+
+_MOST_INPUTS = 10_000
+_JSONL = "application/x-ndjson"
+_EXAMPLE = {"model": "quintet-mini", "task": "retrieval.passage", "input": ["Guten Morgen!"]}
+_LINES = {
+    200: {
+        "description": "A line of JSON for each.",
+        "content": {_JSONL: {"schema": {"type": "string"}}},
+    }
+}
+
+
+@router.post(
+    "/v1/batch/embeddings",
+    status_code=202,
+    dependencies=KEY_AND_LIMITS,
+    response_class=Response,
+    responses=documented(JinaSubmitted, "The job.", 400, 408, 413, 415, 422, 429, 503, status=202),
+    openapi_extra=body_of("JinaBatchRequest", _EXAMPLE),
+)
+async def submit_batch(request: Request) -> Response:
+    """Have texts embedded when there is room for them."""
+    batches, service = batches_of(request), edge_of(request.app)
+    async with service.bodies.read(request, request_of(request).budget) as body:
+        asked = validated(JinaBatchRequest, body)
+        fields = _fields(body)
+        texts = None if asked.input is None else _texts(batches, {**fields, "input": asked.input})
+    if (texts is None) == (asked.input_file is None):
+        sentence = "send either input, a list of texts, or input_file, the id of a file."
+        raise invalid_field("input", sentence, "conflict", None)
+    if texts is None:
+        _texts(batches, {**fields, "input": ["any"]})
+        file = await asyncio.to_thread(_named, batches, owner_of(request), asked.input_file or "")
+    else:
+        file = await asyncio.to_thread(_written, batches, owner_of(request), texts)
+    new = NewJob("/v1/embeddings", template=fields)
+    job = await asyncio.to_thread(batches.shelf.jobs.create, file, new, address_of(request))
+    batches.runner.wake()
+    body_ = {"batch_id": job.id, "status": "submitted", "created_at": job.created_at}
+    return json_response(body_, 202)
+
+
+def _fields(body: bytes) -> dict[str, object]:
+    """The fields of a valid body that are the same for all of its inputs."""
+    given = orjson.loads(body)
+    return {name: value for name, value in given.items() if name not in ("input", "input_file")}
+
+
+def _texts(batches: Batches, body: dict[str, object]) -> list[str]:
+    """The texts of a request that all inputs together would be.
+
+    Raises:
+        RequestError: it would be refused.
+    """
+    request = validated(EmbeddingsRequest, body)
+    most = min(_MOST_INPUTS, batches.shelf.settings.max_file_lines)
+    if len(request.input) > most:
+        raise TooManyInputsError(len(request.input), most)
+    batches.check(request.model_copy(update={"input": request.input[:1]}))
+    return request.input
+
+
+def _named(batches: Batches, owner: str, name: str) -> StoredFile:
+    if "://" in name:
+        sentence = "input_file is the id of a file that POST /v1/files took; none is fetched."
+        raise invalid_field("input_file", sentence, "value", name)
+    return batches.shelf.files.get(owner, name)
+
+
+def _written(batches: Batches, owner: str, texts: list[str]) -> StoredFile:
+    """The file that the inputs of a body become."""
+    upload = batches.shelf.files.begin()
+    try:
+        for text in texts:
+            upload.write(orjson.dumps({"input": text}) + b"\n")
+        return batches.shelf.files.commit(upload, owner, "input.jsonl")
+    finally:
+        upload.discard()
+
+
+@router.get(
+    "/v1/batch/{id}",
+    dependencies=KEY,
+    response_class=Response,
+    responses=documented(JinaBatch, "The job."),
+)
+async def get_jina_batch(request: Request, id: str) -> Response:  # noqa: A002  (the API's name)
+    """How far a job is."""
+    return json_response(jina_batch(await _job(request, id)))
+
+
+@router.get(
+    "/v1/batch/{id}/output",
+    dependencies=KEY,
+    response_class=Response,
+    responses=documented(None, "", 409) | _LINES,
+)
+async def get_output(request: Request, id: str) -> Response:  # noqa: A002
+    """What the inputs of a job that has ended were answered, a line each."""
+    job = await _job(request, id)
+    return await _file(request, job, job.output_file_id, job.progress.output_bytes)
+
+
+@router.get(
+    "/v1/batch/{id}/errors",
+    dependencies=KEY,
+    response_class=Response,
+    responses=documented(None, "", 409) | _LINES,
+)
+async def get_errors(request: Request, id: str) -> Response:  # noqa: A002
+    """What was refused or could not be read, a line each."""
+    job = await _job(request, id)
+    return await _file(request, job, job.error_file_id, job.progress.error_bytes)
+
+
+@router.delete(
+    "/v1/batch/{id}",
+    dependencies=KEY,
+    response_class=Response,
+    responses=documented(JinaBatch, "The job, which ends soon.", 409),
+)
+async def cancel_jina_batch(request: Request, id: str) -> Response:  # noqa: A002
+    """End a job; what has been answered stays in its output."""
+    batches = batches_of(request)
+    job = await asyncio.to_thread(batches.shelf.jobs.cancel, owner_of(request), id)
+    batches.runner.wake()
+    return json_response(jina_batch(job))
+
+
+async def _job(request: Request, job_id: str) -> Job:
+    jobs = batches_of(request).shelf.jobs
+    return await asyncio.to_thread(jobs.get, owner_of(request), job_id)
+
+
+async def _file(request: Request, job: Job, file_id: str, size: int) -> Response:
+    """The lines of one of the two files of an ended job."""
+    if job.ended_at is None:
+        progress = job.progress
+        raise ConflictError(
+            f"{job.id} is {job.status}, with {progress.lines} of {job.total} lines done: its files "
+            "are there when it has ended."
+        )
+    if not size:
+        return Response(media_type=_JSONL)
+    files = batches_of(request).shelf.files
+    file = await asyncio.to_thread(files.get, owner_of(request), file_id)
+    return FileResponse(files.path(file), media_type=_JSONL)

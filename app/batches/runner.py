@@ -1,0 +1,195 @@
+"""The runner: the one that works on batch jobs, wherever several processes share a folder.
+
+Promises
+1. One process works on jobs: the one that holds the lock of the folder, which the system takes away
+   from it when it ends, however that is. The others wait for the lock.
+2. The oldest job of each owner is worked on, of at most MOST_JOBS owners at once: an owner's bulk
+   does not wait for another owner's.
+3. A job that cannot be written goes on by itself when there is room; its `errors` say so meanwhile.
+4. When it is told to stop it sends no further line; what is answered soon is still written.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Callable
+
+from app.batches import records
+from app.batches.job_run import JobRun, Shelf, SupersededError
+from app.batches.records import Fault, Job, now
+from app.batches.sender import Sender
+from app.batches.shown import said
+from app.errors import StorageError
+
+log = logging.getLogger("quintet.batches")
+
+MOST_JOBS = 8
+# How often jobs are looked for that another process has made or cancelled.
+_LOOK_S = 0.5
+_LOCK_S = 1.0
+_SWEEP_S = 30.0
+_STORAGE_S = 5.0
+# For the lines that are under way at the end; the engine still answers then.
+_END_S = 5.0
+
+
+class Runner:
+    """Works on the jobs of a store."""
+
+    def __init__(
+        self, shelf: Shelf, sender: Sender, draining: Callable[[], bool] = lambda: False
+    ) -> None:
+        """`draining` is true from when on no further line is to be sent."""
+        self._shelf, self._sender, self._draining = shelf, sender, draining
+        self._running: dict[str, tuple[Job, asyncio.Task[None]]] = {}
+        self._ending: set[str] = set()  # of those, the ones that have expired
+        self._not_before: dict[str, float] = {}
+        self._wake, self._stopped = asyncio.Event(), False
+        self._swept = float("-inf")
+        self._said = ""
+
+    def wake(self) -> None:
+        """There is something new to do."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End `run` soon."""
+        self._stopped = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Work on jobs until `stop`."""
+        lock = await self._lock()
+        if lock is None:
+            return
+        log.info(
+            "batch jobs in %s are worked on by process %d", self._shelf.store.folder, os.getpid()
+        )
+        try:
+            while not self._stopped:
+                self._wake.clear()
+                await self._look()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), _LOOK_S)
+        finally:
+            await self._end()
+            os.close(lock)
+
+    async def _lock(self) -> int | None:
+        """Wait for the lock; None if it is the end before."""
+        path = self._shelf.store.folder / "runner.lock"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        while not self._stopped:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._wake.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), _LOCK_S)
+            else:
+                return descriptor
+        os.close(descriptor)
+        return None
+
+    async def _look(self) -> None:
+        """See what there is to do, and begin it."""
+        for job, task in [*self._running.values()]:
+            if task.done():
+                del self._running[job.id]
+                self._ending.discard(job.id)
+                await self._check(job, task)
+        try:
+            unfinished = await asyncio.to_thread(self._read)
+        except StorageError as error:
+            self._say(str(error))
+            return
+        stored = {job.id: job for job in unfinished}
+        for job, task in self._running.values():
+            found = stored.get(job.id)
+            over = found and (found.status == "cancelling" or records.expired(found, now()))
+            # Not the work that ends it.
+            if over and job.status != "cancelling" and job.id not in self._ending:
+                task.cancel()
+        if not self._draining():
+            self._begin(unfinished)
+
+    def _read(self) -> list[Job]:
+        if time.monotonic() - self._swept > min(_SWEEP_S, self._shelf.settings.data_days * 86_400):
+            self._shelf.files.sweep()
+            self._shelf.jobs.sweep()
+            self._swept = time.monotonic()
+        return self._shelf.jobs.unfinished()
+
+    def _begin(self, unfinished: list[Job]) -> None:
+        """The oldest job of each owner, if it is not under way."""
+        owners = {job.owner for job, _ in self._running.values()}
+        for job in unfinished:
+            waits = self._not_before.get(job.id, 0.0) > time.monotonic()
+            # What is left to do for these is done at once.
+            quick = job.status in ("cancelling", "finalizing")
+            if job.id in self._running or waits or (job.owner in owners and not quick):
+                continue
+            if len(self._running) >= MOST_JOBS:
+                return
+            owners.add(job.owner)
+            if records.expired(job, now()):
+                self._ending.add(job.id)
+            run = JobRun(job, self._shelf, self._sender, self._room, self._stopping)
+            if job.status == "in_progress":
+                log.info("%s goes on: %s", job.id, said(job))
+            task = asyncio.create_task(run.run())
+            task.add_done_callback(lambda _: self.wake())
+            self._running[job.id] = job, task
+
+    def _room(self) -> int:
+        """Inputs that each job may have under way."""
+        return self._shelf.settings.batch_job_inputs // max(len(self._running), 1)
+
+    def _stopping(self) -> bool:
+        return self._stopped or self._draining()
+
+    async def _check(self, job: Job, task: asyncio.Task[None]) -> None:
+        """Look at how the work on a job ended."""
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is None or isinstance(error, SupersededError):
+            self._not_before.pop(job.id, None)
+        elif isinstance(error, StorageError):
+            self._say(f"{job.id} waits: {error}")
+            self._not_before[job.id] = time.monotonic() + _STORAGE_S
+            await self._note(job, Fault("storage_full", str(error)))
+        else:
+            log.error("%s cannot be worked on", job.id, exc_info=error)
+            fault = Fault("internal_error", "internal error; the log has its trace.")
+            with contextlib.suppress(StorageError):
+                await asyncio.to_thread(
+                    self._shelf.jobs.change,
+                    job.id,
+                    lambda job: records.failed(job, (fault,), now()),
+                )
+
+    async def _note(self, job: Job, fault: Fault) -> None:
+        """Have the job say what it waits for, if that can be written."""
+        with contextlib.suppress(StorageError):
+            await asyncio.to_thread(
+                self._shelf.jobs.change, job.id, lambda job: records.waiting(job, fault)
+            )
+
+    def _say(self, sentence: str) -> None:
+        """Log a sentence, unless it was the last one."""
+        if sentence != self._said:
+            log.error("%s", sentence)
+        self._said = sentence
+
+    async def _end(self) -> None:
+        """Let jobs write what is answered within a few seconds."""
+        tasks = {task for _, task in self._running.values()}
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=_END_S)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)

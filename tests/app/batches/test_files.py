@@ -1,0 +1,179 @@
+"""Files of batch jobs: within bounds, kept, expired, deleted; a full disk is a sentence."""
+
+import resource
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from app.batches.folder import open_shelf
+from app.settings import Settings, SettingsError
+from tests.app.answers import assert_error
+from tests.app.batches.asking import ended, jsonl, line, lines_of, seen, submit, upload
+from tests.app.batches.conftest import Served
+from tests.server import Service, running, start
+from tests.waiting import wait_until
+
+BOUNDS = {"cpu_threads": 1, "cache_bytes": 0}
+
+
+def left(folder: Path) -> list[Path]:
+    return [*(folder / "uploads").iterdir()]
+
+
+def test_a_file_comes_back_as_it_was_and_can_be_deleted(served: Served) -> None:
+    content = bytes(range(256)) * 700
+    told = upload(served.one, content).json()
+    assert told["object"] == "file"
+    assert (told["bytes"], told["filename"]) == (len(content), "in.jsonl")
+    assert (told["purpose"], told["status"]) == ("batch", "processed")
+    path = f"/v1/files/{told['id']}"
+    assert served.one.get(path).json() == told
+    assert served.one.get(f"{path}/content").content == content
+    assert served.one.delete(path).json() == {"id": told["id"], "object": "file", "deleted": True}
+    assert served.one.get(path).status_code == served.one.delete(path).status_code == 404
+    assert not (served.folder / "files" / told["id"]).exists()
+    assert left(served.folder) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "fields", "status", "said"),
+    [
+        (b"x" * 200_001, {}, 413, "at most 200000"),
+        (b"x" * 400_000, {}, 413, "at most 200000"),
+        (b"x", {"purpose": "fine-tune"}, 400, "`purpose` is 'fine-tune'"),
+        (b"x", {"expires_after[seconds]": "soon"}, 400, "expires_after"),
+        (b"x", {"note": "y" * 70_000}, 400, "a field of the form"),
+    ],
+)
+def test_what_is_no_upload(
+    served: Served, content: bytes, fields: dict[str, str], status: int, said: str
+) -> None:
+    refused = upload(served.one, content, **fields)
+    assert refused.status_code == status
+    assert said in refused.json()["detail"]
+    assert left(served.folder) == []
+
+
+def test_a_body_that_is_no_form_or_breaks_off(served: Served) -> None:
+    whole = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nabc'
+    kinds = {
+        ("application/json", b"{}"): "multipart/form-data",
+        ("multipart/form-data; boundary=x", whole): "before its last boundary",
+        ("multipart/form-data; boundary=x", b"nonsense"): "the form is broken",
+        ("multipart/form-data; boundary=x", b"--x--\r\n"): "has no `file`",
+    }
+    for (kind, body), said in kinds.items():
+        refused = served.one.post("/v1/files", content=body, headers={"content-type": kind})
+        assert_error(refused, 400, "INPUT_INVALID", said)
+    # A caller who hangs up in the middle leaves nothing.
+    parts = urlsplit(served.service.url)
+    head = "\r\n".join(
+        [
+            "POST /v1/files HTTP/1.1",
+            "Host: localhost",
+            f"Authorization: {served.one.headers['authorization']}",
+            "Content-Type: multipart/form-data; boundary=x",
+            "Content-Length: 100000",
+            *("", ""),
+        ]
+    )
+    with socket.create_connection((parts.hostname, parts.port)) as connection:
+        connection.sendall(head.encode() + whole)
+        wait_until(lambda: left(served.folder), "an upload under way")
+    wait_until(lambda: not left(served.folder), "its end")
+
+
+def test_a_file_expires_when_its_owner_says(served: Served) -> None:
+    told = upload(served.one, b"x", **{"expires_after[seconds]": "1"}).json()
+    assert told["expires_at"] == told["created_at"] + 1
+    path = f"/v1/files/{told['id']}"
+    wait_until(lambda: served.one.get(path).status_code == 404, "its end")
+
+
+@pytest.fixture(scope="module")
+def short_lived(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """It keeps files for three seconds, of 20,000 bytes in all."""
+    bounds = {**BOUNDS, "data_days": 3 / 86_400, "max_data_bytes": 20_000}
+    with running(model=original, data_dir=tmp_path_factory.mktemp("x"), **bounds) as service:
+        yield service
+
+
+def test_jobs_and_files_are_gone_after_their_days(short_lived: Service) -> None:
+    with short_lived.client() as client:
+        job = ended(client, submit(client, jsonl([line("a", input="x", dimensions=2)])))
+        assert lines_of(client, job["output_file_id"])
+        wait_until(lambda: client.get(f"/v1/batches/{job['id']}").status_code == 404, "its end")
+        wait_until(lambda: not client.get("/v1/files").json()["data"], "the end of files")
+
+
+def test_over_the_bytes_of_all_files_uploads_are_refused_and_jobs_wait(
+    short_lived: Service,
+) -> None:
+    with short_lived.client() as client:
+        wait_until(lambda: upload(client, b"x" * 15_000).status_code == 200, "room")
+        refused = upload(client, b"x" * 15_000)
+        assert_error(refused, 507, "STORAGE_FULL", "EMBED_MAX_DATA_BYTES=20000")
+        job = submit(client, jsonl([line(f"c{n}", input="x") for n in range(10)]))
+        waits = wait_until(lambda: seen(client, job)["errors"], "a job that waits")
+        assert waits["data"][0]["code"] == "storage_full"
+        job = ended(client, job)  # when the large file has expired
+        assert (job["status"], job["errors"]) == ("completed", None)
+        assert job["request_counts"]["completed"] == 10
+
+
+def limit_files(service: Service, size: int) -> None:
+    """No process of the service may have a file longer than that: its write fails as on a full
+    disk, with a reason of its own."""
+    for process in service.http_processes():
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
+def test_what_cannot_be_written_is_a_sentence_and_a_job_goes_on_when_it_can(
+    original: Path, tmp_path: Path
+) -> None:
+    with (
+        running(model=original, data_dir=tmp_path, **BOUNDS) as service,
+        service.client() as client,
+    ):
+        lines = [line(f"c{n}", input=[f"{n} {i}" for i in range(20)]) for n in range(100)]
+        content = jsonl(lines)
+        limit_files(service, 200_000)
+        refused = upload(client, b"x" * 300_000)
+        assert_error(refused, 507, "STORAGE_FULL", "File too large")
+        assert left(tmp_path) == []
+        job = submit(client, content)
+        waits = wait_until(lambda: seen(client, job)["errors"], "a job that waits")
+        assert "File too large" in waits["data"][0]["message"]
+        service.log.wait_for(f"{job['id']} waits: nothing can be written into EMBED_DATA_DIR")
+        limit_files(service, resource.RLIM_INFINITY)
+        job = ended(client, job)
+        assert job["status"] == "completed"
+        found = [each["custom_id"] for each in lines_of(client, job["output_file_id"])]
+        assert found == [f"c{n}" for n in range(100)]
+        assert "Traceback" not in service.log.text()
+
+
+def test_a_folder_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(SettingsError, match=r"EMBED_DATA_DIR=.* cannot be used: "):
+        open_shelf(Settings(), str(tmp_path / "file"))
+    service = start(data_dir=tmp_path / "file")
+    assert service.process.wait(60) == 1
+    service.log.wait_for("cannot start: EMBED_DATA_DIR=")
+    assert "Traceback" not in service.log.text()
+
+
+def test_an_upload_that_stands_still_is_given_up(original: Path, tmp_path: Path) -> None:
+    settings = {"body_timeout_s": 0.3, "data_dir": tmp_path}
+    with running(model=original, **settings, **BOUNDS) as service:
+        parts = urlsplit(service.url)
+        with socket.create_connection((parts.hostname, parts.port)) as connection:
+            connection.sendall(
+                b"POST /v1/files HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n"
+                b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n"
+            )
+            assert connection.recv(1 << 16).startswith(b"HTTP/1.1 408 ")
+        wait_until(lambda: not left(tmp_path), "nothing left of it")

@@ -1,0 +1,98 @@
+"""Jina's routes of batch jobs, over the same jobs."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.app.answers import assert_error, cosines, vectors
+from tests.app.batches.asking import ENDED, jsonl, seen, upload
+from tests.app.batches.conftest import Served
+from tests.waiting import wait_until
+
+TEXTS = ["Guten Morgen!", "Good morning!", "¡Buenos días!"]
+
+
+def submitted(served: Served, **body: object) -> str:
+    answer = served.one.post("/v1/batch/embeddings", json=body)
+    assert answer.status_code == 202, answer.text
+    told = answer.json()
+    assert set(told) == {"batch_id", "status", "created_at"}
+    assert told["status"] == "submitted"
+    return str(told["batch_id"])
+
+
+def done(served: Served, job: str, status: str = "completed") -> dict[str, object]:
+    path = f"/v1/batch/{job}"
+
+    def end() -> dict[str, object] | None:
+        found: dict[str, object] = served.one.get(path).json()
+        return found if found["status"] == status else None
+
+    return wait_until(end, f"{job} is {status}") or {}
+
+
+def lines(served: Served, address: object) -> list[dict[str, object]]:
+    return [json.loads(each) for each in served.one.get(str(address)).text.splitlines()]
+
+
+def test_texts_are_embedded_as_the_route_does(served: Served) -> None:
+    fields = {"task": "separation", "dimensions": 32}
+    job = submitted(served, input=TEXTS, **fields)
+    told = done(served, job)
+    alone = served.one.post("/v1/embeddings", json={"input": TEXTS, **fields})
+    tokens = alone.json()["usage"]["total_tokens"]
+    assert told["stats"] == {"total": 3, "completed": 3, "failed": 0, "total_tokens": tokens}
+    found = lines(served, told["output_url"])
+    assert [each["custom_id"] for each in found] == ["request-0", "request-1", "request-2"]
+    data = [each["response"]["body"]["data"] for each in found]  # type: ignore[index]
+    assert all(each[0]["index"] == 0 for each in data)
+    pair = np.array([each[0]["embedding"] for each in data]), vectors(alone)
+    assert cosines(*pair).min() > 0.9999
+    np.testing.assert_allclose(np.linalg.norm(pair[0], axis=1), 1, atol=1e-3)
+    assert lines(served, told["errors_url"]) == []
+    # The same job in OpenAI's words.
+    assert seen(served.one, {"id": job})["status"] == "completed"
+
+
+def test_a_file_of_texts_may_have_bad_lines(served: Served) -> None:
+    content = jsonl([{"input": "a"}, {"inptu": "b"}, "", {"text": "c"}])
+    file = upload(served.one, content).json()["id"]
+    told = done(served, submitted(served, input_file=file))
+    assert told["stats"] == {"total": 3, "completed": 2, "failed": 1, "total_tokens": 6}
+    found = [each["custom_id"] for each in lines(served, told["output_url"])]
+    assert found == ["request-0", "request-2"]
+    (error,) = lines(served, told["errors_url"])
+    assert (error["line"], error["error"]["code"]) == (2, "invalid_input")  # type: ignore[index]
+
+
+def test_a_job_is_cancelled(served: Served) -> None:
+    job = submitted(served, input=["some words of a text"] * 1000)
+    wait_until(lambda: seen(served.one, {"id": job})["status"] == "in_progress", "a beginning")
+    assert served.one.delete(f"/v1/batch/{job}").status_code == 200
+    told = done(served, job, "cancelled")
+    stats = told["stats"]
+    assert isinstance(stats, dict)
+    assert len(lines(served, told["output_url"])) == stats["completed"] < 1000
+    assert seen(served.one, {"id": job})["status"] in ENDED
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code", "said"),
+    [
+        ({}, 422, "VALIDATION_ERROR", "either input"),
+        ({"input": ["a"], "input_file": "file-x"}, 422, "VALIDATION_ERROR", "either input"),
+        ({"input_file": "gs://bucket/x.jsonl"}, 422, "VALIDATION_ERROR", "none is fetched"),
+        ({"input_file": "file-x"}, 404, "RESOURCE_NOT_FOUND", "there is no file"),
+        ({"input": ["a"], "task": "no such"}, 422, "VALIDATION_ERROR", "unknown task"),
+        ({"input": ["a"], "model": "gpt"}, 404, "INPUT_MODEL_NOT_FOUND", "is not served"),
+        ({"input": ["a"], "dimensions": "many"}, 422, "VALIDATION_ERROR", "dimensions"),
+        ({"input": []}, 422, "VALIDATION_ERROR", "empty list"),
+        ({"input": ["a"] * 1001}, 400, "INPUT_LIMIT_EXCEEDED", "at most 1000"),
+    ],
+)
+def test_what_is_refused_at_once(
+    served: Served, body: dict[str, object], status: int, code: str, said: str
+) -> None:
+    answer = served.one.post("/v1/batch/embeddings", json=body)
+    assert_error(answer, status, code, said)
