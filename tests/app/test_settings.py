@@ -103,7 +103,7 @@ def test_a_link_that_kubernetes_makes_is_told_as_such(
     [
         ("EMBED_PORT", "http"),
         ("EMBED_PORT", "70000"),
-        ("EMBED_DTYPE", "int8"),
+        ("EMBED_DTYPE", "int4"),
         ("EMBED_MAX_BATCH_TOKENS", "0"),
         ("EMBED_MAX_BATCH_TOKENS", "131071"),
         ("EMBED_DEVICES", ","),
