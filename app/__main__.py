@@ -2,6 +2,7 @@
 
 serve      run the service; settings are EMBED_* variables
 embed      embed a file's texts by a running service or one of its own
+corpus     embed folders of Parquet and JSONL files, on Ray
 tokens     count a file's tokens
 keys       make, list and remove API keys
 verify     compare a checkpoint with published values of the real weights
@@ -132,6 +133,15 @@ def _evaluate(options: argparse.Namespace) -> int:
     return status
 
 
+def _corpus(options: argparse.Namespace) -> int:
+    signals.raise_interrupts()
+    settings = read_settings()
+    options.revision = options.revision or (None if options.model else settings.model_revision)
+    options.model = options.model or settings.model
+    status: int = _imported("model.corpus.command:run")(options)
+    return status
+
+
 def _train(options: argparse.Namespace) -> int:
     signals.raise_interrupts()
     status: int = _imported("model.training.command:run")(options)
@@ -167,6 +177,12 @@ _COMMANDS = {
     "embed": _Command(
         "embed a file's texts by a running service or one of its own",
         *_functions("app.tools.embed"),
+    ),
+    "corpus": _Command(
+        "embed folders of Parquet and JSONL files, on Ray",
+        _corpus,
+        _imported("model.corpus.arguments:add_arguments"),
+        "ray",
     ),
     "tokens": _Command("count a file's tokens", *_functions("app.tools.tokens")),
     "keys": _Command("make, list and remove API keys", *_functions("app.tools.keys_command")),
