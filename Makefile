@@ -5,7 +5,7 @@
 # make test-browser    the playground in Chromium (Debian: apt install chromium)
 # make soak    ten minutes of mixed load, or SOAK_SECONDS=...: nothing leaks, no vector is wrong
 # make test-clients    other projects' clients, in an environment of their own (needs node and npm)
-# make test-operations  image, compose, Kubernetes, balancer, alerts, limits in Redis (needs their tools)
+# make test-operations  image, compose, Kubernetes, balancer, alerts, Redis, Ray (needs their tools)
 # make test-training  teaching, making the embedded model, and evaluating
 # make alerts    write docker/prometheus/alerts.yml anew as the operator's PrometheusRule
 

@@ -3,6 +3,7 @@
 serve      run the service; settings are EMBED_* variables
 batches    have batch jobs in a process of their own
 embed      embed a file's texts by a running service or one of its own
+corpus     embed folders of Parquet and JSONL files, on Ray
 tokens     count a file's tokens
 bench      measure how fast a running service is
 keys       make, list and remove API keys
@@ -134,6 +135,15 @@ def _evaluate(options: argparse.Namespace) -> int:
     return status
 
 
+def _corpus(options: argparse.Namespace) -> int:
+    signals.raise_interrupts()
+    settings = read_settings()
+    options.revision = options.revision or (None if options.model else settings.model_revision)
+    options.model = options.model or settings.model
+    status: int = _imported("model.corpus.command:run")(options)
+    return status
+
+
 def _train(options: argparse.Namespace) -> int:
     signals.raise_interrupts()
     status: int = _imported("model.training.command:run")(options)
@@ -173,6 +183,12 @@ _COMMANDS = {
     "embed": _Command(
         "embed a file's texts by a running service or one of its own",
         *_functions("app.tools.embed"),
+    ),
+    "corpus": _Command(
+        "embed folders of Parquet and JSONL files, on Ray",
+        _corpus,
+        _imported("model.corpus.arguments:add_arguments"),
+        "ray",
     ),
     "tokens": _Command("count a file's tokens", *_functions("app.tools.tokens")),
     "bench": _Command("measure how fast a running service is", *_functions("app.tools.bench")),

@@ -16,6 +16,7 @@ from pathlib import Path
 DISTRIBUTION = "quintet-embeddings"
 # The modules of the extras that a whole command needs.
 MODULES = {
+    "ray": ("pyarrow", "ray"),
     "evaluate": ("matplotlib", "scipy", "sklearn"),
     "training": ("accelerate", "peft", "sentencepiece", "transformers"),
 }

@@ -46,11 +46,13 @@ class RecordsError(Exception):
 
 
 class LineError(RecordsError):
-    """A line, counted from 1, that is no valid record; its number is in the message."""
+    """A line, counted from 1, that is no valid record; its number is in the message, and not in
+    `sentence`."""
 
     def __init__(self, line: int, sentence: str) -> None:
         super().__init__(f"line {line}: {sentence}")
         self.line = line
+        self.sentence = sentence
 
 
 @dataclass(frozen=True, slots=True)

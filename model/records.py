@@ -1,6 +1,7 @@
 """Records: a JSONL, CSV or text file -> the fields of each record, read as a stream.
 
-The only file reader of `quintet embed`, `tokens`, `train` and `evaluate`, with these rules:
+The only file reader of `quintet embed`, `corpus`, `tokens`, `train` and `evaluate`, with these
+rules:
 
 - The file is UTF-8; a byte order mark at its beginning is skipped. A line feed ends a line, and a
   carriage return before it belongs to the line end.
@@ -17,10 +18,11 @@ One line at a time is in memory.
 
 import importlib
 import io
+import shlex
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO
 
 from model import parsing
 from model.parsing import (
@@ -37,6 +39,9 @@ __all__ = ["READERS", "TEXT", "LineError", "ParsedRecord", "RecordsError", "sepa
 
 Id = str | int
 
+DEFAULT_ID_FIELD = "id"
+# The options of commands that name the field with the text.
+_TEXT_OPTIONS = ("--text-field", "--column")
 KINDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "csv", ".txt": "text"}
 # file name ending: the module of the standard library that unpacks it
 PACKINGS = {".gz": "gzip", ".xz": "lzma", ".bz2": "bz2"}
@@ -82,22 +87,40 @@ def read_file(
     Raises:
         RecordsError: the file cannot be read or unpacked, or its header is wrong.
     """
-    name = PACKINGS.get(path.suffix.lower()) if path else None
+    # Not sys.stdin: if a thread is reading it when the process ends, its lock blocks the exit.
+    return read_opened(
+        lambda: open(path or 0, "rb", closefd=path is not None),
+        str(path or "standard input"),
+        kind,
+        delimiter,
+    )
+
+
+def read_opened(
+    opening: Callable[[], BinaryIO], name: str, kind: str, delimiter: str = ","
+) -> Iterator[ParsedRecord | LineError]:
+    """`read` for what `opening` opens, unpacked by its name's ending.
+
+    Raises:
+        RecordsError: it cannot be read or unpacked, or its header is wrong.
+    """
+    unpacking = PACKINGS.get(Path(name).suffix.lower())
     try:
-        module = importlib.import_module(name) if name else None
+        module = importlib.import_module(unpacking) if unpacking else None
     except ImportError:
-        raise RecordsError(f"cannot read {path}: this Python was built without {name}.") from None
+        raise RecordsError(
+            f"cannot read {name}: this Python was built without {unpacking}."
+        ) from None
     unpack_errors = (OSError, EOFError, zlib.error, getattr(module, "LZMAError", OSError))
     try:
-        # Not sys.stdin: if a thread is reading it when the process ends, its lock blocks the exit.
-        with open(path or 0, "rb", closefd=path is not None) as packed:
+        with opening() as packed:
             stream = io.BufferedReader(module.open(packed, "rb")) if module else packed
-            yield from read(cast(BinaryIO, stream), kind, delimiter)
+            yield from read(stream, kind, delimiter)
     except LineError:
         raise
     except (RecordsError, *unpack_errors) as error:
         why = getattr(error, "strerror", None) or str(error).rstrip(".")
-        raise RecordsError(f"cannot read {path or 'standard input'}: {why}.") from None
+        raise RecordsError(f"cannot read {name}: {why}.") from None
 
 
 def read(stream: BinaryIO, kind: str, delimiter: str = ",") -> Iterator[ParsedRecord | LineError]:
@@ -116,6 +139,31 @@ def raise_errors(records: Iterator[ParsedRecord | LineError]) -> Iterator[Parsed
         if isinstance(each, LineError):
             raise each
         yield each
+
+
+def require(record: ParsedRecord, name: str, option: str) -> None:
+    """Refuse a record without the field `name`, and name the `option` that may be the cause.
+
+    Raises:
+        LineError: it is not there.
+    """
+    if name in record.fields:
+        return
+    there = ", ".join(map(repr, record.fields)) or "nothing"
+    hint = separator_hint(record.fields) or _field_hint(record.fields, option)
+    raise LineError(record.line, f"no field {name!r}; there is {there}.{hint}")
+
+
+def _field_hint(fields: dict[str, Any], option: str) -> str:
+    texts = [
+        name
+        for name, value in fields.items()
+        if isinstance(value, str) and name not in ("", DEFAULT_ID_FIELD)
+    ]
+    if not texts or option not in _TEXT_OPTIONS:
+        return f" Name one with {option}." if fields else ""
+    longest = max(texts, key=lambda name: len(fields[name]))
+    return f" Is {longest!r} the text? Then say {option} {shlex.quote(longest)}."
 
 
 def id_of(record: ParsedRecord, name: str) -> Id:

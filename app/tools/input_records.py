@@ -3,15 +3,12 @@
 `_record` is the one place that checks fields. Memory holds one batch.
 """
 
-import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from app.tools.tool_errors import ToolError
-from model.records import Id, LineError, ParsedRecord, id_of, separator_hint, text_of
+from model.records import DEFAULT_ID_FIELD, Id, LineError, ParsedRecord, id_of, require, text_of
 
-DEFAULT_ID_FIELD = "id"
 # A request's body stays under the service's limit, whatever the batch size.
 MOST_CHARACTERS = 4_000_000
 # Lower with --chunk, so that several requests fit into a worker's queue.
@@ -147,11 +144,11 @@ def group_records(records: Iterable[Record]) -> Iterator[list[Record]]:
 def _record(number: int, found: ParsedRecord | LineError, fields: Fields) -> Record:
     if isinstance(found, LineError):
         raise found
-    _check(found, fields.text, "--text-field")
+    require(found, fields.text, "--text-field")
     text = text_of(found, fields.text, blank=True)
     group = None
     if fields.group is not None:
-        _check(found, fields.group, "--group")
+        require(found, fields.group, "--group")
         group = id_of(found, fields.group)
     return Record(number, found.line, _id(found, fields), text, group, found.repaired)
 
@@ -159,26 +156,5 @@ def _record(number: int, found: ParsedRecord | LineError, fields: Fields) -> Rec
 def _id(found: ParsedRecord, fields: Fields) -> Id | None:
     if fields.id is None and found.fields.get(DEFAULT_ID_FIELD) is None:
         return None
-    _check(found, fields.id or DEFAULT_ID_FIELD, "--id-field")
+    require(found, fields.id or DEFAULT_ID_FIELD, "--id-field")
     return id_of(found, fields.id or DEFAULT_ID_FIELD)
-
-
-def _check(found: ParsedRecord, name: str, option: str) -> None:
-    """Refuse a record without a field, and name the option that may be the cause."""
-    if name in found.fields:
-        return
-    there = ", ".join(map(repr, found.fields)) or "nothing"
-    hint = separator_hint(found.fields) or _field_hint(found.fields, option)
-    raise LineError(found.line, f"no field {name!r}; there is {there}.{hint}")
-
-
-def _field_hint(fields: dict[str, Any], option: str) -> str:
-    texts = [
-        name
-        for name, value in fields.items()
-        if isinstance(value, str) and name not in ("", DEFAULT_ID_FIELD)
-    ]
-    if not texts or option != "--text-field":
-        return f" Name one with {option}." if fields else ""
-    longest = max(texts, key=lambda name: len(fields[name]))
-    return f" Is {longest!r} the text? Then say --text-field {shlex.quote(longest)}."

@@ -25,8 +25,6 @@ from model.extras import how_to_install
 
 DEFAULT_FORMAT = "jsonl"
 _FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".npy": "npy"}
-# Rows of one group in a Parquet file: at full width some 32 MiB, which is what readers like.
-_GROUP_ROWS = 8192
 
 
 def chosen_format(output: Path, asked: str | None) -> str:
@@ -181,34 +179,15 @@ def _write_npy(journal: Journal, file: BinaryIO, dimensions: int) -> None:
 def _write_parquet(journal: Journal, file: BinaryIO, dimensions: int) -> None:
     """Columns `id` (string), of chunks `chunk`, `start`, `end` (int64) and `text` (string) too,
     `embedding_space` (string), and `embedding` (fixed-size list of D float32)."""
-    import pyarrow as pa  # noqa: PLC0415  (an optional dependency)
-    import pyarrow.parquet  # noqa: PLC0415
+    from model.vector_table import GroupWriter, batch_of, fields_of, schema_of  # noqa: PLC0415
 
-    numbers_of = {name: pa.int64() for name in ("chunk", "start", "end")}
-    chunk = {**numbers_of, "text": pa.string()} if journal.totals.chunked else {}
-    space = {"embedding_space": pa.string()} if journal.totals.space else {}
-    kinds = {"id": pa.string(), **chunk, **space}
-    vector = pa.list_(pa.float32(), max(1, dimensions))
-    schema = pa.schema([*kinds.items(), ("embedding", vector)])
-    rows: list[dict[str, Any]] = []
-    parts: list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = []
-
-    def write_group() -> None:
-        numbers = np.concatenate([part.reshape(-1) for part in parts])
-        embedding = pa.FixedSizeListArray.from_arrays(pa.array(numbers, pa.float32()), type=vector)
-        columns = [pa.array([row.get(name) for row in rows], kind) for name, kind in kinds.items()]
-        parquet.write_batch(pa.record_batch([*columns, embedding], schema=schema))
-        rows.clear()
-        parts.clear()
-
-    with pa.parquet.ParquetWriter(file, schema) as parquet:
+    fields = fields_of(chunked=journal.totals.chunked, space=bool(journal.totals.space))
+    schema = schema_of(fields, max(1, dimensions))
+    with GroupWriter(file, schema) as parquet:
         for entry in journal.entries():
-            rows += ({**row, "id": str(row["id"])} for row in _rows(entry))
-            parts.append(entry.vectors)
-            if len(rows) >= _GROUP_ROWS:
-                write_group()
-        if rows:
-            write_group()
+            rows = [{**row, "id": str(row["id"])} for row in _rows(entry)]
+            if rows:
+                parquet.write(batch_of(rows, entry.vectors, schema))
 
 
 def _write_ids(journal: Journal, file: BinaryIO, _: int) -> None:
