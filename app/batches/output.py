@@ -15,7 +15,7 @@ from app.batches.input_lines import Line
 from app.batches.records import Job, Progress
 from app.batches.sender import Answer
 from app.batches.store import Store, sync_folder, writing
-from app.errors import StorageError
+from app.errors import SPACE_HEADER, StorageError
 
 _EXPIRED = "this request was not answered before the completion window was over."
 
@@ -103,11 +103,13 @@ def discard_empty(store: Store, job: Job) -> None:
 
 def answered_line(job: Job, line: Line, answer: Answer) -> bytes:
     """What stands in one of the two files for a line that was answered, refused or not."""
-    response = {
+    response: dict[str, Any] = {
         "status_code": answer.status,
         "request_id": answer.request_id,
         "body": orjson.Fragment(answer.body),
     }
+    if space := answer.headers.get(SPACE_HEADER):
+        response["embedding_space"] = space
     return _written(job, line, response, None, named=answer.status != 200)
 
 

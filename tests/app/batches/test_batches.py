@@ -32,7 +32,9 @@ def test_a_job_answers_each_line_as_the_route_does(served: Served) -> None:
     for n, each in enumerate(found):
         assert (each["response"]["status_code"], each["error"]) == (200, None)
         body = {"input": texts[n], "task": tasks[n % 2]}
-        alone = client.post("/v1/embeddings", json=body).json()
+        answer = client.post("/v1/embeddings", json=body)
+        alone = answer.json()
+        assert each["response"]["embedding_space"] == answer.headers["x-embedding-space"]
         assert each["response"]["body"]["usage"] == alone["usage"]
         tokens += alone["usage"]["total_tokens"]
         pair = [[a["data"][0]["embedding"]] for a in (each["response"]["body"], alone)]
