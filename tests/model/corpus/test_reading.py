@@ -90,7 +90,11 @@ def test_packed_files_are_unpacked(tmp_path: Path) -> None:
     assert (part["texts"], part["broken"]) == (["packed"], None)
 
 
-@pytest.mark.parametrize("content", [gzip.compress(b'{"text": "a"}\n' * 999)[:-40], b"no gzip"])
+@pytest.mark.parametrize(
+    "content",
+    [gzip.compress(b'{"text": "a"}\n' * 999)[:-40], b"no gzip"],
+    ids=["cut off", "no gzip"],
+)
 def test_a_file_that_cannot_be_read_to_its_end_is_broken(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.jsonl.gz").write_bytes(content)
     parts = parts_of(tmp_path)
