@@ -2,7 +2,7 @@
 space they are in."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +11,7 @@ from model.config import EncoderConfig, read_config
 from model.corpus.caches import keep_fewer_shapes
 from model.corpus.errors import CorpusError
 from model.corpus.options import CorpusOptions, ModelOptions
+from model.corpus.own_thread import OwnThread
 from model.corpus.reading import FAILED, PART, failure
 from model.corpus.tokenizing import rows_of, vectors_of
 from model.fingerprint import fingerprint
@@ -20,6 +21,9 @@ from model.spaces import Space, Spaces
 from model.tasks import Task, Tasks
 from model.tokenizer import Tokenizer
 from model.vector_table import schema_of, vector_column
+
+if TYPE_CHECKING:
+    from model.embedder import Embedder
 
 
 def space_of(folder: Path, config: EncoderConfig, task: Task, *, chunked: bool) -> Space:
@@ -51,15 +55,23 @@ class EmbedParts:
                 f"{folder} on this node gives vectors of the embedding space {own}, and where the "
                 f"command runs of {space}: put one checkpoint onto all nodes."
             )
-        self._quintet = embedder.load(folder, device, model.dtype, threads)
-        self._quintet.warm_up()
+
+        def load() -> "Embedder":
+            loaded = embedder.load(folder, device, model.dtype, threads)
+            loaded.warm_up()
+            return loaded
+
+        self._thread = OwnThread()
+        self._quintet = self._thread.run(load)
         self._adapter = task.adapter
         self._tokens = model.max_batch_tokens
         self._dimensions = options.dimensions
 
     def __call__(self, part: Any) -> Any:
         rows = rows_of(part, self._adapter)
-        vectors = vectors_of(part, self._quintet.embed(rows, self._tokens))
+        vectors = vectors_of(
+            part, self._thread.run(lambda: self._quintet.embed(rows, self._tokens))
+        )
         outputs = part.column("outputs")[0].values
         failed = part.column("failed")[0].as_py()
         finite = np.isfinite(vectors).all(axis=1)

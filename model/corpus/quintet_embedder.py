@@ -1,9 +1,14 @@
 """QuintetEmbedder: a column of texts -> a column of vectors, in a Ray pipeline of one's own."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from model.corpus.caches import keep_fewer_shapes
+from model.corpus.own_thread import OwnThread
+from model.rows import Vectors
 from model.tasks import PASSAGE_TASK
+
+if TYPE_CHECKING:
+    from model.embedder import Embedder
 
 # Which of Ray Data's formats a batch may have.
 _FORMATS = 'batch_format="pyarrow" or "numpy"'
@@ -41,8 +46,13 @@ class QuintetEmbedder:
         keep_fewer_shapes()
         from model import embedder  # noqa: PLC0415  (torch)
 
-        self._quintet = embedder.load(model, device, dtype, threads, revision=revision)
-        self._quintet.warm_up()
+        def load() -> "Embedder":
+            loaded = embedder.load(model, device, dtype, threads, revision=revision)
+            loaded.warm_up()
+            return loaded
+
+        self._thread = OwnThread()
+        self._quintet = self._thread.run(load)
         self._column, self._output = column, output
         self._arguments: dict[str, Any] = {
             "task": task,
@@ -59,14 +69,13 @@ class QuintetEmbedder:
             TypeError, ValueError: as in `embed_texts`: a text is null, or over the model's limit.
         """
         if isinstance(batch, dict):
-            return {
-                **batch,
-                self._output: self._quintet.embed_texts(batch[self._column], **self._arguments),
-            }
+            return {**batch, self._output: self._vectors(batch[self._column])}
         from model.vector_table import vector_column  # noqa: PLC0415  (pyarrow)
 
         if not hasattr(batch, "append_column"):
             raise TypeError(f"a batch must have {_FORMATS}, not be {type(batch).__qualname__}.")
-        texts = batch.column(self._column).to_pylist()
-        vectors = self._quintet.embed_texts(texts, **self._arguments)
+        vectors = self._vectors(batch.column(self._column).to_pylist())
         return batch.append_column(self._output, vector_column(vectors))
+
+    def _vectors(self, texts: Any) -> Vectors:
+        return self._thread.run(lambda: self._quintet.embed_texts(texts, **self._arguments))
