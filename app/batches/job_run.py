@@ -78,12 +78,12 @@ class JobRun:
             StorageError: something cannot be written.
             SupersededError: the job was cancelled meanwhile.
         """
-        if records.expired(self.job, now()):
-            await self._expire()
-            return
+        expired = records.expired(self.job, now())
         if self.job.status == "validating":
             await self._validate()
-        if self.job.status == "in_progress":
+        if expired and self.job.status == "in_progress":
+            await self._expire()
+        elif self.job.status == "in_progress":
             await self._answer_lines()
         if self.job.status == "finalizing":
             await self._end("completed")
@@ -182,12 +182,11 @@ class JobRun:
 
     async def _expire(self) -> None:
         """End the job; its lines that are not done are said to have expired."""
-        if self.job.status == "in_progress":
-            files = await asyncio.to_thread(JobOutput, self._shelf.store, self.job)
-            try:
-                await _in_thread(self._write_expired, files)
-            finally:
-                files.close()
+        files = await asyncio.to_thread(JobOutput, self._shelf.store, self.job)
+        try:
+            await _in_thread(self._write_expired, files)
+        finally:
+            files.close()
         await self._end("expired")
 
     def _write_expired(self, files: JobOutput) -> None:

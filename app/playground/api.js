@@ -107,7 +107,7 @@ export async function embedDocuments(request, signal) {
  */
 export async function fetchWork(signal) {
   try {
-    const { text } = await reach("metrics", { signal });
+    const { content: text } = await reach("metrics", { signal });
     const sum = (series) => {
       const found = [...text.matchAll(series)].map(([, value]) => Number(value));
       return found.reduce((total, value) => total + value, 0);
@@ -120,6 +120,39 @@ export async function fetchWork(signal) {
     }
     throw error;
   }
+}
+
+/**
+ * The newest batch jobs; empty where there are none, null where the service does not say just now.
+ * @returns {Promise<object[] | null>}
+ */
+export async function fetchJobs() {
+  try {
+    const { response, content } = await reach("v1/batches?limit=5", {});
+    const none = response.status === 404 || response.status === 401;
+    return response.ok ? (parsed(content)?.data ?? null) : none ? [] : null;
+  } catch (error) {
+    if (error instanceof Refusal) {
+      return null;
+    }
+    throw error;
+  }
+}
+
+/** Where the content of a file of a batch job is. */
+export const addressOf = (fileId) => `v1/files/${fileId}/content`;
+
+/**
+ * The content of a file of a batch job, for which a link cannot ask where a key is needed.
+ * @param {string} fileId
+ * @returns {Promise<Blob>}
+ */
+export async function fetchFile(fileId) {
+  const { response, content } = await reach(addressOf(fileId), {}, "blob");
+  if (!response.ok) {
+    throw new Refusal(sentence(parsed(await content.text()), response.status));
+  }
+  return content;
 }
 
 function post(path, body, signal) {
@@ -141,8 +174,8 @@ function listed(header) {
 /** One request. While the service says "later" it is sent again, when the service says. */
 async function ask(path, options) {
   for (let attempt = 1; ; attempt += 1) {
-    const { response, text, ms } = await reach(path, options);
-    const body = parsed(text);
+    const { response, content, ms } = await reach(path, options);
+    const body = parsed(content);
     if (response.ok) {
       if (body === undefined) {
         throw new Refusal(
@@ -168,13 +201,13 @@ async function ask(path, options) {
   }
 }
 
-async function reach(path, options) {
+async function reach(path, options, form = "text") {
   const began = performance.now();
   const headers = { ...options.headers, ...(key && { authorization: `Bearer ${key}` }) };
   try {
     const response = await fetch(path, { ...options, headers });
-    const text = await response.text();
-    return { response, text, ms: performance.now() - began };
+    const content = await response[form]();
+    return { response, content, ms: performance.now() - began };
   } catch (error) {
     if (error.name === "AbortError") {
       throw error;

@@ -9,6 +9,7 @@ import { byId } from "./dom.js";
 import { EXAMPLES } from "./examples.js";
 import { listenToIntake, takeExample } from "./intake.js";
 import { LAUNCH_POST } from "./launchpost.js";
+import { listenToJobs, showJobs } from "./jobs.js";
 import { restore } from "./link.js";
 import { complain, wait } from "./notices.js";
 import { sizesOf } from "./ranking.js";
@@ -149,6 +150,7 @@ async function start() {
     follow();
   }
   show(view);
+  showJobs();
   await run();
 }
 
@@ -228,6 +230,7 @@ function listen() {
   listenToResults();
   listenToIntake({ run, refresh, attempt, view: () => view });
   listenToCode(() => ({ view, info }));
+  listenToJobs(attempt);
   whenWaiting(wait);
   addEventListener("hashchange", () => {
     if (!info) {

@@ -23,8 +23,10 @@ FLAGS = [
 # Of the package and not of the session: Playwright's event loop runs as long as this does, and
 # tests of other folders start loops of their own.
 @pytest.fixture(scope="package")
-def service() -> Iterator[Service]:
-    with running() as service:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """It has a folder for batch jobs and none in it: where it had no folder, browsers would log the
+    404 of its list as an error."""
+    with running(data_dir=tmp_path_factory.mktemp("batches")) as service:
         yield service
 
 

@@ -29,9 +29,12 @@ def test_the_page_asks_for_a_key_first_and_never_shows_it(browser, tmp_path):
         expect(playground.alert()).to_have_text("this key is not known here, or not any more.")
         expect(page.locator("#views")).to_be_hidden()
         field.fill(f" {key} ")
-        field.press("Enter")
+        with page.expect_response("**/v1/batches?*") as listed:
+            field.press("Enter")
         playground.wait()
         playground.settled()
+        assert listed.value.status == 404
+        expect(page.locator("#jobs, #to-jobs").locator("visible=true")).to_have_count(0)
         expect(playground.alert()).to_be_empty()
         expect(card).to_be_hidden()
         for view in ("Ask", "Compare texts"):
