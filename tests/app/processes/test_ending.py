@@ -11,6 +11,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -101,6 +102,10 @@ def send(service: Service, number: signal.Signals, *, group: bool) -> None:
         (os.killpg if group else os.kill)(service.process.pid, number)
 
 
+def ended_or_serving(service: Service) -> bool:
+    return service.process.poll() is not None or "serving" in service.log.text()
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 @BOTH
 def test_before_it_is_ready(number: signal.Signals, processes: int, mark: str) -> None:
@@ -110,10 +115,9 @@ def test_before_it_is_ready(number: signal.Signals, processes: int, mark: str) -
         service = start(http_processes=processes, drain_delay_s=60)
         await_handlers(service)
         time.sleep(after_s)
-        ready = "serving" in service.log.text()
         send(service, number, group=processes == 2)
-        if ready:  # it was quick: skip the delay
-            send(service, signal.SIGINT, group=False)
+        wait_until(partial(ended_or_serving, service), "its end, or that it serves")
+        send(service, signal.SIGINT, group=False)  # it was quick: skip the delay
         assert_ended(service, mark)
 
 
