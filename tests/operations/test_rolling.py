@@ -59,7 +59,7 @@ def plain(folder: Path) -> Path:
         if not line.strip().startswith(("retry-on", "option redispatch"))
     ]
     text = "\n".join(kept) + "\n"
-    assert text.count("retries 1\n") == 1
+    assert "retries 1\n" in text
     (folder / "haproxy.cfg").write_text(text.replace("retries 1\n", "retries 0\n"))
     return folder / "haproxy.cfg"
 
