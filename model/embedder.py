@@ -53,7 +53,7 @@ class Embedder(PythonApi):
         self.tokenizer = tokenizer
         varlen = encoder.attention.varlen
         self._gpu = None if varlen is None else GpuRunner(encoder, varlen)
-        mergeable = device.type == "cpu" and encoder.dtype != "int8"
+        mergeable = device.type == "cpu" and self.dtype != "int8"
         self._merge_policy = MergePolicy() if mergeable else None
 
     def __repr__(self) -> str:
@@ -225,9 +225,9 @@ def load(
     `model` is a folder, the embedded quintet-mini, or a hub id such as jinaai/jina-embeddings-v3,
     of which `revision` is a commit, tag or branch. `device` is cpu, cuda:0, ... or auto: the first
     GPU, or the CPU if there is none. `dtype` is float32, bfloat16, float16, or auto: bfloat16 where
-    the hardware computes in it, else float32; or int8, on a CPU that has instructions for it: half
-    the memory of bfloat16, for a little precision (model/README.md). `threads` is the number of
-    compute threads on a CPU; None is one for each core that the process may use.
+    the hardware computes in it, else float32; or int8, on a CPU: layers take half the memory of
+    bfloat16, for a little precision (tests/bench/README.md). `threads` is the number of compute
+    threads on a CPU; None is one for each core that the process may use.
 
     Raises:
         CheckpointError: there is no such model, device or dtype, or this encoder cannot compute the

@@ -1,11 +1,24 @@
-"""Memory: has glibc keep the memory of freed tensors for the next ones."""
+"""Memory of a process that computes: freed tensors are kept for the next ones, kernels are not kept
+for every shape."""
 
 import ctypes
+import os
 
 # malloc.h
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 # More than the activations of the longest row.
 _KEPT_BYTES = 1 << 30
+# torch and oneDNN each cache kernels by the shape of their input: 0.2 MB a shape, 1,024 shapes for
+# every kind of product, which is a gigabyte hardly used again. This caps both caches at 256 shapes:
+# about 10 per batch, so 25 recent batch sizes (packing.py makes a hundred).
+_PREPARED_SHAPES = 256
+
+
+def keep_fewer_shapes(shapes: int = _PREPARED_SHAPES) -> None:
+    """Cap the caches of kernels, unless the environment does. Call it before torch is imported,
+    which reads this then."""
+    for cache in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
+        os.environ.setdefault(cache, str(shapes))
 
 
 def keep_freed_memory() -> None:

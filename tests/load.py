@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.tools.load import quantile_of
 from tests.exchange import OK, TIMEOUT, Pool, Request
 
 MakeRequest = Callable[[int], Request]
@@ -66,19 +67,12 @@ class Outcome:
 
     def latency(self, quantile: float, kind: str = OK) -> float:
         """The quantile (0..1) of the latencies of one kind, seconds; NaN where there are none."""
-        values = sorted(sample.latency for sample in self.samples if sample.kind == kind)
-        return values[min(int(quantile * len(values)), len(values) - 1)] if values else math.nan
+        return quantile_of([each.latency for each in self.samples if each.kind == kind], quantile)
 
     @property
     def lag(self) -> float:
         """The generator's own p99 delay in sending, seconds: if it is large, distrust the rest."""
-        values = sorted(sample.sent - sample.due for sample in self.samples)
-        return values[int(0.99 * len(values))] if values else math.nan
-
-    def between(self, start: float, stop: float) -> "Outcome":
-        """The samples that were due in a part of the run, seconds after its start."""
-        part = [sample for sample in self.samples if start <= sample.due < stop]
-        return Outcome(stop - start, part)
+        return quantile_of([sample.sent - sample.due for sample in self.samples], 0.99)
 
     def report(self) -> str:
         """One line for people."""

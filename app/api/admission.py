@@ -6,7 +6,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from app.access.callers import KEY_HEADERS
-from app.api.context import edge_of, owner_in, request_of
+from app.api.context import caller_address, edge_of, owner_in, request_of
 
 # Only for the OpenAPI document and its page; `Callers.key_name` reads the headers.
 _BEARER = HTTPBearer(
@@ -54,7 +54,7 @@ async def admitted(request: Request) -> None:
         RequestsPerMinuteError: it is over the limit.
     """
     context, callers = request_of(request), edge_of(request.app).callers
-    address = request.client.host if request.client else "unknown"
+    address = caller_address(request)
     context.budget = callers.budget(context.key_name, address, context.response_headers)
     await context.budget.admit()
 

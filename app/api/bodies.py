@@ -87,14 +87,11 @@ class Bodies:
             yield body
 
     async def _receive(self, request: Request, share: "Share") -> bytes:
-        encoding = request.headers.get("content-encoding", "identity")
-        if encoding.strip().lower() not in ("", "identity"):
-            raise EncodedBodyError(encoding)
-        declared = request.headers.get("content-length", "")
-        if declared.isdigit():
-            if int(declared) > self._max_bytes:
-                raise BodyTooLargeError(self._max_bytes, int(declared))
-            share.expect(int(declared))
+        declared = declared_bytes(request)
+        if declared is not None:
+            if declared > self._max_bytes:
+                raise BodyTooLargeError(self._max_bytes, declared)
+            share.expect(declared)
         body = bytearray()
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -150,6 +147,19 @@ class Share:
 
     def _more(self, size: int) -> int:
         return max(size - SMALL_BYTES - self._counted, 0)
+
+
+def declared_bytes(request: Request) -> int | None:
+    """The Content-Length of a request, if it has one.
+
+    Raises:
+        EncodedBodyError: its body is compressed.
+    """
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.strip().lower() not in ("", "identity"):
+        raise EncodedBodyError(encoding)
+    declared = request.headers.get("content-length", "")
+    return int(declared) if declared.isdigit() else None
 
 
 def _check_json_tokens(body: bytes) -> None:

@@ -117,6 +117,11 @@ def attach_request(scope: Scope, request: RequestContext) -> None:
     scope.setdefault("state", {})["request"] = request
 
 
+def caller_address(request: Request) -> str:
+    """Where a request comes from; limits count for it where there are no keys."""
+    return request.client.host if request.client else "unknown"
+
+
 def request_of(request: Request) -> RequestContext:
     """The context of a request."""
     context: RequestContext = request.state.request

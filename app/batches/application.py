@@ -8,11 +8,11 @@ from fastapi import APIRouter, FastAPI, Request, Response
 
 from app import __version__
 from app.access.callers import callers_of
-from app.api.admission import identify
 from app.api.bodies import Bodies
 from app.api.context import EdgeContext, attach_service, edge_of
 from app.api.middleware import add_middleware, plain_paths
 from app.api.openapi import JSON
+from app.api.routes import operations
 from app.api.vectors import to_json
 from app.batches import context
 from app.batches.folder import open_shelf
@@ -24,6 +24,8 @@ from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import tracing_of
 
 _probes = APIRouter()
+_probes.get("/live")(operations.live)
+_probes.get("/metrics")(operations.metrics)
 
 
 def create_app(settings: Settings, folder: str, http: httpx.AsyncClient) -> FastAPI:
@@ -66,12 +68,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
 
 
-@_probes.get("/live")
-async def live() -> Response:
-    """The process answers."""
-    return Response(to_json({"status": "ok"}), media_type=JSON)
-
-
 @_probes.get("/health")
 @_probes.get("/ready")
 async def ready(request: Request) -> Response:
@@ -79,12 +75,3 @@ async def ready(request: Request) -> Response:
     draining = edge_of(request.app).draining
     body = {"status": "draining" if draining else "ok"}
     return Response(to_json(body), 503 if draining else 200, media_type=JSON)
-
-
-@_probes.get("/metrics")
-async def metrics(request: Request) -> Response:
-    """All series in Prometheus' text format."""
-    edge = edge_of(request.app)
-    if not edge.settings.metrics_open:
-        identify(request)
-    return Response(edge.metrics.exposition(), media_type="text/plain; version=0.0.4")

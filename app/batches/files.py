@@ -17,12 +17,11 @@ from typing import BinaryIO
 
 import msgspec
 
-from app.batches.records import UNFINISHED, Job, StoredFile, now
+from app.batches.records import DAY_S, UNFINISHED, Job, StoredFile, now
 from app.batches.store import Store, sync_folder, writing
 from app.errors import ConflictError, NotFoundError, StorageError
 from app.settings import PREFIX, Settings
 
-_DAY_S = 86_400
 # A crash leaves content that no record names; an upload that is under way does too, for a while.
 _ORPHAN_S = 6 * 3600
 
@@ -129,7 +128,7 @@ class Files:
         self, file_id: str, owner: str, filename: str, size: int, purpose: str = "batch"
     ) -> StoredFile:
         at = now()
-        expires_at = int(time.time() + self._days * _DAY_S)
+        expires_at = int(time.time() + self._days * DAY_S)
         return StoredFile(file_id, owner, filename, size, at, expires_at, purpose)
 
     def add(self, files: Iterable[StoredFile]) -> None:

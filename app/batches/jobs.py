@@ -13,12 +13,10 @@ import msgspec
 
 from app.batches import records
 from app.batches.files import Files, unfinished_jobs
-from app.batches.records import UNFINISHED, Job, StoredFile, now
+from app.batches.records import DAY_S, UNFINISHED, Job, StoredFile, now
 from app.batches.store import Store
 from app.errors import ConflictError, NotFoundError
 from app.settings import Settings
-
-_DAY_S = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +24,7 @@ class NewJob:
     """What a caller asks for."""
 
     endpoint: str
-    window_s: int = _DAY_S
+    window_s: int = DAY_S
     completion_window: str = "24h"
     metadata: dict[str, str] | None = None
     template: dict[str, Any] | None = None
@@ -136,7 +134,7 @@ class Jobs:
 
     def sweep(self) -> None:
         """Delete jobs that ended long ago."""
-        before = now() - self._days * _DAY_S
+        before = now() - self._days * DAY_S
         with self._store.transaction() as connection:
             connection.execute(
                 "DELETE FROM jobs WHERE created_at < ? AND status NOT IN (?, ?, ?, ?)",

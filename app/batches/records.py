@@ -12,6 +12,8 @@ from typing import Any, Literal
 import msgspec
 from msgspec.structs import replace
 
+DAY_S = 86_400
+
 Status = Literal[
     "validating",
     "in_progress",

@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 from app.batches import records
 from app.batches.job_run import JobRun, Shelf, SupersededError
-from app.batches.records import Fault, Job, now
+from app.batches.records import DAY_S, Fault, Job, now
 from app.batches.sender import Sender
 from app.batches.shown import said
 from app.errors import StorageError
@@ -117,7 +117,7 @@ class Runner:
             self._begin(unfinished)
 
     def _read(self) -> list[Job]:
-        if time.monotonic() - self._swept > min(_SWEEP_S, self._shelf.settings.data_days * 86_400):
+        if time.monotonic() - self._swept > min(_SWEEP_S, self._shelf.settings.data_days * DAY_S):
             self._shelf.files.sweep()
             self._shelf.jobs.sweep()
             self._swept = time.monotonic()

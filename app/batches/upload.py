@@ -10,13 +10,13 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
+from app.api.bodies import declared_bytes
 from app.batches.files import Files, Upload
 from app.batches.records import StoredFile
 from app.errors import (
     BodyTimeoutError,
     BodyTooLargeError,
     ClientDisconnectedError,
-    EncodedBodyError,
     RequestError,
 )
 from app.settings import Settings
@@ -104,16 +104,13 @@ async def received(request: Request, files: Files, settings: Settings, owner: st
         RequestError: the form, or a field of it, is wrong; the file is too large, or too slow.
         StorageError: there is no room for it.
     """
-    encoding = request.headers.get("content-encoding", "identity")
-    if encoding.strip().lower() not in ("", "identity"):
-        raise EncodedBodyError(encoding)
+    declared = declared_bytes(request)
     form = Form()
     parser = form.parser(request.headers.get("content-type", ""))
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit():
-        if int(declared) > settings.max_file_bytes + _FORM_BYTES:
-            raise BodyTooLargeError(settings.max_file_bytes, int(declared))
-        await asyncio.to_thread(files.check_room, int(declared))
+    if declared is not None:
+        if declared > settings.max_file_bytes + _FORM_BYTES:
+            raise BodyTooLargeError(settings.max_file_bytes, declared)
+        await asyncio.to_thread(files.check_room, declared)
     upload = await asyncio.to_thread(files.begin)
     try:
         await _receive(request, parser, form, upload, settings)

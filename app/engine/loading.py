@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from app.engine.control import StartWorker, WorkerStarted
 from model.config import CheckpointError, read_config
 from model.fingerprint import changed, fingerprint
-from model.memory import keep_freed_memory
+from model.memory import keep_fewer_shapes, keep_freed_memory
 
 if TYPE_CHECKING:
     from model.embedder import Embedder
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 # Past these, larger batches make the device no faster, only single queries slower.
 CPU_BATCH_TOKENS = 2048
 GPU_BATCH_TOKENS = 32768
-# torch and oneDNN each cache kernels by the shape of their input: 0.2 MB a shape, 1,024 shapes for
-# every kind of product, which is a gigabyte hardly used again. This caps both caches at 256 shapes:
-# about 10 per batch, so 25 recent batch sizes (packing.py makes a hundred).
-_PREPARED_SHAPES = 256
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
@@ -57,8 +53,7 @@ def load(start: StartWorker) -> tuple["Embedder", WorkerStarted]:
         ImportError, MemoryError, OSError, RuntimeError: torch, the memory or the device fails.
     """
     began, folder = time.perf_counter(), Path(start.folder)
-    for cache in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
-        os.environ.setdefault(cache, str(_PREPARED_SHAPES))
+    keep_fewer_shapes()
     keep_freed_memory()
     # While another core imports torch: half a second for 1.1 GB.
     thread = ThreadPoolExecutor(1, "fingerprint")

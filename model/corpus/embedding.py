@@ -8,10 +8,9 @@ import numpy as np
 import pyarrow as pa
 
 from model.config import EncoderConfig, read_config
-from model.corpus.caches import keep_fewer_shapes
 from model.corpus.errors import CorpusError
+from model.corpus.loaded_model import LoadedModel
 from model.corpus.options import CorpusOptions, ModelOptions
-from model.corpus.own_thread import OwnThread
 from model.corpus.reading import FAILED, PART, failure
 from model.corpus.tokenizing import rows_of, vectors_of
 from model.fingerprint import fingerprint
@@ -43,9 +42,6 @@ class EmbedParts:
     def __init__(
         self, model: ModelOptions, options: CorpusOptions, space: str, device: str, threads: int
     ) -> None:
-        keep_fewer_shapes()
-        from model import embedder  # noqa: PLC0415  (torch)
-
         folder = locate(model.model, model.revision)
         config = read_config(folder)
         task = Tasks(config).by_argument(options.task)
@@ -57,21 +53,19 @@ class EmbedParts:
             )
 
         def load() -> "Embedder":
-            loaded = embedder.load(folder, device, model.dtype, threads)
-            loaded.warm_up()
-            return loaded
+            from model import embedder  # noqa: PLC0415  (torch)
 
-        self._thread = OwnThread()
-        self._quintet = self._thread.run(load)
+            return embedder.load(folder, device, model.dtype, threads)
+
+        self._model = LoadedModel(load)
         self._adapter = task.adapter
         self._tokens = model.max_batch_tokens
         self._dimensions = options.dimensions
 
     def __call__(self, part: Any) -> Any:
         rows = rows_of(part, self._adapter)
-        vectors = vectors_of(
-            part, self._thread.run(lambda: self._quintet.embed(rows, self._tokens))
-        )
+        embedded = self._model.run(lambda quintet: quintet.embed(rows, self._tokens))
+        vectors = vectors_of(part, embedded)
         outputs = part.column("outputs")[0].values
         failed = part.column("failed")[0].as_py()
         finite = np.isfinite(vectors).all(axis=1)
@@ -84,7 +78,7 @@ class EmbedParts:
                     strict=True,
                 )
             )
-            sentence = f"the model's numbers are not finite in {self._quintet.dtype}."
+            sentence = f"the model's numbers are not finite in {self._model.dtype}."
             failed += [failure(row, name, sentence) for row, name in bad.items()]
             kept = ~np.isin(rows_of_outputs, [*bad])
             vectors, outputs = vectors[kept], outputs.filter(pa.array(kept))

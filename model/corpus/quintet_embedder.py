@@ -2,8 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from model.corpus.caches import keep_fewer_shapes
-from model.corpus.own_thread import OwnThread
+from model.corpus.loaded_model import LoadedModel
 from model.rows import Vectors
 from model.tasks import PASSAGE_TASK
 
@@ -43,16 +42,13 @@ class QuintetEmbedder:
         Raises:
             CheckpointError: there is no such model or device.
         """
-        keep_fewer_shapes()
-        from model import embedder  # noqa: PLC0415  (torch)
 
         def load() -> "Embedder":
-            loaded = embedder.load(model, device, dtype, threads, revision=revision)
-            loaded.warm_up()
-            return loaded
+            from model import embedder  # noqa: PLC0415  (torch)
 
-        self._thread = OwnThread()
-        self._quintet = self._thread.run(load)
+            return embedder.load(model, device, dtype, threads, revision=revision)
+
+        self._model = LoadedModel(load)
         self._column, self._output = column, output
         self._arguments: dict[str, Any] = {
             "task": task,
@@ -78,4 +74,4 @@ class QuintetEmbedder:
         return batch.append_column(self._output, vector_column(vectors))
 
     def _vectors(self, texts: Any) -> Vectors:
-        return self._thread.run(lambda: self._quintet.embed_texts(texts, **self._arguments))
+        return self._model.run(lambda quintet: quintet.embed_texts(texts, **self._arguments))

@@ -4,7 +4,6 @@ Exit status: 0 measured; 1 with --against, values are worse by more than --toler
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
@@ -16,10 +15,10 @@ from model.evaluate.evaluation import EvaluationResult, evaluate, read_datasets
 from model.evaluate.results import write
 from model.evaluate.scoring import TASKS, further_tasks, kinds_left_out
 from model.evaluate.table import table, worse
+from model.memory import keep_fewer_shapes
 
-# torch and oneDNN each cache what they have prepared for a shape, by default for 1,024 shapes,
-# which takes gigabytes where every batch has another one. They read this when torch is imported.
-_CACHED_SHAPES = "64"
+# Every batch has another shape.
+_CACHED_SHAPES = 64
 
 # Opens the service at a URL, to evaluate it at these sizes, or by default at its Matryoshka sizes.
 OpenService = Callable[[str, Sequence[int]], EvaluatedModel]
@@ -71,8 +70,7 @@ def _run(options: argparse.Namespace, open_service: OpenService) -> int:
 
 
 def _checkpoint(name: str, options: argparse.Namespace) -> EvaluatedModel:
-    for cache in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
-        os.environ.setdefault(cache, _CACHED_SHAPES)
+    keep_fewer_shapes(_CACHED_SHAPES)
     from model.evaluate.inprocess import Checkpoint  # noqa: PLC0415  (a service needs no torch)
 
     return Checkpoint(name, options.device, options.dtype, options.dimensions)

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from app.api.admission import KEY, identify
-from app.api.context import ServiceContext, service_of
+from app.api.context import ServiceContext, edge_of, service_of
 from app.api.openapi import JSON, refused, responses
 from app.api.response_models import Health, Info, Model, ModelList, WorkerInfo
 from app.api.vectors import to_json
@@ -82,7 +82,7 @@ async def ready(request: Request) -> Response:
 )
 async def metrics(request: Request) -> Response:
     """All series in Prometheus' text format."""
-    service = service_of(request.app)
-    if not service.settings.metrics_open:
+    edge = edge_of(request.app)
+    if not edge.settings.metrics_open:
         identify(request)
-    return Response(service.metrics.exposition(), media_type="text/plain; version=0.0.4")
+    return Response(edge.metrics.exposition(), media_type="text/plain; version=0.0.4")

@@ -12,7 +12,16 @@ from app.api.validation import invalid_field, validated
 from app.batches.context import batches_of, owner_of
 from app.batches.jobs import NewJob
 from app.batches.models import BatchList, BatchObject, BatchRequest
-from app.batches.routes.common import documented, json_response, limit_of, query
+from app.batches.records import DAY_S
+from app.batches.routes.common import (
+    cancelled,
+    created,
+    documented,
+    job_of,
+    json_response,
+    limit_of,
+    query,
+)
 from app.batches.shown import batch_object, list_object
 
 router = APIRouter(route_class=DirectRoute)
@@ -22,13 +31,8 @@ _EXAMPLE = {
     "endpoint": "/v1/embeddings",
     "completion_window": "24h",
 }
-_UNITS_S = {"h": 3600, "d": 86_400}
+_UNITS_S = {"h": 3600, "d": DAY_S}
 _PAGE, _MOST = 20, 100
-
-
-def address_of(request: Request) -> str:
-    """Whose limits a job counts for, where there are no keys."""
-    return request.client.host if request.client else "unknown"
 
 
 def window_s(window: str, days: float) -> int:
@@ -38,7 +42,7 @@ def window_s(window: str, days: float) -> int:
         InvalidFieldsError: it is longer than jobs are kept.
     """
     seconds = int(window[:-1]) * _UNITS_S[window[-1]]
-    if seconds > max(days, 1) * _UNITS_S["d"]:
+    if seconds > max(days, 1) * DAY_S:
         sentence = f"completion_window is {window}; jobs here are kept for {days:g} days."
         raise invalid_field("completion_window", sentence, "less_than_equal", window)
     return seconds
@@ -53,16 +57,13 @@ def window_s(window: str, days: float) -> int:
 )
 async def create_batch(request: Request) -> Response:
     """Have the requests in a file answered when there is room for them."""
-    batches, service = batches_of(request), edge_of(request.app)
+    shelf, service = batches_of(request).shelf, edge_of(request.app)
     async with service.bodies.read(request, request_of(request).budget) as body:
         asked = validated(BatchRequest, body)
-    shelf = batches.shelf
     seconds = window_s(asked.completion_window, shelf.settings.data_days)
     new = NewJob(asked.endpoint, seconds, asked.completion_window, asked.metadata)
     file = await asyncio.to_thread(shelf.files.get, owner_of(request), asked.input_file_id)
-    job = await asyncio.to_thread(shelf.jobs.create, file, new, address_of(request))
-    batches.runner.wake()
-    return json_response(batch_object(job))
+    return json_response(batch_object(await created(request, file, new)))
 
 
 @router.get(
@@ -92,8 +93,7 @@ async def list_batches(request: Request) -> Response:
 )
 async def get_batch(request: Request, id: str) -> Response:  # noqa: A002  (the API's name)
     """How far a job is, and how long it will take."""
-    jobs = batches_of(request).shelf.jobs
-    return json_response(batch_object(await asyncio.to_thread(jobs.get, owner_of(request), id)))
+    return json_response(batch_object(await job_of(request, id)))
 
 
 @router.post(
@@ -104,7 +104,4 @@ async def get_batch(request: Request, id: str) -> Response:  # noqa: A002  (the 
 )
 async def cancel_batch(request: Request, id: str) -> Response:  # noqa: A002
     """End a job; what has been answered stays in its output file."""
-    batches = batches_of(request)
-    job = await asyncio.to_thread(batches.shelf.jobs.cancel, owner_of(request), id)
-    batches.runner.wake()
-    return json_response(batch_object(job))
+    return json_response(batch_object(await cancelled(request, id)))

@@ -1,13 +1,18 @@
 """What the routes of batch jobs have in common."""
 
+import asyncio
 from typing import Any
 
 from fastapi import Request, Response
 
+from app.api.context import caller_address
 from app.api.openapi import JSON, refused
 from app.api.response_models import ErrorBody
 from app.api.validation import check_range, invalid_field
 from app.api.vectors import to_json
+from app.batches.context import batches_of, owner_of
+from app.batches.jobs import NewJob
+from app.batches.records import Job, StoredFile
 
 _MEANINGS = {
     404: "There is no such file or job of this key, or there are no batch jobs here.",
@@ -46,6 +51,29 @@ def query(*parameters: tuple[str, str, str]) -> dict[str, Any]:
 def json_response(body: Any, status: int = 200) -> Response:
     """A body as JSON."""
     return Response(to_json(body), status, media_type=JSON)
+
+
+async def job_of(request: Request, job_id: str) -> Job:
+    """A job of this key."""
+    jobs = batches_of(request).shelf.jobs
+    return await asyncio.to_thread(jobs.get, owner_of(request), job_id)
+
+
+async def created(request: Request, file: StoredFile, new: NewJob) -> Job:
+    """Make a job of a file, and begin with it."""
+    batches = batches_of(request)
+    jobs, address = batches.shelf.jobs, caller_address(request)
+    job = await asyncio.to_thread(jobs.create, file, new, address)
+    batches.runner.wake()
+    return job
+
+
+async def cancelled(request: Request, job_id: str) -> Job:
+    """End a job of this key."""
+    batches = batches_of(request)
+    job = await asyncio.to_thread(batches.shelf.jobs.cancel, owner_of(request), job_id)
+    batches.runner.wake()
+    return job
 
 
 def limit_of(request: Request, default: int, most: int) -> int:

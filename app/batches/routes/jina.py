@@ -16,8 +16,7 @@ from app.batches.context import Batches, batches_of, owner_of
 from app.batches.jobs import NewJob
 from app.batches.models import JinaBatch, JinaBatchRequest, JinaSubmitted
 from app.batches.records import Job, StoredFile
-from app.batches.routes.batches import address_of
-from app.batches.routes.common import documented, json_response
+from app.batches.routes.common import cancelled, created, documented, job_of, json_response
 from app.batches.shown import jina_batch
 from app.errors import ConflictError, TooManyInputsError
 
@@ -58,8 +57,7 @@ async def submit_batch(request: Request) -> Response:
     else:
         file = await asyncio.to_thread(_written, batches, owner_of(request), texts)
     new = NewJob("/v1/embeddings", template=fields)
-    job = await asyncio.to_thread(batches.shelf.jobs.create, file, new, address_of(request))
-    batches.runner.wake()
+    job = await created(request, file, new)
     body_ = {"batch_id": job.id, "status": "submitted", "created_at": job.created_at}
     return json_response(body_, 202)
 
@@ -110,7 +108,7 @@ def _written(batches: Batches, owner: str, texts: list[str]) -> StoredFile:
 )
 async def get_jina_batch(request: Request, id: str) -> Response:  # noqa: A002  (the API's name)
     """How far a job is."""
-    return json_response(jina_batch(await _job(request, id)))
+    return json_response(jina_batch(await job_of(request, id)))
 
 
 @router.get(
@@ -121,7 +119,7 @@ async def get_jina_batch(request: Request, id: str) -> Response:  # noqa: A002  
 )
 async def get_output(request: Request, id: str) -> Response:  # noqa: A002
     """What the inputs of a job that has ended were answered, a line each."""
-    job = await _job(request, id)
+    job = await job_of(request, id)
     return await _file(request, job, job.output_file_id, job.progress.output_bytes)
 
 
@@ -133,7 +131,7 @@ async def get_output(request: Request, id: str) -> Response:  # noqa: A002
 )
 async def get_errors(request: Request, id: str) -> Response:  # noqa: A002
     """What was refused or could not be read, a line each."""
-    job = await _job(request, id)
+    job = await job_of(request, id)
     return await _file(request, job, job.error_file_id, job.progress.error_bytes)
 
 
@@ -145,15 +143,7 @@ async def get_errors(request: Request, id: str) -> Response:  # noqa: A002
 )
 async def cancel_jina_batch(request: Request, id: str) -> Response:  # noqa: A002
     """End a job; what has been answered stays in its output."""
-    batches = batches_of(request)
-    job = await asyncio.to_thread(batches.shelf.jobs.cancel, owner_of(request), id)
-    batches.runner.wake()
-    return json_response(jina_batch(job))
-
-
-async def _job(request: Request, job_id: str) -> Job:
-    jobs = batches_of(request).shelf.jobs
-    return await asyncio.to_thread(jobs.get, owner_of(request), job_id)
+    return json_response(jina_batch(await cancelled(request, id)))
 
 
 async def _file(request: Request, job: Job, file_id: str, size: int) -> Response:

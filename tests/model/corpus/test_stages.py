@@ -53,7 +53,7 @@ def embed(original: Path, tmp_path: Path) -> Callable[..., Any]:
         own = space(original, chunked=asked.chunks is not None)
         embed_parts = EmbedParts(model, asked, own, "cpu", 1)
         if damage is not None:
-            damage(embed_parts._quintet)
+            embed_parts._model.run(damage)
         width = asked.dimensions or read_config(original).hidden_size
         into = Output(output, "run", output_fields(asked.chunks), width, {folders.SPACE: own})
         rows = [
