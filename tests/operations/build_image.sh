@@ -50,7 +50,7 @@ END
 for target in cpu gpu; do
     mkdir -p "$folder/$target"
     # shellcheck disable=SC2046,SC2086  # mounts are words
-    buildah bud -q --layers --pull=never --network host --target "$target" --format docker \
+    buildah bud -q --pull=never --network host --target "$target" --format docker \
         -v "$folder/pip:/run/pip:ro" -v "$folder/pip/pip.conf:/etc/pip.conf:ro" \
         $(cat "$folder/pip/mounts") ${MOUNTS:-} \
         --iidfile "$folder/id" .
