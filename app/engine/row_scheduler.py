@@ -9,8 +9,9 @@ It keeps promises 3 and 14 of README.md. Within each lane rows go as lane.py say
    tokens of one row and a batch. What they take beyond it is not held against them later.
 3. An interactive row that arrives waits for the batch that runs, and then for what is beside it in
    its own. Beside interactive rows there are therefore only so many flex tokens that this batch
-   and the one before are one full batch together: that is what flex costs an interactive row at
-   most, besides what is owed.
+   and the one before are one full batch together; and of half a batch, flex rows alone too, while
+   interactive rows come, which is until BATCHES_ALONE batches had none. That is what flex costs an
+   interactive row at most, besides what is owed.
 4. A batch with flex rows that are not owed is open to interactive rows, which drive them out.
 """
 
@@ -20,6 +21,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from app.engine.lane import FLEX_SHARE, JobId, Lane, LanePlan
+
+
+# Small batches make a CPU 6 % slower (tests/bench/README.md): flex rows alone have full ones again.
+BATCHES_ALONE = 32
 
 
 class Share(NamedTuple):
@@ -62,6 +67,7 @@ class RowScheduler:
         self._interactive, self._flex = Lane(), Lane()
         self._owed = 0.0  # tokens, to the flex lane
         self._tokens_before = 0  # of the batch that was taken last
+        self._batches_alone = BATCHES_ALONE  # that flex rows had since the last interactive one
 
     def __bool__(self) -> bool:
         return bool(self._interactive or self._flex)
@@ -95,6 +101,8 @@ class RowScheduler:
     def _beside(self, first: LanePlan, owed: LanePlan) -> LanePlan:
         """The flex rows beside `first`: at least those that are owed."""
         most = self._max_batch_tokens
+        if self._batches_alone < BATCHES_ALONE:
+            most //= 2
         if not self._interactive:
             return self._flex.plan(most, math.inf)
         if not first.stops:  # what is owed leaves no room for the interactive row that is next
@@ -109,6 +117,8 @@ class RowScheduler:
         self._owed += self._flex_share * plan.tokens - plan.flex_tokens
         self._owed = max(self._owed, 0.0) if self._flex else 0.0
         self._tokens_before = plan.tokens
+        interactive = plan.tokens > plan.flex_tokens
+        self._batches_alone = 0 if interactive else self._batches_alone + 1
 
     def _lane(self, *, flex: bool) -> Lane:
         return self._flex if flex else self._interactive

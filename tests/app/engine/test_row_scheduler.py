@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from app.engine.row_scheduler import BatchPlan, RowScheduler
+from app.engine.row_scheduler import BATCHES_ALONE, BatchPlan, RowScheduler
 
 FLEX = 1_000_000
 B = 100
@@ -141,6 +141,34 @@ def test_a_query_beside_endless_flex_waits_for_one_batch_and_its_own(
         assert own.tokens <= max(B - running.tokens, query)
         scheduler.take(own)
         flex.left(own)
+
+
+@given(st.integers(1, B // 2), st.integers(1, B // 2))
+def test_while_queries_come_flex_rows_have_half_a_batch_and_then_all_of_it(
+    query: int, longest: int
+) -> None:
+    scheduler = RowScheduler(B, NONE_OWED)
+    flex = Arrivals(scheduler, query, longest, flex=True)
+    scheduler.add(0, [query])
+    scheduler.take(scheduler.plan())
+    tokens = []
+    for _ in range(BATCHES_ALONE + 1):
+        flex(3 * B)
+        scheduler.take(plan := scheduler.plan())
+        flex.left(plan)
+        tokens.append(plan.tokens)
+    *halves, last = tokens
+    assert all(B // 2 - longest < each <= B // 2 for each in halves)
+    assert B - longest < last <= B
+    scheduler.add(1, [query])
+    scheduler.take(scheduler.plan())
+    flex(3 * B)
+    scheduler.take(running := scheduler.plan())
+    flex.left(running)
+    scheduler.add(2, [query])
+    own = scheduler.plan()
+    assert running.tokens <= B // 2
+    assert own.tokens <= max(B // 2 - running.tokens, query)
 
 
 @given(st.lists(st.integers(1, B // 2), min_size=1, max_size=20), st.integers(1, B))
