@@ -8,7 +8,7 @@ R rows, S spans, D hidden.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +17,14 @@ from torch import Tensor
 
 from model.checkpoint import load_encoder
 from model.config import read_config
+from model.cpu_streams import CpuStreams
 from model.cpus import usable_cpus
 from model.devices import as_current_device, device_named, dtype_named, usable_after
 from model.encoder import Encoder
 from model.gpu_runner import Adapters, GpuRunner
 from model.hub import locate
 from model.launched_batch import LaunchedBatch
-from model.merging import MergePolicy
+from model.merging import MergedCopy, MergePolicy
 from model.packing import PackedBatch, batches, example, pack, with_padding_row
 from model.pooling import mean_over_spans
 from model.python_api import PythonApi
@@ -33,13 +34,15 @@ from model.tokenizer import Tokenizer
 
 log = logging.getLogger("quintet.model")
 
-# Tokens of one forward pass of `embed`: more make a device's matrix products no faster, and take
-# more memory for activations.
-_BATCH_TOKENS = {"cpu": 8192, "cuda": 32768}
+# Tokens that a device computes at once in `embed`: more make its matrix products no faster, and
+# take more memory for activations. Fewer in each stream of a CPU make it slower.
+_CPU_BATCH_TOKENS, _GPU_BATCH_TOKENS = 8192, 32768
+_LEAST_STREAM_TOKENS = 1024
 
 
 class Embedder(PythonApi):
-    """A loaded model on one device. Not thread-safe: a device computes one batch at a time."""
+    """A loaded model on one device. `pack` and `forward` may be called on several threads at once
+    on a CPU, but a GPU computes one batch at a time."""
 
     def __init__(
         self, encoder: Encoder, tokenizer: Tokenizer, device: torch.device, name: str = "model"
@@ -54,7 +57,9 @@ class Embedder(PythonApi):
         varlen = encoder.attention.varlen
         self._gpu = None if varlen is None else GpuRunner(encoder, varlen)
         mergeable = device.type == "cpu" and self.dtype != "int8"
-        self._merge_policy = MergePolicy() if mergeable else None
+        self._merged = MergedCopy(encoder, MergePolicy()) if mergeable else None
+        self._threads = torch.get_num_threads()
+        self._streams = CpuStreams(self._threads) if device.type == "cpu" else None
 
     def __repr__(self) -> str:
         return (
@@ -77,7 +82,7 @@ class Embedder(PythonApi):
     def hardware(self) -> str:
         """The same without the device's name."""
         if self.device.type != "cuda":
-            return f"{torch.get_num_threads()} threads"
+            return f"{self._threads} threads"
         name = torch.cuda.get_device_name(self.device)
         return name if self._gpu is None else f"{name}, {self._gpu}"
 
@@ -117,7 +122,8 @@ class Embedder(PythonApi):
     def _hidden(self, batch: PackedBatch) -> Tensor:
         if self._gpu is not None:
             return self._gpu.hidden(batch)
-        hidden: Tensor = self.encoder(batch, merged=self._merge_if_worthwhile(batch))
+        weights = None if self._merged is None else self._merged.weights_for(batch)
+        hidden: Tensor = self.encoder(batch, weights)
         return hidden
 
     @property
@@ -129,19 +135,6 @@ class Embedder(PythonApi):
         """Start a forward pass, and on a GPU the copy of its results behind it."""
         with as_current_device(self.device):
             return LaunchedBatch(self.forward(batch))
-
-    def _merge_if_worthwhile(self, batch: PackedBatch) -> bool:
-        """Merge weights for this batch if that pays; whether there are merged ones for it."""
-        adapter = batch.only_adapter
-        pays = self._merge_policy is not None and self._merge_policy.should_merge(batch)
-        if pays and adapter != self.encoder.merged_adapter:
-            try:
-                self.encoder.merge(adapter)
-            except (RuntimeError, MemoryError) as error:  # batches need the memory more
-                log.warning("weights are not merged, so long runs of a task are slower: %s", error)
-                self.encoder.unmerge()
-                self._merge_policy = None
-        return adapter == self.encoder.merged_adapter
 
     def warm_up(self, max_batch_tokens: int = 0, adapters: Adapters = "auto") -> None:
         """Load kernels, so that the first request is not slow, and make a GPU fast.
@@ -158,7 +151,7 @@ class Embedder(PythonApi):
             RuntimeError: the device does not work, or not as it did before.
         """
         if adapters == "stacked":
-            self._merge_policy = None
+            self._merged = None
         self.forward(self.pack(example(self.config, tokens=32)))
         if self._gpu is not None:
             with as_current_device(self.device):
@@ -196,20 +189,36 @@ class Embedder(PythonApi):
         from tqdm.auto import tqdm  # noqa: PLC0415  (slow to import)
 
         embedded = [np.empty((0, self.config.hidden_size), np.float32)]
-        parts = list(batches(rows, max_batch_tokens or _BATCH_TOKENS[self.device.type]))
-        no_bar = None if progress is None and len(parts) > 1 else not progress
         total = sum(map(len, rows))
+        parts = list(batches(rows, max_batch_tokens or self._batch_tokens(total)))
+        no_bar = None if progress is None and len(parts) > 1 else not progress
         with tqdm(total=total, unit=" tokens", unit_scale=True, disable=no_bar) as bar:
-            running = None
-            for batch in parts:  # a GPU computes one while the next one is packed
-                launched = self.launch(self.pack(batch))
-                if running is not None:
-                    embedded.append(running.read())
-                running = launched
-                bar.update(sum(map(len, batch)))
-            if running is not None:
-                embedded.append(running.read())
+            for part, vectors in zip(parts, self._computed(parts), strict=True):
+                embedded.append(vectors)
+                bar.update(sum(map(len, part)))
         return np.concatenate(embedded)
+
+    def _batch_tokens(self, total: int) -> int:
+        """Tokens of a batch, of so many: as many to each stream of a CPU."""
+        if self._streams is None:
+            return _GPU_BATCH_TOKENS
+        turns = -(-total // _CPU_BATCH_TOKENS)
+        even = -(-total // max(1, turns * len(self._streams)))
+        return min(_CPU_BATCH_TOKENS, max(even, _LEAST_STREAM_TOKENS))
+
+    def _computed(self, parts: Sequence[Sequence[Row]]) -> Iterator[Vectors]:
+        """The vectors of each batch."""
+        if self._streams is not None and len(self._streams) > 1 and len(parts) > 1:
+            yield from self._streams.map(lambda rows: self.launch(self.pack(rows)).read(), parts)
+            return
+        running = None
+        for rows in parts:  # a GPU computes one while the next one is packed
+            launched = self.launch(self.pack(rows))
+            if running is not None:
+                yield running.read()
+            running = launched
+        if running is not None:
+            yield running.read()
 
 
 def load(

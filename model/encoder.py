@@ -8,7 +8,7 @@ XLM-RoBERTa (https://arxiv.org/abs/1911.02116), post-norm, with rotary positions
 it keeps nothing from one batch to the next.
 """
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from model.attention import Attention
 from model.config import EncoderConfig
 from model.int8_linear import Int8AdaptedLinear
+from model.linear_kernels import LinearKernel
 from model.lora import AdaptedEmbedding, AdaptedLinear, AdapterMasks
 from model.packing import PackedBatch
 
@@ -113,9 +114,16 @@ class Block(nn.Module):
         return self.norm2(self.fc2(self.fc1(x, masks), masks, residual=x))  # type: ignore[no-any-return]
 
 
+@dataclass(frozen=True, slots=True)
+class MergedWeights:
+    """A copy of the blocks' weights with one adapter's LoRA merged: the product of each layer."""
+
+    adapter: int
+    products: Mapping[AdaptedLinear, LinearKernel]
+
+
 class Encoder(nn.Module):
-    """Embeddings, a norm, and the blocks. `merged_adapter` is the adapter whose LoRA is merged into
-    a second copy of the blocks' weights, or None."""
+    """Embeddings, a norm, and the blocks."""
 
     def __init__(
         self,
@@ -132,7 +140,6 @@ class Encoder(nn.Module):
         self.norm = norm
         self.blocks = nn.ModuleList(blocks)
         self.rotary = Rotary(config, embedding.word.device)
-        self.merged_adapter: int | None = None
 
     @property
     def dtype(self) -> str:
@@ -148,18 +155,20 @@ class Encoder(nn.Module):
         linears = sum(each.num_parameters for each in self.modules() if isinstance(each, Linear))
         return norms + self.embedding.num_parameters + linears
 
-    def forward(self, batch: PackedBatch, *, merged: bool = False) -> Tensor:
+    def forward(self, batch: PackedBatch, merged: MergedWeights | None = None) -> Tensor:
         """A packed batch of T tokens -> hidden states (T, D) in the dtype of the weights.
 
-        `merged` computes with the merged weights instead of the stacked adapters: the same values
-        up to rounding, 5 to 8 % faster. All tokens of the batch must have the merged adapter.
+        With `merged` weights instead of the stacked adapters: the same values up to rounding, 5 to
+        8 % faster. All tokens of the batch must have their adapter.
         """
-        if merged:
-            assert batch.only_adapter == self.merged_adapter, "the batch has another adapter"
+        products = None
+        if merged is not None:
+            assert batch.only_adapter == merged.adapter, "the batch has another adapter"
+            products = merged.products
         masks = None
         if batch.has_adapters:
             dtype = self.embedding.b.dtype
-            masks = AdapterMasks(batch, len(self.config.tasks), dtype, merged=merged)
+            masks = AdapterMasks(batch, len(self.config.tasks), dtype, products)
         rotations = self.rotary.rotations(batch.positions)
         inputs = AttentionInputs(batch, self.config.num_heads, rotations, self.attention)
         x = self.norm(self.embedding(batch, masks))
@@ -168,23 +177,11 @@ class Encoder(nn.Module):
         assert isinstance(x, Tensor)
         return x
 
-    def merge(self, adapter: int) -> None:
-        """Merge an adapter's LoRA into a copy of the blocks' weights, in place of an earlier one's.
+    def merged(self, adapter: int) -> MergedWeights:
+        """A copy of the blocks' weights with an adapter's LoRA.
 
         Raises:
-            RuntimeError, MemoryError: there is no memory for the copy; `unmerge` frees what was
-                copied until then.
+            RuntimeError, MemoryError: there is no memory for it.
         """
-        self.unmerge()
-        for linear in self._linears():
-            linear.merge(adapter)
-        self.merged_adapter = adapter
-
-    def unmerge(self) -> None:
-        """Free the merged copy of the weights, if there is one."""
-        self.merged_adapter = None
-        for linear in self._linears():
-            linear.unmerge()
-
-    def _linears(self) -> Iterator[AdaptedLinear]:
-        return (each for each in self.modules() if isinstance(each, AdaptedLinear))
+        linears = [each for each in self.modules() if isinstance(each, AdaptedLinear)]
+        return MergedWeights(adapter, {each: each.merged(adapter) for each in linears})

@@ -10,6 +10,7 @@ V vocabulary, D hidden. The scale alpha / rank is folded into `b`.
 https://arxiv.org/abs/2106.09685 (LoRA), eq. 3.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -29,11 +30,15 @@ _OUTPUT_MULTIPLE = 32
 class AdapterMasks:
     """Which columns of a LoRA stack each token of a batch uses.
 
-    `merged` says that the linear layers use their merged weights instead.
+    `merged` are the products with merged weights that linear layers use instead, or None.
     """
 
     def __init__(
-        self, batch: PackedBatch, adapters: int, dtype: torch.dtype, *, merged: bool = False
+        self,
+        batch: PackedBatch,
+        adapters: int,
+        dtype: torch.dtype,
+        merged: "Mapping[AdaptedLinear, LinearKernel] | None" = None,
     ) -> None:
         self.merged = merged
         self._adapter_of = batch.adapters.unsqueeze(1)  # (T, 1)
@@ -109,7 +114,6 @@ class AdaptedLinear(nn.Module):
         if self._up is None:
             weight = torch.cat([weight, b], 1)
         self._kernel = kernel(weight, bias, gelu=gelu)
-        self._merged: LinearKernel | None = None
 
     def base_weight(self) -> Tensor:
         """The weight (out, in) without any adapter."""
@@ -133,23 +137,18 @@ class AdaptedLinear(nn.Module):
         merged.addmm_(b[:, columns].float(), self._down.dense_weight()[columns].float())
         return LinearTensors(merged.to(b.dtype), self._bias)
 
-    def merge(self, adapter: int) -> None:
-        """Merge an adapter's weights, for batches that have no other."""
+    def merged(self, adapter: int) -> LinearKernel:
+        """The product with one adapter's weights merged, for batches that have no other."""
         merged = self.merged_tensors(adapter)
-        self._merged = type(self._kernel)(merged.weight, merged.bias, gelu=self._gelu)
-
-    def unmerge(self) -> None:
-        """Free the merged copy."""
-        self._merged = None
+        return type(self._kernel)(merged.weight, merged.bias, gelu=self._gelu)
 
     def forward(
         self, x: Tensor, masks: AdapterMasks | None, residual: Tensor | None = None
     ) -> Tensor:
         """x (T, in), and residual (T, out) if there is one -> (T, out). `masks` is None for a batch
         without any adapter."""
-        if masks is not None and masks.merged:
-            assert self._merged is not None, "weights are merged before they are used"
-            return self._merged(x, residual)
+        if masks is not None and masks.merged is not None:
+            return masks.merged[self](x, residual)
         low = None
         if masks is not None:
             low = self._down(x)[:, : self._stack] * masks.mask(self._rank)  # (T, R)

@@ -1,7 +1,13 @@
-"""Merging policy: on a CPU, when one adapter's LoRA is merged into a copy of the weights."""
+"""Merging: on a CPU, the copy of the weights with one adapter's LoRA, and when it is made."""
 
+import logging
+import threading
+
+from model.encoder import Encoder, MergedWeights
 from model.packing import PackedBatch
 from model.rows import NO_ADAPTER
+
+log = logging.getLogger("quintet.model")
 
 
 class MergePolicy:
@@ -22,3 +28,34 @@ class MergePolicy:
         self._adapter = batch.only_adapter
         self._tokens = len(batch.token_ids) + (self._tokens if same else 0)
         return self._adapter != NO_ADAPTER and self._tokens >= self._after_tokens
+
+
+class MergedCopy:
+    """The merged weights of one adapter at a time. Batches may ask for it on several threads; one
+    that has got weights keeps them, whatever is merged meanwhile."""
+
+    def __init__(self, encoder: Encoder, policy: MergePolicy) -> None:
+        self.weights: MergedWeights | None = None
+        self._encoder = encoder
+        self._policy: MergePolicy | None = policy
+        self._lock = threading.Lock()
+
+    def weights_for(self, batch: PackedBatch) -> MergedWeights | None:
+        """Merged weights for this batch, the next one to be computed, if there are any or if that
+        pays."""
+        adapter = batch.only_adapter
+        with self._lock:
+            if self._policy is not None and self._policy.should_merge(batch):
+                self._merge(adapter)
+            weights = self.weights
+        return weights if weights is not None and weights.adapter == adapter else None
+
+    def _merge(self, adapter: int) -> None:
+        if self.weights is not None and self.weights.adapter == adapter:
+            return
+        self.weights = None  # its memory first
+        try:
+            self.weights = self._encoder.merged(adapter)
+        except (RuntimeError, MemoryError) as error:  # batches need the memory more
+            log.warning("weights are not merged, so long runs of a task are slower: %s", error)
+            self._policy = None

@@ -91,10 +91,11 @@ class PackedBatch:
     """The tensors of one forward pass, on the device that runs it, int32.
 
     token_ids, positions, adapters (T,), where adapter -1 is none; row_starts (R + 1,); `inputs`
-    (3 * T + R + 1,) is these four end to end. longest is the longest row in tokens; equal_rows
+    (3 * T + R + 1,) is these four end to end. longest is the longest row in tokens. equal_rows
     cover all rows in packed order, and on a CPU padded_rows those of at most SHORT_ROW tokens,
-    unless all of them have one length; `shape` is what the batch is padded to, or None. has_adapters
-    tells whether any token has an adapter; only_adapter is the adapter that all rows have, or -1.
+    unless all of them have one length. `shape` is what the batch is padded to, or None.
+    has_adapters tells whether any token has an adapter; only_adapter is the adapter that all rows
+    have, or -1.
     """
 
     token_ids: Tensor

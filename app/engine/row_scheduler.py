@@ -22,7 +22,6 @@ from typing import NamedTuple
 
 from app.engine.lane import FLEX_SHARE, JobId, Lane, LanePlan
 
-
 # Small batches make a CPU 6 % slower (tests/bench/README.md): flex rows alone have full ones again.
 BATCHES_ALONE = 32
 

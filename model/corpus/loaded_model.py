@@ -4,7 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
-from model.memory import keep_fewer_shapes
+from model.memory import keep_fewer_shapes, keep_freed_memory
 
 if TYPE_CHECKING:
     from model.embedder import Embedder
@@ -20,6 +20,7 @@ class LoadedModel:
     def __init__(self, load: "Callable[[], Embedder]") -> None:
         """`load` imports torch. What it raises is raised."""
         keep_fewer_shapes()
+        keep_freed_memory()
         self._pool = ThreadPoolExecutor(1, "device")
         self._quintet = self._pool.submit(lambda: _warm(load())).result()
         self.dtype = self._quintet.dtype

@@ -39,7 +39,8 @@ def test_weights_merged_for_one_adapter_give_the_same_vectors(
         other = random_row(rng, 5, None if adapter == 1 else 0)
         stacked = unit_rows(quintet.embed([*rows, other]))
         alone = unit_rows(quintet.embed([*rows]))
-        quintet.encoder.merge(adapter)
+        assert quintet._merged is not None
+        quintet._merged.weights = quintet.encoder.merged(adapter)
         merged = unit_rows(quintet.embed(rows))
         assert (merged * stacked[:-1]).sum(axis=1).min() >= cosine
         assert not np.array_equal(merged, alone), "merged weights were not used"
@@ -57,14 +58,11 @@ def test_the_encoder_computes_a_batch_the_same_whatever_it_has_computed_before(
         for each in (long, long, long, other):
             encoder(each)
         assert torch.equal(encoder(batch), expected)
-        encoder.merge(2)
+        merged = encoder.merged(2)
         assert torch.equal(encoder(batch), expected)
-        assert not torch.equal(encoder(batch, merged=True), expected)
-        for merged_adapter in (2, None):
-            assert encoder.merged_adapter == merged_adapter
-            with pytest.raises(AssertionError, match="the batch has another adapter"):
-                encoder(other, merged=True)
-            encoder.unmerge()
+        assert not torch.equal(encoder(batch, merged), expected)
+        with pytest.raises(AssertionError, match="the batch has another adapter"):
+            encoder(other, merged)
         assert torch.equal(encoder(batch), expected)
 
 
@@ -97,12 +95,12 @@ NO_ROOM = """
 import resource
 import numpy as np
 from model import embedder
-from model.merging import MergePolicy
+from model.merging import MergedCopy, MergePolicy
 from model.rows import Row
 from tests.checkpoints import MINI
 
 quintet = embedder.load(MINI, "cpu", "float32")
-quintet._merge_policy = MergePolicy(after_tokens=300)
+quintet._merged = MergedCopy(quintet.encoder, MergePolicy(after_tokens=300))
 task, other = (Row.single_span(np.arange(3, 103, dtype=np.int32), at) for at in (2, 4))
 expected, others = quintet.embed([task])[0], quintet.embed([other])[0]
 in_use = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
