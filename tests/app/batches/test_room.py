@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from prometheus_client import CollectorRegistry
 
-from app.batches.folder import open_shelf
-from app.batches.job_run import Shelf
+from app.batches.folder import Shelf, open_shelf
 from app.batches.jobs import NewJob
 from app.batches.records import Job, Progress
 from app.batches.runner import Runner
@@ -24,14 +24,19 @@ LINES = 200
 CONTENT = jsonl(["no json", *(line(f"c{n}", input="x" * 50) for n in range(1, LINES))])
 
 
-def opened(folder: Path, max_bytes: int) -> Shelf:
+def opened(folder: Path, max_bytes: int, registry: CollectorRegistry | None = None) -> Shelf:
     settings = Settings(data_dir=str(folder), max_data_bytes=max_bytes, batch_job_inputs=8)
-    return open_shelf(settings, str(folder))
+    return open_shelf(settings, str(folder), registry or CollectorRegistry())
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Iterator[Shelf]:
-    shelf = opened(tmp_path, 4 * len(CONTENT))
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, registry: CollectorRegistry) -> Iterator[Shelf]:
+    shelf = opened(tmp_path, 4 * len(CONTENT), registry)
     yield shelf
     shelf.store.close()
 
@@ -107,8 +112,13 @@ async def done(shelf: Shelf) -> bool:
     return not shelf.jobs.unfinished()
 
 
-def test_a_job_waits_at_the_bound_and_ends_when_there_is_room(shelf: Shelf) -> None:
+def test_a_job_waits_at_the_bound_and_ends_when_there_is_room(
+    shelf: Shelf, registry: CollectorRegistry
+) -> None:
     limit = shelf.settings.max_data_bytes
+
+    def said(series: str, **labels: str) -> float | None:
+        return registry.get_sample_value(f"quintet_{series}", labels)
 
     async def work() -> None:
         upload = shelf.files.begin()
@@ -120,12 +130,19 @@ def test_a_job_waits_at_the_bound_and_ends_when_there_is_room(shelf: Shelf) -> N
             assert on_disk(shelf) <= limit
             return bool(shelf.jobs.get("", job.id).faults)
 
+        async def is_shown() -> bool:
+            return said("batch_jobs", state="waiting") == 1
+
         async with working(shelf, Echo()):
             await wait_until_async(waits, "a job that waits")
+            await wait_until_async(is_shown, "it in the metrics")
         stopped = shelf.jobs.get("", job.id)
         assert stopped.faults[0].code == "storage_full"
         assert f"EMBED_MAX_DATA_BYTES={limit}" in stopped.faults[0].message
         assert 0 < stopped.progress.lines < LINES
+        assert said("batch_job_lines_waiting") == LINES - stopped.progress.lines
+        assert said("data_bytes") == shelf.files.used_bytes()
+        assert said("data_bytes_limit") == limit
         assert limit * 0.9 < shelf.files.used_bytes() == on_disk(shelf) <= limit
         with pytest.raises(StorageError):
             shelf.files.check_room(limit - on_disk(shelf) + 1)
