@@ -30,7 +30,7 @@ from app.engine.client import EngineClient, EngineLimits
 from app.engine.queue_table import QueueTable, make_table
 from app.served_names import MINI_NOTE, served_names
 from app.settings import Settings, SettingsError
-from app.telemetry.metrics import LANES, Metrics
+from app.telemetry.metrics import LANES, ServiceMetrics
 from app.telemetry.tracing import tracing_of
 from model.config import EncoderConfig, read_config
 from model.hub import EMBEDDED_MODEL, locate
@@ -81,7 +81,7 @@ def _attach_batches(app: FastAPI, service: ServiceContext) -> None:
     if settings.data_dir is None:
         batches.attach_batches(app, None)
         return
-    shelf = open_shelf(settings, settings.data_dir)
+    shelf = open_shelf(settings, settings.data_dir, service.metrics.registry)
     runner = Runner(shelf, AppSender(app), lambda: service.draining)
     check = service.embeddings.checked_task
     batches.attach_batches(app, batches.Batches(shelf, runner, check))
@@ -90,7 +90,7 @@ def _attach_batches(app: FastAPI, service: ServiceContext) -> None:
 def _context(settings: Settings, folder: Path, queues: QueueTable) -> ServiceContext:
     config = read_config(folder)
     names = served_names(settings)
-    metrics = Metrics(__version__, names[0], config.tasks)
+    metrics = ServiceMetrics(__version__, names[0], config.tasks)
     metrics.workers.set(len(settings.devices))
     queue_bounds = settings.max_queue_tokens, settings.flex_queue_tokens
     for lane, bound in zip(LANES, queue_bounds, strict=True):

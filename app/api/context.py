@@ -16,7 +16,7 @@ from app.engine.client import EngineClient
 from app.errors import QuintetError
 from app.settings import Settings
 from app.telemetry.logs import AccessLogLine
-from app.telemetry.metrics import Metrics
+from app.telemetry.metrics import Metrics, ServiceMetrics
 from app.telemetry.tracing import Tracing
 
 _OWNER = "owner_of_batch_job"
@@ -74,6 +74,7 @@ class EdgeContext:
 class ServiceContext(EdgeContext):
     """The same where texts are embedded."""
 
+    metrics: ServiceMetrics
     engine: EngineClient
     embeddings: EmbeddingService
     models: tuple[Model, ...]

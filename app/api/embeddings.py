@@ -20,7 +20,7 @@ from app.api.spaces import Call, ServedSpaces
 from app.api.validation import check_range, invalid_field, too_long, validated
 from app.engine.client import EngineClient
 from app.errors import SPACE_HEADER, TokenLimitError, TooManyInputsError, UnknownModelError
-from app.telemetry.metrics import Metrics
+from app.telemetry.metrics import ServiceMetrics
 from model.cpus import usable_cpus
 from model.rows import Row, Vectors
 from model.spaces import Space
@@ -97,7 +97,7 @@ class EmbeddingService:
         tasks: Tasks,
         tokenizer: Tokenizer,
         engine: EngineClient,
-        metrics: Metrics,
+        metrics: ServiceMetrics,
     ) -> None:
         self.rules = rules
         self._tasks = tasks

@@ -43,7 +43,7 @@ def create_app(settings: Settings, folder: str, http: httpx.AsyncClient) -> Fast
         docs_url=None,
         redoc_url=None,
     )
-    metrics = Metrics(__version__, "batches", ())
+    metrics = Metrics(__version__, "batches")
     edge = EdgeContext(
         settings=settings,
         metrics=metrics,
@@ -52,7 +52,7 @@ def create_app(settings: Settings, folder: str, http: httpx.AsyncClient) -> Fast
         tracing=tracing_of(),
     )
     attach_service(app, edge)
-    shelf = open_shelf(settings, folder)
+    shelf = open_shelf(settings, folder, metrics.registry)
     runner = Runner(shelf, UrlSender(http, metrics), lambda: edge.draining)
     context.attach_batches(app, context.Batches(shelf, runner))
     routes = [*batch_router.routes, *_probes.routes]

@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request
 
 from app.api.context import request_of
 from app.api.request_models import EmbeddingsRequest
-from app.batches.job_run import Shelf
+from app.batches.folder import Shelf
 from app.batches.runner import Runner
 from app.errors import NotFoundError
 from app.settings import PREFIX

@@ -3,7 +3,7 @@
 Promises
 1. A file is listed when all of it is on the disk, and not before.
 2. All files together, those that jobs are writing too, have at most the bytes that the settings
-   allow, but for one upload of each process that ends at the same time.
+   allow, but for an upload of each process and a write of each job that end at the same time.
 3. A file that an unfinished job reads is not deleted.
 """
 
@@ -73,15 +73,21 @@ class Files:
         """A file to write."""
         return Upload(self._store.folder)
 
+    def used_bytes(self) -> int:
+        """Bytes of all files, those that jobs are writing too."""
+        (found,) = self._store.rows(
+            "SELECT (SELECT coalesce(sum(bytes), 0) FROM files) + "
+            "(SELECT coalesce(sum(bytes), 0) FROM jobs WHERE bytes > 0) AS used"
+        )
+        used: int = found["used"]
+        return used
+
     def check_room(self, more: int) -> None:
         """
         Raises:
             StorageError: so many bytes more are more than the settings allow.
         """
-        (kept,) = self._store.rows("SELECT coalesce(sum(bytes), 0) AS kept FROM files")
-        used = kept["kept"] + sum(
-            job.progress.output_bytes + job.progress.error_bytes for job in self._unfinished()
-        )
+        used = self.used_bytes()
         if used + more > self._max_bytes:
             raise StorageError(
                 f"the files here have {used} bytes, and {more} more are over {PREFIX}MAX_DATA_BYTES"

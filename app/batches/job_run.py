@@ -13,23 +13,19 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import ParamSpec
 
 import msgspec
 
 from app.batches import output, records
 from app.batches.answering import Written, answered
-from app.batches.files import Files
+from app.batches.folder import Shelf
 from app.batches.input_lines import Line, LineReader, validated
-from app.batches.jobs import Jobs
 from app.batches.output import JobOutput
 from app.batches.pace import Pace
 from app.batches.records import Job, Progress, Status, now
 from app.batches.sender import Sender
 from app.batches.shown import said
-from app.batches.store import Store
-from app.settings import Settings
 
 P = ParamSpec("P")
 
@@ -41,16 +37,6 @@ _EXPIRED_AT_ONCE = 1000
 
 class SupersededError(Exception):
     """The job is not any more what the runner took it for: it was cancelled."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shelf:
-    """What there is: the store, its files and its jobs."""
-
-    store: Store
-    files: Files
-    jobs: Jobs
-    settings: Settings
 
 
 class JobRun:
@@ -95,6 +81,7 @@ class JobRun:
         total, faults = await asyncio.to_thread(validated, self._reader, self._path, most)
         if faults:
             await self._change(lambda job: records.failed(job, faults, now()), "validating")
+            self._shelf.metrics.ended.labels("failed").inc()
             log.info("%s failed: %s", self.job.id, faults[0].message)
         else:
             await self._change(lambda job: records.begun(job, total, now()), "validating")
@@ -177,6 +164,9 @@ class JobRun:
         if changed is None:
             raise SupersededError
         self.job = changed
+        lines_done = self._shelf.metrics.lines
+        lines_done.labels("completed").inc(after.completed - before.completed)
+        lines_done.labels("failed").inc(after.failed - before.failed)
         if self._pace.is_due(time.monotonic()):
             log.info("%s", said(changed))
 
@@ -212,6 +202,7 @@ class JobRun:
         if changed is None:
             raise SupersededError
         self.job = changed
+        self._shelf.metrics.ended.labels(status).inc()
         output.discard_empty(self._shelf.store, job)
 
 

@@ -127,8 +127,11 @@ class Jobs:
             changed = change(msgspec.json.decode(found["record"], type=Job))
             if changed is not None:
                 connection.execute(
-                    "UPDATE jobs SET status = ?, record = ? WHERE id = ?",
-                    (changed.status, msgspec.json.encode(changed), job_id),
+                    "UPDATE jobs SET status = ?, bytes = ?, record = ? WHERE id = ?",
+                    (
+                        *(changed.status, changed.unlisted_bytes),
+                        *(msgspec.json.encode(changed), job_id),
+                    ),
                 )
             return changed
 

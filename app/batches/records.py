@@ -103,6 +103,12 @@ class Job(msgspec.Struct, frozen=True):
         return self.status in UNFINISHED
 
     @property
+    def unlisted_bytes(self) -> int:
+        """Bytes of its two files, which are listed when it ends."""
+        progress = self.progress
+        return progress.output_bytes + progress.error_bytes if self.unfinished else 0
+
+    @property
     def ended_at(self) -> int | None:
         """When it ended."""
         return self.completed_at or self.failed_at or self.expired_at or self.cancelled_at

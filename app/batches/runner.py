@@ -7,6 +7,8 @@ Promises
    does not wait for another owner's.
 3. A job that cannot be written goes on by itself when there is room; its `errors` say so meanwhile.
 4. When it is told to stop it sends no further line; what is answered soon is still written.
+5. It alone counts jobs and lines, when they are committed: a kill may lose the last count, and
+   nothing counts twice.
 """
 
 import asyncio
@@ -15,14 +17,17 @@ import fcntl
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 
 from app.batches import records
-from app.batches.job_run import JobRun, Shelf, SupersededError
+from app.batches.folder import Shelf
+from app.batches.job_run import JobRun, SupersededError
 from app.batches.records import DAY_S, Fault, Job, now
 from app.batches.sender import Sender
 from app.batches.shown import said
 from app.errors import StorageError
+from app.telemetry.metrics import JOB_STATES
 
 log = logging.getLogger("quintet.batches")
 
@@ -102,7 +107,7 @@ class Runner:
                 self._ending.discard(job.id)
                 await self._check(job, task)
         try:
-            unfinished = await asyncio.to_thread(self._read)
+            unfinished, used_bytes = await asyncio.to_thread(self._read)
         except StorageError as error:
             self._say(str(error))
             return
@@ -115,22 +120,42 @@ class Runner:
                 task.cancel()
         if not self._draining():
             self._begin(unfinished)
+        self._measure(unfinished, used_bytes)
 
-    def _read(self) -> list[Job]:
+    def _read(self) -> tuple[list[Job], int]:
+        """Jobs that have not ended, and the bytes of all files."""
         if time.monotonic() - self._swept > min(_SWEEP_S, self._shelf.settings.data_days * DAY_S):
             self._shelf.files.sweep()
             self._shelf.jobs.sweep()
             self._swept = time.monotonic()
-        return self._shelf.jobs.unfinished()
+        return self._shelf.jobs.unfinished(), self._shelf.files.used_bytes()
+
+    def _measure(self, unfinished: list[Job], used_bytes: int) -> None:
+        """Show what there is to do."""
+        metrics, states = self._shelf.metrics, Counter(map(self._state, unfinished))
+        for state in JOB_STATES:
+            metrics.jobs.labels(state).set(states[state])
+        metrics.lines_waiting.set(
+            sum(job.total - job.progress.lines for job in unfinished if job.status == "in_progress")
+        )
+        metrics.data_bytes.set(used_bytes)
+
+    def _state(self, job: Job) -> str:
+        """What a job is at, one of JOB_STATES."""
+        if job.id in self._running:
+            return job.status
+        return "waiting" if self._waits(job) else "queued"
+
+    def _waits(self, job: Job) -> bool:
+        return self._not_before.get(job.id, 0.0) > time.monotonic()
 
     def _begin(self, unfinished: list[Job]) -> None:
         """The oldest job of each owner, if it is not under way."""
         owners = {job.owner for job, _ in self._running.values()}
         for job in unfinished:
-            waits = self._not_before.get(job.id, 0.0) > time.monotonic()
             # What is left to do for these is done at once.
             quick = job.status in ("cancelling", "finalizing")
-            if job.id in self._running or waits or (job.owner in owners and not quick):
+            if job.id in self._running or self._waits(job) or (job.owner in owners and not quick):
                 continue
             if len(self._running) >= MOST_JOBS:
                 return
@@ -166,11 +191,12 @@ class Runner:
             log.error("%s cannot be worked on", job.id, exc_info=error)
             fault = Fault("internal_error", "internal error; the log has its trace.")
             with contextlib.suppress(StorageError):
-                await asyncio.to_thread(
+                failed = await asyncio.to_thread(
                     self._shelf.jobs.change,
                     job.id,
                     lambda job: records.failed(job, (fault,), now()),
                 )
+                self._shelf.metrics.ended.labels("failed").inc(failed is not None)
 
     async def _note(self, job: Job, fault: Fault) -> None:
         """Have the job say what it waits for, if that can be written."""

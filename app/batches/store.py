@@ -24,7 +24,7 @@ from typing import Any
 from app.errors import StorageError
 from app.settings import PREFIX, SettingsError
 
-_VERSION = 1
+_VERSION = 2
 # How long a writer waits for another process's transaction, each of which takes milliseconds.
 _BUSY_S = 30.0
 _SCHEMA = """
@@ -34,10 +34,14 @@ CREATE TABLE IF NOT EXISTS files (
 );
 CREATE TABLE IF NOT EXISTS jobs (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE NOT NULL, owner TEXT NOT NULL,
-    status TEXT NOT NULL, created_at INTEGER NOT NULL, record BLOB NOT NULL
+    status TEXT NOT NULL, created_at INTEGER NOT NULL, record BLOB NOT NULL,
+    bytes INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS jobs_by_status ON jobs (status);
+CREATE INDEX IF NOT EXISTS files_by_bytes ON files (bytes);
+CREATE INDEX IF NOT EXISTS jobs_by_bytes ON jobs (bytes) WHERE bytes > 0;
 """
+_BYTES_OF_JOBS = "ALTER TABLE jobs ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0"
 
 
 class Store:
@@ -70,10 +74,12 @@ class Store:
         self._connection.execute("PRAGMA synchronous = FULL")
         with self.transaction() as connection:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version not in (0, _VERSION):
+            if version not in (0, 1, _VERSION):
                 raise SettingsError(
                     f"{PREFIX}DATA_DIR={self.folder} was written by another version of Quintet."
                 )
+            if version == 1:  # what jobs have written counts from their next lines on
+                connection.execute(_BYTES_OF_JOBS)
             for statement in _SCHEMA.split(";"):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {_VERSION}")

@@ -30,7 +30,7 @@ from app.errors import (
     TokenLimitError,
     WorkerLostError,
 )
-from app.telemetry.metrics import LANES, Metrics
+from app.telemetry.metrics import LANES, ServiceMetrics
 from model.rows import Row, Vectors
 from model.spaces import Fingerprint
 
@@ -176,7 +176,7 @@ class WorkerLink:
             for lane, tokens in zip(LANES, (interactive_tokens, batch.flex_tokens), strict=True):
                 self._metrics.lane_tokens.labels(lane).inc(tokens)
             self._metrics.batch_rows.observe(batch.rows)
-            self._metrics.batch_jobs.observe(batch.jobs)
+            self._metrics.batch_requests.observe(batch.jobs)
             self._metrics.batch_tokens.observe(batch.tokens)
             self._metrics.batch_fill_ratio.observe(min(batch.tokens / most, 1))
             self._metrics.stage_seconds.labels("forward").observe(batch.seconds)
@@ -189,7 +189,7 @@ class EngineClient:
     """Picks the worker with the fewest tokens waiting in a lane, or refuses."""
 
     def __init__(
-        self, limits: EngineLimits, width: int, queues: QueueTable, metrics: Metrics
+        self, limits: EngineLimits, width: int, queues: QueueTable, metrics: ServiceMetrics
     ) -> None:
         """`width` is that of vectors."""
         self.width = width

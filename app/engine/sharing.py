@@ -19,7 +19,7 @@ import numpy as np
 
 from app.engine.row_cache import RowCache, key_of
 from app.errors import ForwardError, QuintetError
-from app.telemetry.metrics import Metrics
+from app.telemetry.metrics import ServiceMetrics
 from model.rows import Row, Vectors
 
 Answer = Callable[[Vectors | QuintetError], None]
@@ -103,7 +103,7 @@ class Caller:
 class SharedRows:
     """The rows in flight of one HTTP process, and its cache."""
 
-    def __init__(self, admit: Admit, cache: RowCache, metrics: Metrics) -> None:
+    def __init__(self, admit: Admit, cache: RowCache, metrics: ServiceMetrics) -> None:
         """`admit` picks the worker for so many tokens of a flex job or of another one, or raises
         why none takes them."""
         self._admit = admit

@@ -20,6 +20,8 @@ pytestmark = pytest.mark.operations
 KUBERNETES = DOCKER / "kubernetes"
 VERSIONS = ("1.30", "1.34")
 CUSTOM = {"ScaledObject", "PodMonitor", "PrometheusRule"}
+# Deployments, and the jobs under which Prometheus has their pods.
+SCRAPED = ("quintet", "quintet-batches")
 
 
 def render(folder: Path) -> list[dict[str, Any]]:
@@ -196,12 +198,23 @@ def test_the_operator_scrapes_the_pods_under_the_job_that_alerts_ask_for(
     example: list[dict[str, Any]],
 ) -> None:
     monitor = one(example, "PodMonitor")["spec"]
-    template = one(example, "Deployment")["spec"]["template"]
-    labels = template["metadata"]["labels"]
-    assert monitor["selector"]["matchLabels"].items() <= labels.items()
-    assert labels[monitor["jobLabel"]] == "quintet"
-    ports = [port["name"] for port in template["spec"]["containers"][0]["ports"]]
-    assert monitor["podMetricsEndpoints"][0]["port"] in ports
+    (expression,) = monitor["selector"]["matchExpressions"]
+    assert expression == {"key": monitor["jobLabel"], "operator": "In", "values": [*SCRAPED]}
+    endpoint = monitor["podMetricsEndpoints"][0]
+    for name in SCRAPED:
+        template = one(example, "Deployment", name)["spec"]["template"]
+        assert template["metadata"]["labels"][monitor["jobLabel"]] == name
+        ports = template["spec"]["containers"][0]["ports"]
+        assert endpoint["port"] in [port["name"] for port in ports]
+        (rule,) = one(example, "NetworkPolicy", name)["spec"]["ingress"]
+        heard = [each["podSelector"]["matchLabels"].popitem()[1] for each in rule["from"]]
+        assert "prometheus" in heard
+        assert [port["port"] for port in rule["ports"]] == [ports[0]["containerPort"]]
+    alerts = one(example, "PrometheusRule")["spec"]["groups"][0]["rules"]
+    (down,) = (each["expr"] for each in alerts if each["alert"] == "QuintetTargetDown")
+    (jobs,) = re.findall(r'job=~"([^"]+)"', down)
+    assert all(re.fullmatch(jobs, name) for name in SCRAPED)
+    assert not re.fullmatch(jobs, "quintet-balancer")
 
 
 def test_the_server_reads_weights_that_only_the_check_may_write(

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.operations
 
 ALERTS = DOCKER / "prometheus" / "alerts.yml"
 DASHBOARD = json.loads((DOCKER / "grafana" / "quintet.json").read_text())
-PANELS = range(8, 14)
+PANELS = range(8, 17)
 # What Grafana puts in place of its variables.
 VARIABLES = {"$instance": ".*", "$__rate_interval": "1m"}
 
@@ -117,7 +117,7 @@ def key(keys: Path) -> str:
 
 @pytest.fixture(scope="module")
 def service(keys: Path, key: str) -> Iterator[Service]:
-    with running(keys_file=keys) as service:
+    with running(keys_file=keys, data_dir=keys.parent / "data") as service:
         yield service
 
 

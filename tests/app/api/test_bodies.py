@@ -19,7 +19,7 @@ from tests.waiting import wait_until
 
 LIMIT = 1_000_000
 LARGEST = 800_000
-METRICS = Metrics("0", "a model", ())
+METRICS = Metrics("0", "a model")
 
 STEPS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, LIMIT)), max_size=40)
 

@@ -23,7 +23,7 @@ APP = "https://app.example"
 
 
 def hosts(**settings: Any) -> HostPolicy:
-    return HostPolicy(Settings(**settings), Metrics("0", "m", ()))
+    return HostPolicy(Settings(**settings), Metrics("0", "m"))
 
 
 def request(method: str = "POST", path: str = "/v1/embeddings", **headers: str) -> Request:

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from prometheus_client import CollectorRegistry
 
-from app.batches.folder import open_shelf
-from app.batches.job_run import Shelf
+from app.batches.folder import Shelf, open_shelf
 from app.batches.jobs import NewJob
 from app.batches.records import Job
 from app.batches.runner import Runner
@@ -60,7 +60,7 @@ def content() -> bytes:
 
 def shelf(folder: Path) -> Shelf:
     settings = Settings(data_dir=str(folder), batch_job_inputs=3)
-    return open_shelf(settings, str(folder))
+    return open_shelf(settings, str(folder), CollectorRegistry())
 
 
 async def finish(shelf: Shelf) -> None:

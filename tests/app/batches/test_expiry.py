@@ -10,9 +10,9 @@ import httpx
 import msgspec
 import orjson
 import pytest
+from prometheus_client import CollectorRegistry
 
-from app.batches.folder import open_shelf
-from app.batches.job_run import Shelf
+from app.batches.folder import Shelf, open_shelf
 from app.batches.jobs import NewJob
 from app.batches.records import Job, now
 from app.batches.runner import Runner
@@ -27,15 +27,21 @@ LINES = 200
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return open_shelf(Settings(data_dir=str(tmp_path), batch_job_inputs=8), str(tmp_path))
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, registry: CollectorRegistry) -> Shelf:
+    settings = Settings(data_dir=str(tmp_path), batch_job_inputs=8)
+    return open_shelf(settings, str(tmp_path), registry)
 
 
 @asynccontextmanager
 async def working(shelf: Shelf, service: Service) -> AsyncIterator[None]:
     """A runner whose lines a real service answers."""
     async with httpx.AsyncClient(base_url=service.url, timeout=120) as http:
-        runner = Runner(shelf, UrlSender(http, Metrics("0", "batches", ())))
+        runner = Runner(shelf, UrlSender(http, Metrics("0", "batches")))
         task = asyncio.create_task(runner.run())
         try:
             yield
@@ -122,7 +128,9 @@ def test_a_job_expires_while_its_lines_are_under_way(shelf: Shelf, engine: Servi
     assert 20 < check(shelf, asyncio.run(work())) < LINES - 1
 
 
-def test_a_job_expires_while_nobody_works_on_it(shelf: Shelf, engine: Service) -> None:
+def test_a_job_expires_while_nobody_works_on_it(
+    shelf: Shelf, registry: CollectorRegistry, engine: Service
+) -> None:
     async def work() -> Job:
         job = submitted(shelf, requests())
         async with working(shelf, engine):
@@ -131,7 +139,16 @@ def test_a_job_expires_while_nobody_works_on_it(shelf: Shelf, engine: Service) -
         async with working(shelf, engine):
             return await ended(shelf, job)
 
-    assert 20 < check(shelf, asyncio.run(work())) < LINES - 1
+    done = check(shelf, asyncio.run(work()))
+    assert 20 < done < LINES - 1
+    for series, outcome, value in (
+        ("jobs_ended", "expired", 1),
+        ("jobs_ended", "completed", 0),
+        ("job_lines", "completed", done),
+        ("job_lines", "failed", LINES - done),
+    ):
+        labels = {"outcome": outcome}
+        assert registry.get_sample_value(f"quintet_batch_{series}_total", labels) == value
 
 
 def test_a_job_expires_before_it_has_begun(shelf: Shelf, engine: Service) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from app.batches.folder import open_shelf
 from app.settings import Settings, SettingsError
@@ -159,7 +160,7 @@ def test_what_cannot_be_written_is_a_sentence_and_a_job_goes_on_when_it_can(
 def test_a_folder_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(SettingsError, match=r"EMBED_DATA_DIR=.* cannot be used: "):
-        open_shelf(Settings(), str(tmp_path / "file"))
+        open_shelf(Settings(), str(tmp_path / "file"), CollectorRegistry())
     service = start(data_dir=tmp_path / "file")
     assert service.process.wait(60) == 1
     service.log.wait_for("cannot start: EMBED_DATA_DIR=")

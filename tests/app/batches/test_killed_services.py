@@ -64,7 +64,10 @@ def test_a_service_that_is_killed_answers_each_line_once(original: Path, tmp_pat
         service.log.wait_for(pattern, count=number + 1)
     with service.client() as client:
         wait_until(lambda: lines_done(client, job) > 180, "more answers")
-        assert lines_done(client, job) < LINES
+        # One job, whoever has died; lines count once, or not where that was before they could.
+        assert service.metric("batch_jobs", client) == 1
+        counted = service.metric("batch_job_lines_total", client) - LINES
+        assert 180 - 3 * BOUNDS["batch_job_inputs"] < counted <= lines_done(client, job) < LINES
     kill_all(service)
     with running(http_processes=1, **settings) as service, service.client() as client:
         job = ended(client, job)
@@ -107,13 +110,19 @@ def test_jobs_have_a_process_of_their_own(original: Path, tmp_path: Path) -> Non
             job = submit(client, CONTENT)
             wait_until(lambda: lines_done(client, job) > 40, "some answers")
             assert batches.metric("key_tokens_total", client) > 0
+            wait_until(lambda: batches.metric("batch_jobs") == 1, "the job in its metrics")
+            assert batches.metric("batch_job_lines_total") > 40
+            shown = httpx.get(f"{batches.url}/metrics").text
+            assert "quintet_workers" not in shown, "it has none, and an alert would miss them"
         batches.process.kill()
         batches.process.wait()
     with (
-        own_process(service.url, mine, **settings) as batches,
+        own_process(service.url, mine, metrics_open=False, **settings) as batches,
         batches.client(headers=bearer(caller)) as client,
     ):
         wait_until(lambda: lines_done(client, job) > 80, "more answers")
+        assert httpx.get(f"{batches.url}/metrics").status_code == 401
+        assert batches.metric("batch_job_lines_total", client) > 0
     done = 0
     with (
         own_process(service.url, mine, **settings) as batches,

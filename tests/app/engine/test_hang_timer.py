@@ -24,7 +24,7 @@ from app.engine.control import LinkWorker, WorkerStarted
 from app.engine.hang_timer import HangTimer
 from app.engine.queue_table import QueueTable, make_table
 from app.errors import WorkerLostError
-from app.telemetry.metrics import Metrics
+from app.telemetry.metrics import ServiceMetrics
 from model.rows import Row
 from model.spaces import Fingerprint
 from tests.app.engine.test_promises import LONGER_BULK, first_batch_done
@@ -163,7 +163,7 @@ async def linked(
 ) -> AsyncIterator[tuple[EngineClient, socket.socket]]:
     """An engine with one worker, and that one's end of the stream."""
     ours, theirs = socket.socketpair()
-    metrics = Metrics("0", "a model", ())
+    metrics = ServiceMetrics("0", "a model", ())
     limits = EngineLimits(100, 100, 600, timeout_s, cache_bytes=0)
     engine = EngineClient(limits, 4, QueueTable(make_table(1, 1), 1), metrics)
     loaded = Fingerprint("", ())

@@ -15,7 +15,7 @@ from app.engine.client import EngineClient, EngineLimits, WorkerLink
 from app.engine.control import LinkWorker, StartWorker, WorkerStarted
 from app.engine.queue_table import QueueTable, make_table
 from app.errors import DeadlineError, ForwardError, QuintetError, WorkerLostError
-from app.telemetry.metrics import Metrics
+from app.telemetry.metrics import ServiceMetrics
 from model import embedder
 from model.embedder import Embedder
 from model.rows import Row, Vectors
@@ -46,7 +46,7 @@ async def linked(worker: WorkerProcess) -> AsyncIterator[tuple[EngineClient, psu
     assert isinstance(worker.started, WorkerStarted)
     limits = EngineLimits(10**6, 10**6, 600, 600, cache_bytes=1 << 20)
     table = QueueTable(make_table(1, 1), 1)
-    engine = EngineClient(limits, Shape().width, table, Metrics("0", "a model", ()))
+    engine = EngineClient(limits, Shape().width, table, ServiceMetrics("0", "a model", ()))
     streams = await asyncio.open_connection(sock=worker.connection())
     link = WorkerLink(LinkWorker(0, worker.started), streams, engine)
     engine.add_link(link)
