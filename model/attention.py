@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.packing import ROW_PADDING, SHORT_ROW, PackedBatch, PaddedRows, round_up
+from model.packing import PackedBatch, round_up
 
 log = logging.getLogger("quintet.model")
 
@@ -37,6 +37,9 @@ VarlenAttend = Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]
 FLASH_CAPABILITY = (8, 0)
 # On a CPU this many scores are computed at a time, so that they stay in the cores' caches.
 _SCORES_AT_A_TIME = 1 << 21
+# Rows of at least 64 tokens are long, and are padded to a multiple of 32: the first matrix product
+# of each new shape costs milliseconds, so there should be few shapes.
+_LONG_ROW, _LENGTH_MULTIPLE = 64, 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,49 +95,27 @@ def _variable_length(name: str, varlen: VarlenAttend) -> Attention:
 
 
 def attend_on_cpu(q: Tensor, k: Tensor, v: Tensor, batch: PackedBatch) -> Tensor:
-    """Two matrix products with a softmax between them, for each long row and for all short ones
-    together; torch's own kernel for short rows of one length.
+    """Each long row by two matrix products with a softmax between them, short rows by torch.
 
-    In bfloat16 this takes about half the time of torch's kernel for each length, which is faster
-    for a single short row (tests/bench/README.md). Scores have the dtype of q.
+    For long rows in bfloat16 this takes at most half the time of torch's CPU kernel, for short
+    ones more (tests/bench/README.md). Scores have the dtype of q.
     """
     out = torch.empty_like(q)
-    for group in batch.padded_rows:
-        out[group.start : group.stop] = _attend_padded(q, k, v, group)
     for run in batch.equal_rows:
         tokens = slice(run.start, run.start + run.rows * run.length)
-        if run.length > SHORT_ROW:
-            for start in range(tokens.start, tokens.stop, run.length):
-                row = slice(start, start + run.length)
-                _attend_row(q[row], k[row], v[row], out[row])
-        elif not batch.padded_rows:
+        if run.length < _LONG_ROW:
             _attend_rectangle(q[tokens], k[tokens], v[tokens], out[tokens], run.length)
+            continue
+        for start in range(tokens.start, tokens.stop, run.length):
+            row = slice(start, start + run.length)
+            _attend_row(q[row], k[row], v[row], out[row])
     return out
-
-
-def _attend_padded(q: Tensor, k: Tensor, v: Tensor, group: PaddedRows) -> Tensor:
-    """The attention of padded rows, for the tokens that they have, (tokens, H, K)."""
-    _, heads, size = q.shape
-    queries, keys, values = (  # each (rows * H, length, K)
-        each.index_select(0, group.places)
-        .view(-1, group.length, heads, size)
-        .transpose(1, 2)
-        .reshape(-1, group.length, size)
-        for each in (q, k, v)
-    )
-    scores = torch.bmm(queries.mul_(size**-0.5), keys.transpose(1, 2))
-    of_rows = scores.view(-1, heads, group.length, group.length)
-    of_rows.masked_fill_(group.padding, -torch.inf)
-    attended = torch.bmm(torch.softmax(scores, -1, out=scores), values)
-    by_token = attended.view(-1, heads, group.length, size).transpose(1, 2).flatten(0, 1)
-    return by_token.index_select(0, group.used)
 
 
 def _attend_row(q: Tensor, k: Tensor, v: Tensor, out: Tensor) -> None:
     """Write softmax(q @ k.T / sqrt(K)) @ v of one row to `out`; all are (L, H, K)."""
     length, heads, size = q.shape
-    # The first matrix product of each new shape costs milliseconds: there should be few shapes.
-    padded = round_up(length, ROW_PADDING)
+    padded = round_up(length, _LENGTH_MULTIPLE)
     stacked = q.new_zeros(3, heads, padded, size)
     for into, each in zip(stacked, (q * size**-0.5, k, v), strict=True):
         into[:, :length] = each.transpose(0, 1)

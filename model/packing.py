@@ -18,8 +18,6 @@ Ints = npt.NDArray[np.int64]
 
 # Tokens that one thread of a GPU adds up: a span of 8,192 tokens in one piece takes 2 ms.
 PIECE_TOKENS = 64
-# A CPU's attention takes rows of at most so many tokens together, padded to a multiple.
-SHORT_ROW, ROW_PADDING = 64, 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,23 +27,6 @@ class EqualRows:
     start: int  # first token
     rows: int
     length: int
-
-
-@dataclass(frozen=True, slots=True)
-class PaddedRows:
-    """Neighbouring rows of any lengths, padded to the same length, so that products can take them
-    together.
-
-    places (rows * length,) int32 are the tokens to read, padding reading any; padding (rows, 1, 1,
-    length) says where; used (stop - start,) int32 are the places of the tokens start..stop - 1.
-    """
-
-    start: int
-    stop: int
-    length: int
-    places: Tensor
-    padding: Tensor
-    used: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +72,9 @@ class PackedBatch:
     """The tensors of one forward pass, on the device that runs it, int32.
 
     token_ids, positions, adapters (T,), where adapter -1 is none; row_starts (R + 1,); `inputs`
-    (3 * T + R + 1,) is these four end to end. longest is the longest row in tokens. equal_rows
-    cover all rows in packed order, and on a CPU padded_rows those of at most SHORT_ROW tokens,
-    unless all of them have one length. `shape` is what the batch is padded to, or None.
-    has_adapters tells whether any token has an adapter; only_adapter is the adapter that all rows
-    have, or -1.
+    (3 * T + R + 1,) is these four end to end. longest is the longest row in tokens; equal_rows
+    cover all rows in packed order; `shape` is what the batch is padded to, or None. has_adapters
+    tells whether any token has an adapter; only_adapter is the adapter that all rows have, or -1.
     """
 
     token_ids: Tensor
@@ -105,7 +84,6 @@ class PackedBatch:
     inputs: Tensor
     longest: int
     equal_rows: tuple[EqualRows, ...]
-    padded_rows: tuple[PaddedRows, ...]
     shape: BatchShape | None
     spans: SpanPieces
     has_adapters: bool
@@ -204,7 +182,6 @@ def pack(
         inputs=inputs,
         longest=longest,
         equal_rows=_equal_rows(lengths),
-        padded_rows=_padded_rows(lengths) if device.type == "cpu" else (),
         shape=shape,
         spans=SpanPieces(*pooling),
         has_adapters=present != {NO_ADAPTER},
@@ -252,31 +229,6 @@ def _equal_rows(lengths: Ints) -> tuple[EqualRows, ...]:
         _starts(lengths)[firsts].tolist(), rows.tolist(), lengths[firsts].tolist(), strict=True
     )
     return tuple(EqualRows(*run) for run in runs if run[2])
-
-
-def _padded_rows(lengths: Ints) -> tuple[PaddedRows, ...]:
-    """Short rows of several lengths, which descend, by the multiple of ROW_PADDING they fit in."""
-    starts, padded = _starts(lengths), -(-lengths // ROW_PADDING) * ROW_PADDING
-    short = (lengths > 0) & (lengths <= SHORT_ROW)
-    if len(np.unique(lengths[short])) < 2:
-        return ()
-    groups = []
-    for length in range(SHORT_ROW, 0, -ROW_PADDING):
-        own = short & (padded == length)
-        if own.any():
-            columns = np.arange(length)
-            padding = columns >= lengths[own, None]
-            places = np.where(padding, 0, starts[own, None] + columns)
-            start, tokens = int(starts[own][0]), int(lengths[own].sum())
-            groups.append(
-                PaddedRows(
-                    *(start, start + tokens, length),
-                    torch.from_numpy(places.ravel().astype(np.int32)),
-                    torch.from_numpy(padding[:, None, None]),
-                    torch.from_numpy(np.flatnonzero(~padding).astype(np.int32)),
-                )
-            )
-    return tuple(groups)
 
 
 def _pooling(rows: Sequence[Row], start_of: Ints) -> tuple[Ints, Ints, Ints, Ints]:
