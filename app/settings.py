@@ -121,10 +121,10 @@ class Settings(BaseModel):
     )
     adapters: Literal["auto", "merged", "stacked"] = Field(
         "auto",
-        description="`merged` has a copy of the weights for each adapter on a GPU, `stacked` one "
+        description="`merged` has a copy of the weights for each adapter, `stacked` one "
         "copy and small corrections: less memory (by 3 GB for jina-embeddings-v3), but slower. "
-        "`auto` merges where that takes at most half of the free memory. A CPU merges one adapter "
-        "at a time, after a while of one task; with `stacked` none.",
+        "`auto` merges on a GPU where that takes at most half of the free memory, and on a CPU one "
+        "adapter at a time, after a while of one task. In int8 all stay stacked.",
     )
     max_batch_tokens: int | None = Field(
         None,

@@ -141,17 +141,20 @@ class Embedder(PythonApi):
 
         That is to merge each adapter into a copy of the weights, if `adapters` is "merged", or
         "auto" and there is memory, and to record CUDA graphs. On a CPU "stacked" adapters are never
-        merged, and else after a while of one task. Graphs belong to the calling thread, which must
-        be the one that calls `forward`.
+        merged, and with "auto" one at a time, after a while of one task; in int8 none. Graphs
+        belong to the calling thread, which must be the one that calls `forward`.
 
         With `max_batch_tokens`, batches of that many tokens and of the longest text are run too:
         if one does not fit into the device's memory, an error is logged.
 
         Raises:
-            RuntimeError: the device does not work, or not as it did before.
+            RuntimeError, MemoryError: the device does not work, or not as it did before, or has no
+                memory for adapters that are to be "merged".
         """
         if adapters == "stacked":
             self._merged = None
+        elif adapters == "merged" and self._merged is not None:
+            self._merged.merge_all()
         self.forward(self.pack(example(self.config, tokens=32)))
         if self._gpu is not None:
             with as_current_device(self.device):

@@ -31,19 +31,32 @@ class MergePolicy:
 
 
 class MergedCopy:
-    """The merged weights of one adapter at a time. Batches may ask for it on several threads; one
-    that has got weights keeps them, whatever is merged meanwhile."""
+    """The merged weights of one adapter at a time, or of all from the start. Batches may ask for
+    them on several threads; one that has got weights keeps them, whatever is merged meanwhile."""
 
     def __init__(self, encoder: Encoder, policy: MergePolicy) -> None:
         self.weights: MergedWeights | None = None
         self._encoder = encoder
         self._policy: MergePolicy | None = policy
+        self._all: dict[int, MergedWeights] = {}
         self._lock = threading.Lock()
+
+    def merge_all(self) -> None:
+        """Have merged weights for each adapter.
+
+        Raises:
+            RuntimeError, MemoryError: there is no memory for them.
+        """
+        adapters = range(len(self._encoder.config.tasks))
+        self._all = {adapter: self._encoder.merged(adapter) for adapter in adapters}
+        self._policy = self.weights = None
 
     def weights_for(self, batch: PackedBatch) -> MergedWeights | None:
         """Merged weights for this batch, the next one to be computed, if there are any or if that
         pays."""
         adapter = batch.only_adapter
+        if self._all:
+            return self._all.get(adapter)
         with self._lock:
             if self._policy is not None and self._policy.should_merge(batch):
                 self._merge(adapter)

@@ -91,6 +91,23 @@ def test_a_long_run_of_one_task_is_merged_by_itself(
     np.testing.assert_allclose(vectors[0], vectors[3], atol=1e-5)
 
 
+def test_a_cpu_has_merged_weights_for_each_adapter_where_it_is_told_so(
+    original: Path, rng: np.random.Generator
+) -> None:
+    stacked = embedder.load(original, "cpu", "float32")
+    merged = embedder.load(original, "cpu", "float32")
+    stacked.warm_up(adapters="stacked")
+    merged.warm_up(adapters="merged")
+    single = [random_row(rng, 30, adapter) for adapter in range(len(merged.config.tasks))]
+    for rows in ([single[0]], [single[3]], [single[0]], [single[4], random_row(rng, 9, 4)]):
+        expected, vectors = stacked.embed(rows), merged.embed(rows)
+        assert not np.array_equal(vectors, expected), "merged weights were not used"
+        np.testing.assert_allclose(vectors, expected, atol=1e-5)
+    without = [random_row(rng, 30, None)]
+    for rows in (single, without, [*without, single[1]]):
+        np.testing.assert_array_equal(merged.embed(rows), stacked.embed(rows))
+
+
 NO_ROOM = """
 import resource
 import numpy as np
