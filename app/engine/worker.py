@@ -30,6 +30,7 @@ from app.engine.lane import FLEX_SHARE
 from app.engine.loading import load
 from app.telemetry.logs import configure_logging
 from model.config import CheckpointError
+from model.memory import exempt_loaded_objects
 from model.rows import Row
 
 if TYPE_CHECKING:
@@ -155,6 +156,7 @@ def main() -> None:
         except (CheckpointError, ImportError, MemoryError, OSError, RuntimeError) as error:
             control.send(StartFailed(str(error) or repr(error)))
         else:
+            exempt_loaded_objects()
             control.send(started)
             Worker(embedder, started.max_batch_tokens, start.flex_share).run(control)
 

@@ -35,6 +35,7 @@ from app.settings import Settings, SettingsError, read_settings
 from app.telemetry.logs import configure_logging
 from model.config import CheckpointError
 from model.fingerprint import digest_of_readers
+from model.memory import exempt_loaded_objects
 
 log = logging.getLogger("quintet")
 
@@ -78,6 +79,7 @@ class ControlledServer(Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen."""
         await super().startup(sockets)
+        exempt_loaded_objects()
         self._log_serving()
 
     async def _follow(

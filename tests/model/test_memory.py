@@ -1,4 +1,5 @@
-"""Freed memory is kept: measured by page faults, in processes of their own."""
+"""Freed memory is kept, measured by page faults, and what was loaded is no garbage: in processes of
+their own."""
 
 import platform
 import subprocess
@@ -29,3 +30,36 @@ def faults_of_the_second(before: str) -> int:
 def test_a_block_that_was_freed_is_taken_again_without_page_faults() -> None:
     assert faults_of_the_second("") > 10_000, "the system gives pages of 4 KB, block by block"
     assert faults_of_the_second(KEEP) < 100
+
+
+EXEMPT = """
+import gc
+import weakref
+from model.memory import exempt_loaded_objects
+
+
+class Node: pass
+
+
+def circle():
+    node = Node()
+    node.itself = node
+    return node
+
+
+loaded, garbage_before = circle(), weakref.ref(circle())
+{before}
+watched = sum(each is loaded for each in gc.get_objects())
+garbage_after = weakref.ref(circle())
+gc.collect()
+print(watched, garbage_before() is None, garbage_after() is None, loaded.itself is loaded)
+"""
+
+
+@pytest.mark.parametrize(("before", "watched"), [("", "1"), ("exempt_loaded_objects()", "0")])
+def test_what_was_loaded_is_not_looked_at_and_garbage_is_still_collected(
+    before: str, watched: str
+) -> None:
+    code = EXEMPT.format(before=before)
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == [watched, "True", "True", "True"]
