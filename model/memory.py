@@ -1,5 +1,5 @@
-"""Memory of a process that serves or computes: freed tensors are kept for the next ones, kernels are
-not kept for every shape, and Python does not look for garbage among what was loaded."""
+"""Memory of a process that serves or computes: freed tensors are kept for the next ones, kernels
+not for each shape, and Python does not look for garbage among what was loaded."""
 
 import ctypes
 import gc
