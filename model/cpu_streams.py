@@ -15,7 +15,7 @@ import torch
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Streams with one core each need more memory and read all weights; four keep 16 cores busy.
+# From eight threads on a stream has several: each stream reads all weights and has activations.
 _STREAMS = 4
 
 
