@@ -194,7 +194,7 @@ class Runner:
                 failed = await asyncio.to_thread(
                     self._shelf.jobs.change,
                     job.id,
-                    lambda job: records.failed(job, (fault,), now()),
+                    lambda job: records.failed(job, (fault,), now()) if job.unfinished else None,
                 )
                 self._shelf.metrics.ended.labels("failed").inc(failed is not None)
 

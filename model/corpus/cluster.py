@@ -13,6 +13,7 @@ import ray.data
 import ray.exceptions
 
 from model.corpus.errors import CorpusError
+from model.corpus.filesystems import reason
 from model.corpus.options import DeviceOptions, PartSize
 from model.cpus import usable_cpus
 
@@ -61,7 +62,7 @@ def opened_cluster(options: DeviceOptions, *, progress: bool) -> Iterator[Device
         cause = error.cause
         if isinstance(cause, CorpusError):
             raise CorpusError(str(cause)) from None
-        raise CorpusError(f"work failed in Ray: {type(cause).__name__}: {cause}") from error
+        raise CorpusError(f"work failed in Ray: {type(cause).__name__}: {reason(cause)}") from error
     except ray.exceptions.RayError as error:
         raise CorpusError(f"Ray gave up: {error}") from error
     finally:

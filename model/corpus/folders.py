@@ -1,4 +1,4 @@
-"""Folders of a corpus, local or in an object store, by what pyarrow and fsspec open.
+"""Folders of a corpus, local or in an object store.
 
 An input file gives one output file of the same name, which appears whole. It says of itself
 (Parquet's key-value metadata) which input it was made of and in which embedding space its vectors
@@ -9,14 +9,14 @@ import json
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from model.corpus.errors import CorpusError
+from model.corpus.filesystems import FILE_ERRORS, opened, reason, told
 from model.records import kind_of
 
 PARTS, ERRORS, OPTIONS = "_parts", "_errors", "_corpus.json"
@@ -24,8 +24,6 @@ SPACE, ORIGIN = "embedding_space", "quintet.input"
 _PARQUET = ".parquet"
 _AT_ONCE = 32  # footers, each of which an object store takes tens of milliseconds for
 _HIDDEN = ("_", ".")  # which readers of such folders skip, too
-# Errors of a filesystem: pyarrow's own are among the first two.
-FILE_ERRORS = (OSError, ValueError, pa.ArrowException)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +69,8 @@ class Folder:
             CorpusError: it cannot be read.
         """
         selector = pafs.FileSelector(self.path, recursive=True, allow_not_found=True)
-        try:
+        with told(f"read {self.given}"):
             found = self.filesystem.get_file_info(selector)
-        except FILE_ERRORS as error:
-            raise CorpusError(f"cannot read {self.given}: {error}") from None
         files = (each for each in found if each.type == pafs.FileType.File)
         return sorted(
             (each for each in files if not _is_hidden(self.name_of(each))), key=lambda x: x.path
@@ -99,9 +95,14 @@ class Folder:
             stream.write(content)
 
     def remove(self, name: str) -> None:
-        """Remove a folder in it, if it is there."""
-        if self.filesystem.get_file_info(self.at(name)).type == pafs.FileType.Directory:
-            self.filesystem.delete_dir(self.at(name))
+        """Remove a folder in it, if it is there.
+
+        Raises:
+            CorpusError: it cannot be removed.
+        """
+        with told(f"remove {name} in {self.given}"):
+            if self.filesystem.get_file_info(self.at(name)).type == pafs.FileType.Directory:
+                self.filesystem.delete_dir(self.at(name))
 
 
 def folder(given: str) -> Folder:
@@ -110,34 +111,23 @@ def folder(given: str) -> Folder:
     Raises:
         CorpusError: nothing that is installed reads such an address.
     """
-    _, separator, _ = given.partition("://")
-    try:
-        if not separator:
-            local = pafs.LocalFileSystem()
-            return Folder(local, str(Path(given).expanduser().absolute()), given)
-        try:
-            filesystem, path = pafs.FileSystem.from_uri(given)
-        except pa.ArrowInvalid as error:
-            if "Unrecognized filesystem" not in str(error):
-                raise
-            filesystem, path = pafs.FileSystem.from_uri(f"fsspec+{given}")
-    except (*FILE_ERRORS, ImportError) as error:
-        raise CorpusError(f"cannot open {given}: neither pyarrow nor fsspec do: {error}") from None
-    return Folder(filesystem, path.rstrip("/") or path, given)
+    return Folder(*opened(given), given)
 
 
 def input_files(source: Folder) -> tuple[list[InputFile], int]:
     """The files of texts of a folder, and how many others it has.
 
     Raises:
-        CorpusError: there is no such folder or no such file, or two would have one output.
+        CorpusError: there is no such folder or no such file, it cannot be read, or two files would
+            have one output.
     """
-    info = source.filesystem.get_file_info(source.path)
+    with told(f"read {source.given}"):
+        info = source.filesystem.get_file_info(source.path)
     if info.type == pafs.FileType.File:
         raise CorpusError(f"{source.given} is a file; name its folder, or use `quintet embed`.")
     found = source.files()
     if not found and info.type == pafs.FileType.NotFound:
-        raise CorpusError(f"there is no folder {source.given}.")
+        raise CorpusError(f"there is no folder {source.given}; check its name{_bucket(source)}.")
     files = [
         InputFile(source.name_of(each), each.path, each.size, each.mtime_ns or 0)
         for each in found
@@ -157,6 +147,10 @@ def input_files(source: Folder) -> tuple[list[InputFile], int]:
                 f"name, {file.output_name}; rename one."
             )
     return files, len(found) - len(files)
+
+
+def _bucket(source: Folder) -> str:
+    return ", its bucket and AWS_ENDPOINT_URL" if source.filesystem.type_name == "s3" else ""
 
 
 def _is_read(path: str) -> bool:
@@ -204,7 +198,7 @@ def _said(output: Folder, info: Any) -> dict[str, str]:
         with output.filesystem.open_input_file(info.path) as file:
             pairs = pq.read_metadata(file).metadata or {}
     except FILE_ERRORS as error:
-        raise CorpusError(f"cannot read {info.path}: {error}; {_EMPTY}") from None
+        raise CorpusError(f"cannot read {info.path}: {reason(error)}; {_EMPTY}") from None
     said = {key.decode(): value.decode(errors="replace") for key, value in pairs.items()}
     if SPACE not in said:
         raise CorpusError(f"{info.path} was not written by `quintet corpus`; {_EMPTY}")
@@ -218,15 +212,13 @@ def claim(output: Folder, identity: dict[str, Any]) -> None:
         CorpusError: it has vectors of other options or of another embedding space, or cannot be
             written.
     """
-    try:
+    with told(f"read and write {OPTIONS} in {output.given}"):
         written = output.read(OPTIONS)
         if written is None:
             output.write(OPTIONS, json.dumps(identity, indent=1).encode())
             # Who begins at the same moment with other options reads what was written last.
             written = output.read(OPTIONS)
-    except FILE_ERRORS as error:
-        raise CorpusError(f"cannot write {output.given}: {error}") from None
-    before = json.loads(written or b"{}")
+        before = json.loads(written or b"{}")
     for name, value in identity.items():
         if before.get(name) != value:
             raise CorpusError(

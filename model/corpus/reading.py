@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from model.corpus.errors import CorpusError
-from model.corpus.folders import FILE_ERRORS, InputFile
+from model.corpus.filesystems import FILE_ERRORS, reason
+from model.corpus.folders import InputFile
 from model.corpus.options import Columns, PartSize
 from model.records import (
     DEFAULT_ID_FIELD,
@@ -79,7 +80,7 @@ def read_parts(
                 part, number = _Part(), number + 1
         broken = _changed(file, filesystem)
     except (CorpusError, RecordsError, *FILE_ERRORS) as error:
-        broken = f"{file.path}: {error}"
+        broken = f"{file.path}: {reason(error)}"
     yield _table(index, number, part, last=True, broken=broken)
 
 

@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from model.corpus.embedding import output_batch
-from model.corpus.folders import ERRORS, FILE_ERRORS, ORIGIN, PARTS, SPACE, Folder, InputFile
+from model.corpus.filesystems import FILE_ERRORS
+from model.corpus.folders import ERRORS, ORIGIN, PARTS, SPACE, Folder, InputFile
 from model.corpus.reading import PART
 from model.vector_table import GroupWriter, schema_of
 

@@ -1,12 +1,9 @@
 """`quintet corpus` as people run it, on a Ray of its own: `make test-operations`."""
 
-import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
 
 import numpy as np
 import psutil
@@ -18,78 +15,14 @@ import pytest
 from model import embedder
 from tests.app.tools.command import read_jsonl
 from tests.checkpoints import Shape, write_original
+from tests.model.corpus.commands import ROOT, Corpus, rows, run
 from tests.model.corpus.corpora import sentence, write_jsonl, write_parquet
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.operations
 
-ROOT = Path(__file__).parents[3]
-# What the console script does that an installer writes.
-SCRIPT = "import sys; from app.__main__ import main; sys.exit(main())"
 PARTS = 60
 TASK = "retrieval.passage"
-
-
-class Corpus:
-    """A running `quintet corpus`; it ends with all that it started."""
-
-    started: ClassVar[list["Corpus"]] = []
-
-    def __init__(self, *arguments: object, cwd: Path = ROOT, **environment: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-c", SCRIPT, "corpus", *map(str, arguments)],
-            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-            cwd=cwd,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.started.append(self)
-
-    def wait(self) -> tuple[int, str]:
-        """The exit status, and what was said."""
-        _, said = self.process.communicate(timeout=200)
-        return self.process.returncode, said
-
-    def descendants(self, title: str = "") -> list[psutil.Process]:
-        """Its processes whose title has that."""
-        found = []
-        for each in psutil.Process(self.process.pid).children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                if title in " ".join(each.cmdline()):
-                    found.append(each)
-        return found
-
-    def kill(self) -> None:
-        """kill -9 of it and of all that it started, as a machine that goes off does."""
-        for each in [*self.descendants(), psutil.Process(self.process.pid)]:
-            with contextlib.suppress(psutil.Error):
-                each.kill()
-        self.wait()
-
-    @classmethod
-    def end_all(cls) -> None:
-        while cls.started:
-            corpus = cls.started.pop()
-            if corpus.process.poll() is None:
-                corpus.kill()
-
-
-@pytest.fixture(autouse=True)
-def _no_process_stays() -> Iterator[None]:
-    yield
-    Corpus.end_all()
-
-
-def run(*arguments: object, **more: Any) -> tuple[int, str]:
-    return Corpus(*arguments, **more).wait()
-
-
-def rows(path: Path) -> tuple[list[str], np.ndarray]:
-    """The ids and vectors of an output file."""
-    table = pq.read_table(path)
-    column = table.column("embedding").combine_chunks()
-    numbers = column.values.to_numpy().reshape(len(table), column.type.list_size)
-    return table.column("id").to_pylist(), numbers
 
 
 def texts_of(file: int, count: int = PARTS * 2) -> list[str]:
