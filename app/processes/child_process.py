@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import os
 import signal
 import socket
 import time
@@ -83,7 +84,7 @@ class ChildProcess:
             control.ControlSocket(self._socket).send(message, descriptors)
         except BlockingIOError:
             log.error("%s takes no messages: it is killed", self._name)  # noqa: TRY400
-            self._process.kill()
+            _kill(self._process)
             return False
         except OSError:  # it has just ended
             return False
@@ -104,8 +105,7 @@ class ChildProcess:
         """End it, whatever it does; it is not started again."""
         self._stopped.set()
         if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
+            _kill(self._process)
 
     def _kill_hung(self, timeout_s: float) -> None:
         log.error("%s has not ended in %g s: it is killed", self._name, timeout_s)
@@ -152,3 +152,11 @@ class ChildProcess:
         expected = code == 0 or (self._stopped.is_set() and code == -signal.SIGKILL)
         end = "was ended" if expected and code else f"exited with {code}"
         log.log(logging.INFO if expected else logging.ERROR, "%s %s", self._label, end)
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    """Kill a process that may have ended. Its own `kill` would ask for its exit code first, and
+    take it away from asyncio, for which the process is then an unknown one that ended with 255."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)

@@ -1,6 +1,10 @@
 """A child that cannot be started, one that cannot follow its parent, and what one leaves behind."""
 
 import asyncio
+import contextlib
+import logging
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -41,6 +45,38 @@ def test_a_process_that_the_system_does_not_start_is_a_failed_start_of_that_chil
     asyncio.run(ChildProcess("it", "it", ("app.engine.worker",), heard).supervise())
     assert heard.reason.startswith("it cannot be started: ")
     assert "/nowhere/python" in heard.reason
+
+
+class KilledTwice(FirstStart):
+    """A parent that kills a child, and again when that has ended and nobody has heard of it yet."""
+
+    def __init__(self) -> None:
+        self.codes: list[int] = []
+
+    def begun(self, child: ChildProcess, _number: int) -> None:
+        assert child.process_id is not None
+        child.kill()
+        with contextlib.suppress(ChildProcessError):  # asyncio's thread was faster
+            os.waitid(os.P_PID, child.process_id, os.WEXITED | os.WNOWAIT)
+        child.kill()
+
+    def ended(self, _child: ChildProcess, code: int) -> None:
+        self.codes.append(code)
+
+
+def test_a_child_that_is_killed_twice_has_ended_by_the_signal(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    parent = KilledTwice()
+
+    async def several() -> None:
+        for _ in range(10):
+            await ChildProcess("it", "it", ("app.engine.worker",), parent).supervise()
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(several())
+    assert parent.codes == [-signal.SIGKILL] * 10
+    assert not caplog.records
 
 
 def test_an_http_process_that_loses_a_workers_socket_exits_to_be_started_anew() -> None:
