@@ -35,10 +35,9 @@ class MergedCopy:
     them on several threads; one that has got weights keeps them, whatever is merged meanwhile."""
 
     def __init__(self, encoder: Encoder, policy: MergePolicy) -> None:
-        self.weights: MergedWeights | None = None
+        self.weights: dict[int, MergedWeights] = {}  # by adapter
         self._encoder = encoder
         self._policy: MergePolicy | None = policy
-        self._all: dict[int, MergedWeights] = {}
         self._lock = threading.Lock()
 
     def merge_all(self) -> None:
@@ -48,27 +47,23 @@ class MergedCopy:
             RuntimeError, MemoryError: there is no memory for them.
         """
         adapters = range(len(self._encoder.config.tasks))
-        self._all = {adapter: self._encoder.merged(adapter) for adapter in adapters}
-        self._policy = self.weights = None
+        self.weights = {adapter: self._encoder.merged(adapter) for adapter in adapters}
+        self._policy = None
 
     def weights_for(self, batch: PackedBatch) -> MergedWeights | None:
         """Merged weights for this batch, the next one to be computed, if there are any or if that
         pays."""
-        adapter = batch.only_adapter
-        if self._all:
-            return self._all.get(adapter)
         with self._lock:
             if self._policy is not None and self._policy.should_merge(batch):
-                self._merge(adapter)
-            weights = self.weights
-        return weights if weights is not None and weights.adapter == adapter else None
+                self._merge(batch.only_adapter)
+            return self.weights.get(batch.only_adapter)
 
     def _merge(self, adapter: int) -> None:
-        if self.weights is not None and self.weights.adapter == adapter:
+        if adapter in self.weights:
             return
-        self.weights = None  # its memory first
+        self.weights = {}  # their memory first
         try:
-            self.weights = self._encoder.merged(adapter)
+            self.weights = {adapter: self._encoder.merged(adapter)}
         except (RuntimeError, MemoryError) as error:  # batches need the memory more
             log.warning("weights are not merged, so long runs of a task are slower: %s", error)
             self._policy = None

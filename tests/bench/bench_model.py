@@ -182,7 +182,7 @@ def bench(loaded: Embedder, shape: Shape, rounds: int) -> list[dict[str, object]
     assert adapter is not None
     if loaded.device.type == "cpu":  # as a worker does after a while of one task
         assert loaded._merged is not None
-        loaded._merged.weights = loaded.encoder.merged(adapter)
+        loaded._merged.weights = {adapter: loaded.encoder.merged(adapter)}
     matrix = matrix_rate(loaded)
     for rows, length in BATCHES[loaded.device.type]:
         tokens = rows * length

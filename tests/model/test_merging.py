@@ -40,7 +40,7 @@ def test_weights_merged_for_one_adapter_give_the_same_vectors(
         stacked = unit_rows(quintet.embed([*rows, other]))
         alone = unit_rows(quintet.embed([*rows]))
         assert quintet._merged is not None
-        quintet._merged.weights = quintet.encoder.merged(adapter)
+        quintet._merged.weights = {adapter: quintet.encoder.merged(adapter)}
         merged = unit_rows(quintet.embed(rows))
         assert (merged * stacked[:-1]).sum(axis=1).min() >= cosine
         assert not np.array_equal(merged, alone), "merged weights were not used"
