@@ -126,12 +126,10 @@ class Jobs:
                 return None
             changed = change(msgspec.json.decode(found["record"], type=Job))
             if changed is not None:
+                record = msgspec.json.encode(changed)
                 connection.execute(
                     "UPDATE jobs SET status = ?, bytes = ?, record = ? WHERE id = ?",
-                    (
-                        *(changed.status, changed.unlisted_bytes),
-                        *(msgspec.json.encode(changed), job_id),
-                    ),
+                    (changed.status, changed.unlisted_bytes, record, job_id),
                 )
             return changed
 
