@@ -3,9 +3,10 @@
     y = x @ weight.T + bias, then GELU (exact) or + residual
 
 T tokens. `choose_linear_kernel` picks one of two kernels when a model is loaded. oneDNN's reorders
-the weights beforehand and fuses GELU and the sum, without another pass over y: 1.1 times as fast as
-torch's at 2,048 tokens, and 1.8 times at 16 (tests/bench/README.md). Its operations are private to
-torch, so it is tried on small inputs first, and torch's own operations are the alternative.
+the weights beforehand and fuses the sum, and GELU but with AVX2, without another pass over y: 1.1
+times as fast as torch's at 2,048 tokens, and 1.8 times at 16 (tests/bench/README.md). Its
+operations are private to torch, so it is tried on small inputs first, and torch's own operations
+are the alternative.
 """
 
 import logging
@@ -55,7 +56,10 @@ class OneDnnLinear:
     def __init__(self, weight: Tensor, bias: Tensor | None, *, gelu: bool = False) -> None:
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, _PREPACKED_FOR_TOKENS)
         self._bias = bias
-        self._activation = "gelu" if gelu else "none"
+        # With AVX2 oneDNN's GELU takes three times as long as torch's own (tests/bench/README.md).
+        fused = torch.backends.cpu.get_cpu_capability() != "AVX2"
+        self._activation = "gelu" if gelu and fused else "none"
+        self._gelu_after = gelu and not fused
 
     def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """x (T, in), residual (T, out) -> (T, out)."""
@@ -63,6 +67,8 @@ class OneDnnLinear:
         y: Tensor
         if residual is None:
             y = run(x, self._weight, self._bias, self._activation, [], "none")
+            if self._gelu_after:
+                torch.ops.aten.gelu_(y)
         else:
             y = run.binary(x, residual, self._weight, self._bias, "add")
         return y

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from app.engine.board import NextBatch, PreparedBatch
+from app.engine.next_batch import NextBatch, PreparedBatch
 from model.rows import Row, Vectors
 
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
 """Board: a worker's jobs, the order of their rows and the prepared batch, behind one lock.
 
-It keeps promises 1, 2, 4 and 14 of README.md. `plan` and `offer` are for the thread that prepares,
-`take` for the one that computes, `finish` for the one that replies, `add`, `cancel`, `drop_link`
-and `end` for those that receive.
+It keeps promises 1, 2, 4, 14 and 15 of README.md. `plan` and `offer` are for the thread that
+prepares, `take` for the one that computes, `finish` for the one that replies, `add`, `cancel`,
+`drop_link` and `end` for those that receive.
 
 A prepared batch stays open until it is full or the device takes it: rows that arrive meanwhile are
 planned in. But packing holds the interpreter's lock, which the thread that computes needs, too:
@@ -12,54 +12,36 @@ after a pack that took p seconds of computing, the next one for the same turn of
 An interactive job that arrives drives flex rows out of a batch that is ready: the batch is dropped,
 so that the device does not take it without that job's rows. If the device is free before the next
 one is packed, it takes what is planned then.
+
+A small batch may wait for callers who were just answered (gathering.py); meanwhile nothing is
+prepared, and it is packed when it goes.
 """
 
 import threading
 import time
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic
 
+from app.engine.gathering import SMALL_TOKENS, Gathering
 from app.engine.jobs import FinishedJob, Job
 from app.engine.lane import FLEX_SHARE, JobId
+from app.engine.next_batch import NextBatch, Packed, PreparedBatch, Running
 from app.engine.row_scheduler import BatchPlan, RowScheduler
 from model.rows import Row, Vectors
-
-Packed = TypeVar("Packed")
 
 # At most one part in five of the preparing thread's time goes into renewing an open batch.
 _REST_PER_PACK = 4
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class NextBatch:
-    """A plan with its rows, and the number of spans of each share."""
-
-    plan: BatchPlan
-    rows: list[Row]
-    share_spans: list[int]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PreparedBatch(Generic[Packed]):
-    """A batch whose tensors are ready; packing them took so many seconds of a thread's time."""
-
-    next: NextBatch
-    packed: Packed
-    seconds: float
-
-
-class Running(Protocol):
-    """A batch that the device has been given."""
-
-    def done(self) -> bool:
-        """Whether its vectors are there, or it has failed."""
-
-
 class Board(Generic[Packed]):
     """The jobs of one worker and its prepared batch; every method may be called on any thread."""
 
-    def __init__(self, max_batch_tokens: int, flex_share: float = FLEX_SHARE) -> None:
+    def __init__(
+        self,
+        max_batch_tokens: int,
+        flex_share: float = FLEX_SHARE,
+        gathering: Gathering | None = None,
+    ) -> None:
         self._lock = threading.Lock()
         self._may_plan = threading.Condition(self._lock)
         self._may_take = threading.Condition(self._lock)
@@ -71,11 +53,13 @@ class Board(Generic[Packed]):
         self._unplanned = False  # what waits has changed since the last plan
         self._not_before = 0.0
         self._device_waits = False
+        self._gathering = gathering or Gathering()
+        self._gathers = False  # the device waits for callers who were just answered
         self._ended = False
 
     def add(self, jobs: Iterable[tuple[JobId, list[Row]]], *, flex: bool = False) -> None:
         """Jobs arrive in one lane."""
-        made = [(job, Job(rows)) for job, rows in jobs]
+        made = [(job, Job(rows, flex=flex)) for job, rows in jobs]
         with self._lock:
             told = self._unplanned and bool(self._scheduler) and not self._device_waits
             for job, entry in made:
@@ -83,6 +67,7 @@ class Board(Generic[Packed]):
                 self._scheduler.add(job, [len(row.token_ids) for row in entry.rows], flex=flex)
             self._unplanned = True
             if not flex:
+                self._gathering.arrived(len(made))
                 self._drive_out_flex()
             if not told:
                 (self._may_take if self._device_waits else self._may_plan).notify()
@@ -134,14 +119,19 @@ class Board(Generic[Packed]):
         rows that arrive could not join it.
         """
         with self._lock:
-            while (batch := self._to_launch(running)) is None:
+            waited = False
+            while (wait_s := self._to_gather(running)) or (
+                batch := self._to_launch(running)
+            ) is None:
                 if running[0].done() if running else self._finished():
                     return None
-                self._device_waits = not running
-                self._may_take.wait()
-                self._device_waits = False
-            self._scheduler.take(batch.next.plan)
+                waited = waited or wait_s > 0
+                self._device_waits, self._gathers = not running, wait_s > 0
+                self._may_take.wait(wait_s or None)
+                self._device_waits = self._gathers = False
             now = time.monotonic()
+            self._gathering.launched(now, waited=waited)
+            self._scheduler.take(batch.next.plan)
             for job, first, _ in batch.next.plan.shares:
                 if first == 0:
                     self._jobs[job].begin(now)
@@ -162,11 +152,14 @@ class Board(Generic[Packed]):
         return bool(self._scheduler)
 
     def finish(
-        self, batch: NextBatch, vectors: Vectors, failed: dict[int, str]
+        self, batch: NextBatch, vectors: Vectors, failed: dict[int, str], gather_s: float = 0.0
     ) -> list[FinishedJob]:
-        """Enter a batch's vectors, and why rows of it fail; the jobs that are finished now."""
+        """Enter a batch's vectors, and why rows of it fail; the jobs that are finished now.
+
+        If `gather_s`, the seconds that the batch took, is given, the next one may wait for the
+        callers of these jobs (gathering.py)."""
         finished: list[FinishedJob] = []
-        row = span = 0
+        row = span = interactive = 0
         with self._lock:
             for (job, first, stop), spans in zip(batch.plan.shares, batch.share_spans, strict=True):
                 rows = range(row, row + stop - first)
@@ -182,8 +175,10 @@ class Board(Generic[Packed]):
                 else:
                     outcome = entry.fill(first, stop, part)
                 if outcome is not None:
+                    interactive += not entry.flex
                     self._jobs.pop(job, None)
                     finished.append(FinishedJob(job, outcome, entry.queued_s))
+            self._gathering.answered(interactive, gather_s, time.monotonic())
         return finished
 
     def _planned(self) -> NextBatch:
@@ -198,7 +193,19 @@ class Board(Generic[Packed]):
     def _to_plan(self) -> bool:
         """Whether what waits would change the prepared batch."""
         full = self._prepared is not None and self._prepared.next.plan.full
-        return self._unplanned and not full and bool(self._scheduler)
+        return self._unplanned and not full and bool(self._scheduler) and not self._gathers
+
+    def _to_gather(self, running: Sequence[Running]) -> float:
+        """For how many seconds a device that waits should wait for callers who come back. What is
+        prepared is packed again with their rows."""
+        if running or self._ended or not self._scheduler:
+            return 0.0
+        if wait_s := self._gathering.wait_s(time.monotonic()):
+            plan = self._scheduler.plan()
+            if plan.full or plan.tokens >= SMALL_TOKENS:
+                return 0.0
+            self._packing = self._prepared = None
+        return wait_s
 
     def _to_launch(self, running: Sequence[Running]) -> PreparedBatch[Packed | None] | None:
         """The batch that is to be launched now."""

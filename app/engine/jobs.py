@@ -13,10 +13,11 @@ from model.rows import Row, Vectors
 class Job:
     """A job's rows, and how many of them are still to be computed."""
 
-    __slots__ = ("_arrived", "_missing", "_spans_before", "_vectors", "queued_s", "rows")
+    __slots__ = ("_arrived", "_missing", "_spans_before", "_vectors", "flex", "queued_s", "rows")
 
-    def __init__(self, rows: list[Row]) -> None:
+    def __init__(self, rows: list[Row], *, flex: bool = False) -> None:
         self.rows = rows
+        self.flex = flex
         self.queued_s = 0.0
         """Until its first row was taken, in seconds."""
         self._arrived = time.monotonic()

@@ -23,11 +23,12 @@ from typing import TYPE_CHECKING
 
 from app.engine import messages
 from app.engine.batch_runner import BatchRunner, ComputedBatch, not_finite
-from app.engine.board import Board, PreparedBatch
+from app.engine.board import Board
 from app.engine.control import AddLink, ControlSocket, StartFailed, StartWorker
 from app.engine.http_links import HttpLinks
 from app.engine.lane import FLEX_SHARE
 from app.engine.loading import load
+from app.engine.next_batch import PreparedBatch
 from app.telemetry.logs import configure_logging
 from model.config import CheckpointError
 from model.memory import exempt_loaded_objects
@@ -97,21 +98,21 @@ class Worker:
             return None
 
     def compute(self) -> None:
-        """Launch one batch after the other, and hand on those that the device is done with, or
-        answer them where there is nothing to launch."""
+        """Launch one batch after the other, and hand on those that an asynchronous device is done
+        with, or answer them where it has nothing else to do."""
         runner = BatchRunner(self._embedder, self._board.wake)
         while (prepared := self._board.take(runner.running)) is not None or runner.running:
             if prepared is not None:
                 runner.launch(prepared, alone=not self._board.waits)
             for computed in runner.done():
-                if self._board.waits:
+                if self._embedder.asynchronous and self._board.waits:
                     self._computed.put(computed)
                 else:
                     self._answer(computed)
         self._computed.put(None)
 
     def reply(self) -> None:
-        """Answer what batches have finished while the device has the next one."""
+        """Answer what batches have finished while an asynchronous device has the next one."""
         while (computed := self._computed.get()) is not None:
             self._answer(computed)
 
@@ -121,7 +122,8 @@ class Worker:
         if not computed.all_finite:
             failed |= not_finite(batch, computed.vectors)
         answers: defaultdict[int, list[messages.FromWorker]] = defaultdict(list)
-        for finished in self._board.finish(batch, computed.vectors, failed):
+        gather_s = 0.0 if self._embedder.asynchronous else computed.seconds
+        for finished in self._board.finish(batch, computed.vectors, failed, gather_s):
             link, number = finished.job
             answers[link].append(
                 messages.JobFailed(number, finished.outcome)

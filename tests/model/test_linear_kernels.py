@@ -75,13 +75,14 @@ def test_a_cpu_with_avx2_only_computes_bfloat16_by_plain_products_and_picks_floa
 import logging
 import numpy as np, torch
 from model import embedder
-from model.linear_kernels import TorchLinear
+from model.linear_kernels import OneDnnLinear, TorchLinear, matches_torch
 
 logging.basicConfig(level=logging.WARNING)
 asked = embedder.load("model/mini", dtype="bfloat16")
 chosen = embedder.load("model/mini")
 assert chosen.dtype == "float32", chosen.dtype
 assert any(isinstance(module, TorchLinear) for module in asked.encoder.modules())
+assert matches_torch(OneDnnLinear, torch.float32)  # its GELU is another one there
 texts = ["Guten Morgen!", "a longer text about something else " * 20]
 cosines = (asked.embed_texts(texts, "separation") * chosen.embed_texts(texts, "separation")).sum(1)
 assert cosines.min() > 0.999, cosines

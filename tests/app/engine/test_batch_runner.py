@@ -12,7 +12,7 @@ import torch
 
 from app.engine import messages
 from app.engine.batch_runner import BatchRunner, ComputedBatch, not_finite
-from app.engine.board import NextBatch, PreparedBatch
+from app.engine.next_batch import NextBatch, PreparedBatch
 from app.engine.row_scheduler import BatchPlan
 from model import embedder
 from model.embedder import Embedder
