@@ -133,8 +133,9 @@ def started(
         port = free.getsockname()[1]
     plain = folder / "plain"
     command = _command(configuration, port, options)
-    # It keeps what it has optimised in the cache.
-    quiet = {"DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "cache")}
+    # infinity keeps what it has optimised in the cache, and would take it for any other precision.
+    cache = "cache-" + "".join(configuration.arguments)
+    quiet = {"DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / cache)}
     log = (folder / "log").open("w+")
     process = subprocess.Popen(
         command, cwd=plain, env=os.environ | quiet, stdout=log, stderr=subprocess.STDOUT

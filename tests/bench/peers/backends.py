@@ -92,7 +92,7 @@ def onnxruntime(folder: Path, dtype: str) -> Hidden:
     import onnxruntime
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    plain, path = folder / "onnx" / "model.onnx", folder / "fused.onnx"
+    plain, path = folder / "model.onnx", folder / "fused.onnx"  # infinity takes the plain one
     quantised = folder / "int8.onnx"
     if not path.exists():
         export(folder, plain)
@@ -114,7 +114,6 @@ def export(folder: Path, path: Path) -> None:
     """The model in ONNX's form, as it is."""
     import torch
 
-    path.parent.mkdir(exist_ok=True)
     example = (torch.ones(2, 16, dtype=torch.int64), torch.ones(2, 16, dtype=torch.int64))
     torch.onnx.export(
         last_hidden(torch_model(folder, "eager")), example, str(path), input_names=NAMES,
