@@ -1,18 +1,21 @@
 """int8 linear layers on a CPU: weights quantised by output channel, activations by token.
 
-    x[t] ~ s[t] * (q[t] - 128), q in 1..255;  weight[o] ~ w[o] * v[o], v in -127..127
+    x[t] ~ s[t] * (q[t] - 128), q in 1..255;  weight[o] ~ w[o] * v[o], v in -m..m
     y[t, o] = s[t] * w[o] * sum_i (q[t, i] - 128) * v[o, i] + addend[t, o], then GELU
 
 T tokens. s (T, 1) is each token's largest number divided by 127 and w (out,) each output channel's
-largest weight divided by 127 (https://arxiv.org/abs/2206.01861 (ZeroQuant), section 4.1). A scale
-for the whole tensor would make a token's vector depend on its batch. oneDNN computes the product
-with w and without s; s follows in float, with the bias, the adapters' corrections and the residual.
-Its operations are private to torch: they are tried, and compared with the plain product, when a
-model is loaded.
+largest weight divided by m (https://arxiv.org/abs/2206.01861 (ZeroQuant), section 4.1). A scale for
+the whole tensor would make a token's vector depend on its batch. m is 127, or 64 on a CPU that adds
+two products in 16 bits and cuts off what does not fit, as AVX2 without VNNI does: 255 * 127 * 2 is
+more than 32,767, and 255 * 64 * 2 is not. oneDNN computes the product with w and without s; s
+follows in float, with the bias, the adapters' corrections and the residual. Its operations are
+private to torch: they are tried, and compared with the plain product, when a model is loaded.
+https://uxlfoundation.github.io/oneDNN/dev_guide_int8_computations.html
 """
 
 import time
 from collections.abc import Callable
+from functools import cache
 from statistics import median
 
 import torch
@@ -24,6 +27,7 @@ from model.linear_kernels import LinearKernel
 from model.lora import AdapterMasks, padded_stack
 
 _LARGEST = 127
+_LARGEST_WITHOUT_OVERFLOW = 64
 _ZERO = 128
 _TINY = torch.finfo(torch.float32).tiny
 # Rounded to a bfloat16, a number times this is not below itself: q stays in its range.
@@ -52,25 +56,44 @@ def quantise_tokens(x: Tensor) -> tuple[Tensor, Tensor]:
     return q, scales
 
 
+@cache
+def largest_weight() -> int:
+    """m of this CPU: 127, unless sums of the largest numbers come out too small.
+
+    Raises:
+        AttributeError, RuntimeError, TypeError: this build of torch has no such product.
+    """
+    tokens, weight = torch.full((1, 32), 255, dtype=torch.uint8), torch.full((32, 32), _LARGEST)
+    prepared = torch.ops.onednn.qlinear_prepack(weight.to(torch.int8), None)
+    found = _product(tokens, prepared, torch.ones(32), torch.float32)
+    exact = (255 - _ZERO) * _LARGEST * 32
+    return _LARGEST if float(found.min()) > 0.9 * exact else _LARGEST_WITHOUT_OVERFLOW
+
+
+def _product(q: Tensor, weight: Tensor, scales: Tensor, dtype: torch.dtype) -> Tensor:
+    """q (T, in) uint8, weight prepared (out, in), scales (out,) -> (T, out)."""
+    y: Tensor = torch.ops.onednn.qlinear_pointwise(
+        *(q, 1.0, _ZERO, weight, scales, torch.zeros(len(scales), dtype=torch.int32)),
+        *(None, 1.0, 0, dtype, "none", [], ""),
+    )
+    return y
+
+
 class Int8Linear:
     """A linear layer in int8, on a CPU. weight (out, in) has any floating dtype."""
 
     def __init__(self, weight: Tensor, *, gelu: bool = False) -> None:
         numbers = weight.float()
-        self._scales = numbers.abs().amax(1).div_(_LARGEST)
+        self._scales = numbers.abs().amax(1).div_(largest_weight())
         inverse = self._scales.clamp(min=_TINY).reciprocal_()
         quantised = numbers.mul(inverse[:, None]).round_().to(torch.int8)
         self._weight = torch.ops.onednn.qlinear_prepack(quantised, None)
-        self._zeros = torch.zeros(len(weight), dtype=torch.int32)
         self._gelu = gelu
 
     def __call__(self, x: Tensor, addend: Tensor) -> Tensor:
         """x (T, in), addend (T, out) or (out,) in the dtype of x -> (T, out)."""
         q, scales = quantise_tokens(x)
-        product = torch.ops.onednn.qlinear_pointwise(
-            *(q, 1.0, _ZERO, self._weight, self._scales, self._zeros),
-            *(None, 1.0, 0, x.dtype, "none", [], ""),
-        )
+        product = _product(q, self._weight, self._scales, x.dtype)
         y = torch.addcmul(addend, product, scales)
         return F.gelu(y) if self._gelu else y
 

@@ -14,7 +14,13 @@ from torch import Tensor
 
 from model import embedder
 from model.config import CheckpointError
-from model.int8_linear import Int8AdaptedLinear, Int8Linear, check_int8, quantise_tokens
+from model.int8_linear import (
+    Int8AdaptedLinear,
+    Int8Linear,
+    check_int8,
+    largest_weight,
+    quantise_tokens,
+)
 from model.linear_kernels import TorchLinear
 from tests.checkpoints import MINI
 
@@ -66,7 +72,7 @@ def test_a_product_is_that_of_the_quantised_numbers(
     x, weight, addend = (torch.randn(size) for size in ((tokens, 96), (160, 96), (tokens, 160)))
     x, addend = x.to(dtype), addend.to(dtype)
     found = Int8Linear(weight, gelu=gelu)(x, addend)
-    step = weight.abs().amax(1, keepdim=True) / 127
+    step = weight.abs().amax(1, keepdim=True) / largest_weight()
     q, scales = quantise_tokens(x)
     rounded = (q.double() - 128) * scales.double()
     expected = rounded @ ((weight / step).round() * step).double().T + addend.double()
@@ -74,6 +80,15 @@ def test_a_product_is_that_of_the_quantised_numbers(
         expected = torch.nn.functional.gelu(expected)
     error = float((found.double() - expected).norm() / expected.norm())
     assert error < (0.005 if dtype == torch.bfloat16 else 1e-5 if EXACT else 0.003)
+
+
+@DTYPES
+@pytest.mark.parametrize("sign", [1, -1])
+def test_sums_of_the_largest_numbers_do_not_overflow(dtype: torch.dtype, sign: int) -> None:
+    """CPUs without VNNI add two products in 16 bits."""
+    x, weight, none = torch.ones(3, 96), sign * torch.ones(32, 96), torch.zeros(32)
+    found = Int8Linear(weight)(x.to(dtype), none.to(dtype)).float()
+    torch.testing.assert_close(found, torch.full_like(found, 96.0 * sign), rtol=0.02, atol=0)
 
 
 def test_zeros_stay_zeros_and_what_is_not_finite_does_not_become_finite() -> None:
