@@ -65,18 +65,24 @@ def largest_weight() -> int:
     """
     tokens, weight = torch.full((1, 32), 255, dtype=torch.uint8), torch.full((32, 32), _LARGEST)
     prepared = torch.ops.onednn.qlinear_prepack(weight.to(torch.int8), None)
-    found = _product(tokens, prepared, torch.ones(32), torch.float32)
+    found = _product(tokens, prepared, (torch.ones(32), _zeros(32)), torch.float32)
     exact = (255 - _ZERO) * _LARGEST * 32
     return _LARGEST if float(found.min()) > 0.9 * exact else _LARGEST_WITHOUT_OVERFLOW
 
 
-def _product(q: Tensor, weight: Tensor, scales: Tensor, dtype: torch.dtype) -> Tensor:
-    """q (T, in) uint8, weight prepared (out, in), scales (out,) -> (T, out)."""
+def _product(
+    q: Tensor, weight: Tensor, scales_and_zeros: tuple[Tensor, Tensor], dtype: torch.dtype
+) -> Tensor:
+    """q (T, in) uint8, weight prepared (out, in), its scales and zero points (out,) -> (T, out)."""
     y: Tensor = torch.ops.onednn.qlinear_pointwise(
-        *(q, 1.0, _ZERO, weight, scales, torch.zeros(len(scales), dtype=torch.int32)),
+        *(q, 1.0, _ZERO, weight, *scales_and_zeros),
         *(None, 1.0, 0, dtype, "none", [], ""),
     )
     return y
+
+
+def _zeros(outputs: int) -> Tensor:
+    return torch.zeros(outputs, dtype=torch.int32)
 
 
 class Int8Linear:
@@ -84,16 +90,17 @@ class Int8Linear:
 
     def __init__(self, weight: Tensor, *, gelu: bool = False) -> None:
         numbers = weight.float()
-        self._scales = numbers.abs().amax(1).div_(largest_weight())
-        inverse = self._scales.clamp(min=_TINY).reciprocal_()
+        scales = numbers.abs().amax(1).div_(largest_weight())
+        inverse = scales.clamp(min=_TINY).reciprocal_()
         quantised = numbers.mul(inverse[:, None]).round_().to(torch.int8)
         self._weight = torch.ops.onednn.qlinear_prepack(quantised, None)
+        self._scales_and_zeros = scales, _zeros(len(weight))
         self._gelu = gelu
 
     def __call__(self, x: Tensor, addend: Tensor) -> Tensor:
         """x (T, in), addend (T, out) or (out,) in the dtype of x -> (T, out)."""
         q, scales = quantise_tokens(x)
-        product = _product(q, self._weight, self._scales, x.dtype)
+        product = _product(q, self._weight, self._scales_and_zeros, x.dtype)
         y = torch.addcmul(addend, product, scales)
         return F.gelu(y) if self._gelu else y
 
