@@ -11,7 +11,8 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 _KEPT_BYTES = 1 << 30
 # torch and oneDNN each cache kernels by the shape of their input: 0.2 MB a shape, 1,024 shapes for
 # every kind of product, which is a gigabyte hardly used again. This caps both caches at 256 shapes:
-# about 10 per batch, so 25 recent batch sizes (packing.py makes a hundred).
+# about 10 per batch, so 25 recent batch sizes (packing.py makes a hundred). What is cached lies
+# between the tensors of batches, so that the heap needs as much again (tests/bench/README.md).
 _PREPARED_SHAPES = 256
 
 
