@@ -14,12 +14,14 @@ _KEPT_BYTES = 1 << 30
 # about 10 per batch, so 25 recent batch sizes (packing.py makes a hundred). What is cached lies
 # between the tensors of batches, so that the heap needs as much again (tests/bench/README.md).
 _PREPARED_SHAPES = 256
+# The variables from which torch and oneDNN read how many they cache.
+KERNEL_CACHES = ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY")
 
 
 def keep_fewer_shapes(shapes: int = _PREPARED_SHAPES) -> None:
     """Cap the caches of kernels, unless the environment does. Call it before torch is imported,
     which reads this then."""
-    for cache in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
+    for cache in KERNEL_CACHES:
         os.environ.setdefault(cache, str(shapes))
 
 
