@@ -116,8 +116,9 @@ class Settings(BaseModel):
     dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = Field(
         "auto",
         description="What weights are computed in. `auto` is bfloat16 where the hardware "
-        "multiplies it, else float32. `int8` is for a large model on a CPU: half the "
-        "memory of bfloat16 for the layers, faster, and slightly other vectors.",
+        "multiplies it; else float32, or `float16` for a large model on a CPU with AVX2 only: "
+        "there weights have 16 bits, and products are float32's. `int8` is for a large model on a "
+        "CPU: half the memory of bfloat16 for the layers, faster, and slightly other vectors.",
     )
     adapters: Literal["auto", "merged", "stacked"] = Field(
         "auto",

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from model.attention import choose_attention
-from model.config import EncoderConfig
+from model.config import CheckpointError, EncoderConfig
 from model.encoder import Block, Encoder, Linear, interleaved
 from model.int8_linear import Int8AdaptedLinear, check_int8
 from model.layouts import Layout, open_layout
-from model.linear_kernels import LinearKernel, choose_linear_kernel
+from model.linear_kernels import FbgemmLinear, LinearKernels, choose_linear_kernel
 from model.lora import AdaptedEmbedding, AdaptedLinear
 from model.modules import POOLER, TOKEN_TYPE, WORD, ModuleName, Shape, block_linears
+from model.precision import Precision
 
 log = logging.getLogger("quintet.model")
 
@@ -26,28 +27,27 @@ def load_encoder(
     folder: Path,
     config: EncoderConfig,
     device: torch.device,
-    dtype: torch.dtype,
-    *,
-    int8: bool = False,
+    precision: Precision,
 ) -> Encoder:
     """Load base and adapters of `folder` to `device`. Every tensor must be used exactly once.
 
-    With `int8` the blocks' weights are quantised one after the other, and `dtype` is that of
-    everything else but the word table, which is bfloat16.
+    Weights are converted one after the other.
 
     Raises:
-        CheckpointError: a tensor is missing, left over, there twice or of another shape; or int8
-            cannot be computed here.
+        CheckpointError: a tensor is missing, left over, there twice or of another shape; int8
+            cannot be computed here; or a weight is out of the range of float16.
     """
     layout = open_layout(folder, config)
+    dtype = precision.activations
     kernel = choose_linear_kernel(device, dtype)
+    kernels = LinearKernels(FbgemmLinear if precision.halves_weights else kernel, kernel)
     linear: type[Linear] = AdaptedLinear
-    if int8:
+    if precision.weights == "int8":
         widest = (config.intermediate_size, config.hidden_size)
         faster = check_int8(device, dtype, kernel, widest)
         log.info("int8 products are %.1f times as fast as float ones of %s here", faster, dtype)
         linear = Int8AdaptedLinear
-    encoder = _EncoderBuilder(layout, config, device, dtype, kernel, linear).encoder()
+    encoder = _EncoderBuilder(layout, config, device, precision, kernels, linear).encoder()
     layout.refuse_leftovers()
     return encoder.eval()
 
@@ -59,8 +59,8 @@ class _EncoderBuilder:
     layout: Layout
     config: EncoderConfig
     device: torch.device
-    dtype: torch.dtype
-    kernel: type[LinearKernel]
+    precision: Precision
+    kernels: LinearKernels
     linear: type[Linear]
 
     def encoder(self) -> Encoder:
@@ -70,23 +70,30 @@ class _EncoderBuilder:
             self._embedding(),
             self._norm("emb_ln"),
             [self._block(f"layers.{layer}") for layer in range(self.config.num_layers)],
-            choose_attention(self.device, self.dtype),
+            choose_attention(self.device, self.precision.activations),
         )
 
     def _to_device(self, tensor: Tensor) -> Tensor:
-        return tensor.to(self.device, self.dtype).contiguous()
+        return tensor.to(self.device, self.precision.activations).contiguous()
 
     def _embedding(self) -> AdaptedEmbedding:
         width = self.config.hidden_size
         word = self.layout.weight(WORD, (self.config.vocab_size, width))
         lora = self.layout.embedding_lora(WORD, (self.config.vocab_size, width))
-        stored = torch.bfloat16 if self.linear is Int8AdaptedLinear else self.dtype
         return AdaptedEmbedding(
-            word=word.to(self.device, stored).contiguous(),
+            word=self._word_table(word),
             a=self._to_device(lora.a),
             b=self._to_device(self._scaled(lora.b).flatten(0, 1)),
             token_type=self._to_device(self._token_type()),
         )
+
+    def _word_table(self, word: Tensor) -> Tensor:
+        """On a CPU beside float32 it keeps the file's dtype, where torch can add that: so it stays
+        in the file until words are looked up."""
+        stored = self.precision.activations
+        if stored == torch.float32 and self.device.type == "cpu":
+            stored = {torch.float8_e4m3fn: torch.bfloat16}.get(word.dtype, word.dtype)
+        return word.to(self.device, stored).contiguous()
 
     def _token_type(self) -> Tensor:
         """The token type's row with each adapter's correction, and last without: (n + 1, D)."""
@@ -112,13 +119,16 @@ class _EncoderBuilder:
         if linear == "qkv":
             weight, bias = interleaved(weight, self.config), interleaved(bias, self.config)
             b = interleaved(b.transpose(0, 1), self.config).transpose(0, 1)
-        return self.linear(
-            self.kernel,
-            self._to_device(weight),
-            self._to_device(bias),
-            (self._to_device(lora.a), self._to_device(b)),
-            gelu=linear == "fc1",
-        )
+        try:
+            return self.linear(
+                self.kernels,
+                self._to_device(weight),
+                self._to_device(bias),
+                (self._to_device(lora.a), self._to_device(b)),
+                gelu=linear == "fc1",
+            )
+        except OverflowError as error:
+            raise CheckpointError(f"{name.base}: {error}; choose float32 or bfloat16.") from None
 
     def _scaled(self, b: Tensor) -> Tensor:
         return b.float() * self.layout.scale

@@ -1,4 +1,4 @@
-"""Devices: a device's or dtype's name -> torch's, or an error that says what the machine has."""
+"""Devices: a device's name -> torch's, or an error that says what the machine has."""
 
 import contextlib
 import logging
@@ -16,7 +16,6 @@ from model.quoting import quoted
 
 log = logging.getLogger("quintet.model")
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # cudaErrorMemoryAllocation, of memory that torch does not manage itself.
 _CUDA_OUT_OF_MEMORY = 2
 _DRIVER = Path("/proc/driver/nvidia/version")
@@ -74,23 +73,11 @@ def usable_after(device: torch.device, error: Exception) -> bool:
     return getattr(error, "error_code", None) == _CUDA_OUT_OF_MEMORY
 
 
-def dtype_named(name: str, device: torch.device) -> torch.dtype:
-    """The dtype of that name; `auto` is the best one for the device.
-
-    Raises:
-        CheckpointError: there is no such dtype.
-    """
-    if name == "auto":
-        return best_dtype(device)
-    if name not in DTYPES:
-        raise CheckpointError(f"unknown dtype {name!r}; choose {', '.join(DTYPES)}, int8 or auto.")
-    return DTYPES[name]
-
-
 def best_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where the hardware multiplies it (CUDA sm80+, CPU with AMX or AVX512-BF16).
 
-    Elsewhere float32: bfloat16 without the instructions, and float16 on any CPU, are slower.
+    Elsewhere float32: products of bfloat16 without the instructions, and of float16 on any CPU, are
+    slower.
     """
     if device.type == "cuda":
         native = torch.cuda.get_device_capability(device) >= (8, 0)

@@ -19,7 +19,7 @@ from model.checkpoint import load_encoder
 from model.config import read_config
 from model.cpu_streams import CpuStreams
 from model.cpus import usable_cpus
-from model.devices import as_current_device, device_named, dtype_named, usable_after
+from model.devices import as_current_device, device_named, usable_after
 from model.encoder import Encoder
 from model.gpu_runner import Adapters, GpuRunner
 from model.hub import locate
@@ -27,6 +27,7 @@ from model.launched_batch import LaunchedBatch
 from model.merging import MergedCopy, MergePolicy
 from model.packing import PackedBatch, batches, example, pack, with_padding_row
 from model.pooling import mean_over_spans
+from model.precision import precision_named
 from model.python_api import PythonApi
 from model.rows import Row, Vectors
 from model.tasks import Tasks
@@ -45,12 +46,17 @@ class Embedder(PythonApi):
     on a CPU, but a GPU computes one batch at a time."""
 
     def __init__(
-        self, encoder: Encoder, tokenizer: Tokenizer, device: torch.device, name: str = "model"
+        self,
+        encoder: Encoder,
+        tokenizer: Tokenizer,
+        device: torch.device,
+        dtype: str,
+        name: str = "model",
     ) -> None:
         self.name = name
         self.encoder = encoder
         self.config = encoder.config
-        self.dtype = encoder.dtype
+        self.dtype = dtype  # of the weights: float32, bfloat16, float16 or int8
         self.device = device
         self.tasks = Tasks(encoder.config)
         self.tokenizer = tokenizer
@@ -150,6 +156,7 @@ class Embedder(PythonApi):
         Raises:
             RuntimeError, MemoryError: the device does not work, or not as it did before, or has no
                 memory for adapters that are to be "merged".
+            OverflowError: a merged weight is out of the range of float16.
         """
         if adapters == "stacked":
             self._merged = None
@@ -237,21 +244,21 @@ def load(
     `model` is a folder, the embedded quintet-mini, or a hub id such as jinaai/jina-embeddings-v3,
     of which `revision` is a commit, tag or branch. `device` is cpu, cuda:0, ... or auto: the first
     GPU, or the CPU if there is none. `dtype` is float32, bfloat16, float16, or auto: bfloat16 where
-    the hardware computes in it, else float32; or int8, on a CPU: layers take half the memory of
-    bfloat16, for a little precision (tests/bench/README.md). `threads` is the number of compute
-    threads on a CPU; None is one for each core that the process may use.
+    the hardware computes in it, else float32, or float16 for a wide encoder with AVX2; or int8, on
+    a CPU: layers take half the memory of bfloat16, for a little precision. On a CPU float16 is
+    that of the weights, and products are computed in float32 (tests/bench/README.md). `threads` is
+    the number of compute threads on a CPU; None is one for each core that the process may use.
 
     Raises:
         CheckpointError: there is no such model, device or dtype, or this encoder cannot compute the
             checkpoint; the message says why.
     """
     torch_device = device_named(str(device))
-    int8 = dtype == "int8"
-    torch_dtype = dtype_named("auto" if int8 else dtype, torch_device)
     folder = model.expanduser() if isinstance(model, Path) else locate(model, revision)
     # torch counts cores (or takes OMP_NUM_THREADS) and does not look at a container's CPU quota.
     torch.set_num_threads(threads or min(torch.get_num_threads(), usable_cpus()))
     config = read_config(folder)
+    precision = precision_named(dtype, torch_device, config.hidden_size)
     tokenizer = Tokenizer(folder, config)
-    encoder = load_encoder(folder, config, torch_device, torch_dtype, int8=int8)
-    return Embedder(encoder, tokenizer, torch_device, name=str(model))
+    encoder = load_encoder(folder, config, torch_device, precision)
+    return Embedder(encoder, tokenizer, torch_device, precision.weights, name=str(model))

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import CheckpointError
-from model.linear_kernels import LinearKernel
+from model.linear_kernels import LinearKernel, LinearKernels
 from model.lora import AdapterMasks, padded_stack
 
 _LARGEST = 127
@@ -110,12 +110,12 @@ class Int8AdaptedLinear(nn.Module):
 
     y[t] = weight @ x[t] + bias + b @ (mask[t] * (a @ x[t])), then GELU or + residual[t]
 
-    weight (out, in), bias (out,), a (A, r, in), b (A, out, r); `kernel` computes a and b.
+    weight (out, in), bias (out,), a (A, r, in), b (A, out, r).
     """
 
     def __init__(
         self,
-        kernel: type[LinearKernel],
+        kernels: LinearKernels,
         weight: Tensor,
         bias: Tensor,
         lora: tuple[Tensor, Tensor],
@@ -127,8 +127,8 @@ class Int8AdaptedLinear(nn.Module):
         self._rank = lora[0].shape[1]
         down, up = padded_stack(*lora)
         self._stack = up.shape[1]  # R
-        self._down = kernel(down, None)
-        self._up = kernel(up, bias)
+        self._down = kernels.stacks(down, None)
+        self._up = kernels.stacks(up, bias)
         self._bias = bias
         self._linear = Int8Linear(weight, gelu=gelu)
 

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.linear_kernels import LinearKernel
+from model.linear_kernels import LinearKernel, LinearKernels
 from model.packing import PackedBatch, round_up
 from model.rows import NO_ADAPTER
 
@@ -95,7 +95,7 @@ class AdaptedLinear(nn.Module):
 
     def __init__(
         self,
-        kernel: type[LinearKernel],
+        kernels: LinearKernels,
         weight: Tensor,
         bias: Tensor,
         lora: tuple[Tensor, Tensor],
@@ -107,13 +107,13 @@ class AdaptedLinear(nn.Module):
         _, self._rank, self._in = lora[0].shape
         down, b = padded_stack(*lora)
         self._stack = b.shape[1]  # R
-        self._down = kernel(down, None)
-        self._up = kernel(b, None) if self._in > len(weight) and not gelu else None
+        self._down = kernels.stacks(down, None)
+        self._up = kernels.stacks(b, None) if self._in > len(weight) and not gelu else None
         self._bias = bias
         self._gelu = gelu
         if self._up is None:
             weight = torch.cat([weight, b], 1)
-        self._kernel = kernel(weight, bias, gelu=gelu)
+        self._kernel = kernels.weights(weight, bias, gelu=gelu)
 
     def base_weight(self) -> Tensor:
         """The weight (out, in) without any adapter."""

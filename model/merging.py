@@ -45,6 +45,7 @@ class MergedCopy:
 
         Raises:
             RuntimeError, MemoryError: there is no memory for them.
+            OverflowError: a merged weight is out of the range of float16.
         """
         adapters = range(len(self._encoder.config.tasks))
         self.weights = {adapter: self._encoder.merged(adapter) for adapter in adapters}
@@ -64,6 +65,6 @@ class MergedCopy:
         self.weights = {}  # their memory first
         try:
             self.weights = {adapter: self._encoder.merged(adapter)}
-        except (RuntimeError, MemoryError) as error:  # batches need the memory more
+        except (RuntimeError, MemoryError, OverflowError) as error:  # batches need the memory more
             log.warning("weights are not merged, so long runs of a task are slower: %s", error)
             self._policy = None

@@ -1,6 +1,6 @@
 """The encoder beside what the same machine's matrix products give, in one run.
 
-    python -m tests.bench.bench_model [--shape full-size|6x384|mini] [--rounds 5] [--device cpu]
+    python -m tests.bench.bench_model [--shape full-size|6x384|mini] [--rounds 5] [--dtype auto]
 
 Random weights, bfloat16 where the hardware has it. Every figure is a median over rounds, and rounds
 go over all cases in turn, so that a noisy neighbour hits all of them alike. A table for people, one
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from model import embedder
 from model.embedder import Embedder
 from model.encoder import Block, Encoder
-from model.linear_kernels import LinearKernel, TorchLinear, choose_linear_kernel
+from model.linear_kernels import FbgemmLinear, LinearKernel, TorchLinear, choose_linear_kernel
 from model.lora import LinearTensors
 from model.memory import keep_freed_memory
 from model.packing import PackedBatch
@@ -67,8 +67,15 @@ def attention_flop(shape: Shape, rows: int, length: int) -> float:
 
 
 def dtype_of(loaded: Embedder) -> torch.dtype:
-    """The dtype of the weights."""
-    return loaded.encoder.embedding.word.dtype
+    """The dtype of what layers read and write."""
+    return loaded.encoder.embedding.b.dtype
+
+
+def kernel_of(loaded: Embedder) -> type[LinearKernel]:
+    """The kernel of the layers' weights."""
+    if loaded.device.type == "cpu" and loaded.dtype == "float16":
+        return FbgemmLinear
+    return choose_linear_kernel(loaded.device, dtype_of(loaded))
 
 
 def products(
@@ -148,7 +155,7 @@ def without_adapters(loaded: Embedder, shape: Shape) -> Embedder:
     """The same encoder with layers that know of no adapter."""
     width, inner = shape.width, shape.inner
     dtype = dtype_of(loaded)
-    product = choose_linear_kernel(loaded.device, dtype)
+    product = kernel_of(loaded)
     sizes = {"qkv": (width, 3 * width), "out": (width, width), "fc1": (width, inner)}
     same = loaded.encoder.config, loaded.encoder.embedding, loaded.encoder.norm
     blocks = []
@@ -165,7 +172,7 @@ def without_adapters(loaded: Embedder, shape: Shape) -> Embedder:
         }
         blocks.append(Block(linears, {"norm1": block.norm1, "norm2": block.norm2}))
     encoder = Encoder(*same, blocks, loaded.encoder.attention)
-    return Embedder(encoder, loaded.tokenizer, loaded.device)
+    return Embedder(encoder, loaded.tokenizer, loaded.device, loaded.dtype)
 
 
 def bench(loaded: Embedder, shape: Shape, rounds: int) -> list[dict[str, object]]:
@@ -175,7 +182,7 @@ def bench(loaded: Embedder, shape: Shape, rounds: int) -> list[dict[str, object]
     loaded.warm_up()  # as a worker does: a GPU's functions are compiled and recorded by this
     bare.warm_up(adapters="stacked")
     kernels = {
-        "products": choose_linear_kernel(loaded.device, dtype_of(loaded)),
+        "products": kernel_of(loaded),
         "plain": TorchLinear,
     }
     (adapter,) = ADAPTERS["one"]
@@ -232,11 +239,13 @@ def main() -> None:
     parser.add_argument("--shape", choices=SHAPES, default="6x384")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="auto")
     options = parser.parse_args()
     shape = SHAPES[options.shape]
     keep_freed_memory()  # as a worker does
     with tempfile.TemporaryDirectory() as folder:
-        loaded = embedder.load(write_original(Path(folder) / "model", shape), options.device)
+        path = write_original(Path(folder) / "model", shape)
+        loaded = embedder.load(path, options.device, options.dtype)
         print(f"{options.shape} on {loaded.device_name}, {loaded.dtype}, {loaded.attention}")
         print(
             "rows, tokens a row; tokens/s without adapters, with one, with five mixed; TFLOP/s of "

@@ -125,7 +125,9 @@ def test_adapters_whose_q_k_and_v_have_an_a_each_equal_too(
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize(("dtype", "cosine"), [("float32", 0.999999), ("bfloat16", 0.9995)])
+@pytest.mark.parametrize(
+    ("dtype", "cosine"), [("float32", 0.999999), ("float16", 0.999999), ("bfloat16", 0.9995)]
+)
 def test_a_row_gets_the_same_vector_alone_and_in_any_batch(
     dtype: str, cosine: float, rng: np.random.Generator
 ) -> None:

@@ -21,7 +21,7 @@ from model.int8_linear import (
     largest_weight,
     quantise_tokens,
 )
-from model.linear_kernels import TorchLinear
+from model.linear_kernels import LinearKernels, TorchLinear
 from tests.checkpoints import MINI
 
 CPU = torch.device("cpu")
@@ -105,7 +105,8 @@ def test_zeros_stay_zeros_and_what_is_not_finite_does_not_become_finite() -> Non
 def _layer(gelu: bool) -> tuple[Int8AdaptedLinear, Tensor]:
     weight, bias = torch.randn(64, 32), torch.randn(64)
     lora = torch.randn(5, 4, 32), torch.randn(5, 64, 4)
-    return Int8AdaptedLinear(TorchLinear, weight, bias, lora, gelu=gelu), bias
+    kernels = LinearKernels(TorchLinear, TorchLinear)
+    return Int8AdaptedLinear(kernels, weight, bias, lora, gelu=gelu), bias
 
 
 def test_a_layer_without_any_adapter_adds_bias_and_residual() -> None:

@@ -22,6 +22,7 @@ from tests.conftest import BFLOAT16_PREPACKED, random_row, unit_rows
         (TorchLinear, "float32", 0.999999),
         (TorchLinear, "bfloat16", 0.9995),
         (OneDnnLinear, "float32", 0.999999),
+        (OneDnnLinear, "float16", 0.999999),
         pytest.param(OneDnnLinear, "bfloat16", 0.9995, marks=BFLOAT16_PREPACKED),
     ],
 )
