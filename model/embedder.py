@@ -109,12 +109,13 @@ class Embedder(PythonApi):
                 torch.cuda.empty_cache()
 
     def pack(self, rows: Sequence[Row]) -> PackedBatch:
-        """Rows -> the tensors of one forward pass, on the device. They are padded on a CPU, and on
-        a GPU for a CUDA graph."""
+        """Rows -> the tensors of one forward pass, on the device. They are padded where oneDNN
+        prepares kernels for each number of tokens, and on a GPU for a CUDA graph."""
         choose_shape = None if self._gpu is None else self._gpu.choose_shape
         with as_current_device(self.device):
-            padded = with_padding_row(rows) if self.device.type == "cpu" else rows
-            return pack(padded, self.device, choose_shape)
+            # FBGEMM prepares no kernels for a number of tokens: there padding would only cost time.
+            prepares = self.device.type == "cpu" and self.dtype != "float16"
+            return pack(with_padding_row(rows) if prepares else rows, self.device, choose_shape)
 
     @torch.inference_mode()
     def forward(self, batch: PackedBatch) -> Tensor:

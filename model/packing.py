@@ -109,7 +109,7 @@ def batches(rows: Sequence[Row], max_batch_tokens: int) -> Iterator[Sequence[Row
 
 
 def with_padding_row(rows: Sequence[Row]) -> Sequence[Row]:
-    """Rows for a CPU: one more row, without spans, brings their tokens to a round number.
+    """Rows for oneDNN: one more row, without spans, brings their tokens to a round number.
 
     oneDNN takes 3 to 10 ms to prepare its kernels for each new number of tokens, and caches few of
     them (tests/bench/README.md). Padding leaves about a hundred numbers up to 2,048 tokens.

@@ -35,6 +35,7 @@ from tests.checkpoints import FULL_SIZE, Shape, write_original
 
 SHAPES = {
     "full-size": FULL_SIZE,
+    "6x1024": replace(FULL_SIZE, layers=6),  # a quarter of its layers
     "6x384": replace(FULL_SIZE, layers=6, width=384, heads=6, inner=1536),
     "mini": replace(FULL_SIZE, layers=12, width=384, heads=12, inner=1536, vocabulary=55000),
 }

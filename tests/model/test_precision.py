@@ -86,6 +86,14 @@ def test_weights_in_float16_give_the_vectors_of_transformers_with_peft(
         assert (unit_rows(found) * unit_rows(expected)).sum(axis=1).min() >= 0.999999
 
 
+def test_batches_are_padded_only_for_kernels_that_are_prepared_by_the_number_of_tokens(
+    folder: Path, rng: np.random.Generator
+) -> None:
+    rows = [random_row(rng, 17, 2)]
+    for dtype, tokens in {"float16": 17, "float32": 20, "bfloat16": 20}.items():
+        assert len(embedder.load(folder, "cpu", dtype).pack(rows).token_ids) == tokens
+
+
 @pytest.mark.parametrize("stored", [torch.bfloat16, torch.float16, torch.float32])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_words_stay_in_the_files_dtype_beside_float32_and_have_the_same_vectors(
