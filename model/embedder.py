@@ -157,7 +157,7 @@ class Embedder(PythonApi):
         Raises:
             RuntimeError, MemoryError: the device does not work, or not as it did before, or has no
                 memory for adapters that are to be "merged".
-            OverflowError: a merged weight is out of the range of float16.
+            CheckpointError: a weight that is to be merged is out of the range of float16.
         """
         if adapters == "stacked":
             self._merged = None

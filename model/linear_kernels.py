@@ -4,10 +4,11 @@
 
 T tokens. `choose_linear_kernel` picks one of two kernels when a model is loaded. oneDNN's reorders
 the weights beforehand and fuses the sum, and GELU but with AVX2, without another pass over y: 1.1
-times as fast as torch's at 2,048 tokens, and 1.8 times at 16. FBGEMM's reads weights in float16,
-which is half of what has to come from memory: with AVX2 .55 of oneDNN's time in float32 at 16
-tokens and .85 at 1,024 (tests/bench/README.md). Their operations are private to torch, so each is
-tried on small inputs first, and torch's own operations are the alternative.
+times as fast as torch's at 2,048 tokens, and 1.8 times at 16. FBGEMM's, which precision.py chooses,
+reads weights in float16, half of what has to come from memory: with AVX2 and 1,024 wide it takes
+.55 of the time of oneDNN's in float32 at 16 tokens, .85 at 1,024 (tests/bench/README.md). Their
+operations are private to torch, so each is tried on small inputs first, and torch's own operations
+are the alternative.
 """
 
 import logging

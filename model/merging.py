@@ -3,6 +3,7 @@
 import logging
 import threading
 
+from model.config import CheckpointError
 from model.encoder import Encoder, MergedWeights
 from model.packing import PackedBatch
 from model.rows import NO_ADAPTER
@@ -45,10 +46,14 @@ class MergedCopy:
 
         Raises:
             RuntimeError, MemoryError: there is no memory for them.
-            OverflowError: a merged weight is out of the range of float16.
+            CheckpointError: a merged weight is out of the range of float16.
         """
         adapters = range(len(self._encoder.config.tasks))
-        self.weights = {adapter: self._encoder.merged(adapter) for adapter in adapters}
+        try:
+            self.weights = {adapter: self._encoder.merged(adapter) for adapter in adapters}
+        except OverflowError as error:
+            sentence = "leave adapters stacked, or choose float32 or bfloat16"
+            raise CheckpointError(f"adapters cannot be merged: {error}; {sentence}.") from None
         self._policy = None
 
     def weights_for(self, batch: PackedBatch) -> MergedWeights | None:
