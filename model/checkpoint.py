@@ -39,17 +39,22 @@ def load_encoder(
     """
     layout = open_layout(folder, config)
     dtype = precision.activations
-    kernel = choose_linear_kernel(device, dtype)
-    kernels = LinearKernels(FbgemmLinear if precision.halves_weights else kernel, kernel)
+    kernels = linear_kernels(device, precision)
     linear: type[Linear] = AdaptedLinear
     if precision.weights == "int8":
         widest = (config.intermediate_size, config.hidden_size)
-        faster = check_int8(device, dtype, kernel, widest)
+        faster = check_int8(device, dtype, kernels.stacks, widest)
         log.info("int8 products are %.1f times as fast as float ones of %s here", faster, dtype)
         linear = Int8AdaptedLinear
     encoder = _EncoderBuilder(layout, config, device, precision, kernels, linear).encoder()
     layout.refuse_leftovers()
     return encoder.eval()
+
+
+def linear_kernels(device: torch.device, precision: Precision) -> LinearKernels:
+    """The kernels of an encoder of that precision."""
+    kernel = choose_linear_kernel(device, precision.activations)
+    return LinearKernels(FbgemmLinear if precision.halves_weights else kernel, kernel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +97,7 @@ class _EncoderBuilder:
         in the file until words are looked up."""
         stored = self.precision.activations
         if stored == torch.float32 and self.device.type == "cpu":
-            stored = {torch.float8_e4m3fn: torch.bfloat16}.get(word.dtype, word.dtype)
+            stored = torch.bfloat16 if word.dtype == torch.float8_e4m3fn else word.dtype
         return word.to(self.device, stored).contiguous()
 
     def _token_type(self) -> Tensor:

@@ -27,7 +27,7 @@ from model.launched_batch import LaunchedBatch
 from model.merging import MergedCopy, MergePolicy
 from model.packing import PackedBatch, batches, example, pack, with_padding_row
 from model.pooling import mean_over_spans
-from model.precision import precision_named
+from model.precision import Precision, precision_named
 from model.python_api import PythonApi
 from model.rows import Row, Vectors
 from model.tasks import Tasks
@@ -50,13 +50,14 @@ class Embedder(PythonApi):
         encoder: Encoder,
         tokenizer: Tokenizer,
         device: torch.device,
-        dtype: str,
+        precision: Precision,
         name: str = "model",
     ) -> None:
         self.name = name
         self.encoder = encoder
         self.config = encoder.config
-        self.dtype = dtype  # of the weights: float32, bfloat16, float16 or int8
+        self.precision = precision
+        self.dtype = precision.weights
         self.device = device
         self.tasks = Tasks(encoder.config)
         self.tokenizer = tokenizer
@@ -114,7 +115,7 @@ class Embedder(PythonApi):
         choose_shape = None if self._gpu is None else self._gpu.choose_shape
         with as_current_device(self.device):
             # FBGEMM prepares no kernels for a number of tokens: there padding would only cost time.
-            prepares = self.device.type == "cpu" and self.dtype != "float16"
+            prepares = self.device.type == "cpu" and not self.precision.halves_weights
             return pack(with_padding_row(rows) if prepares else rows, self.device, choose_shape)
 
     @torch.inference_mode()
@@ -262,4 +263,4 @@ def load(
     precision = precision_named(dtype, torch_device, config.hidden_size)
     tokenizer = Tokenizer(folder, config)
     encoder = load_encoder(folder, config, torch_device, precision)
-    return Embedder(encoder, tokenizer, torch_device, precision.weights, name=str(model))
+    return Embedder(encoder, tokenizer, torch_device, precision, name=str(model))

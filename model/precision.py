@@ -44,16 +44,17 @@ def precision_named(name: str, device: torch.device, width: int) -> Precision:
         return Precision(name, best_dtype(device))
     if name == "auto":
         best = best_dtype(device)
-        measured = torch.backends.cpu.get_cpu_capability() == "AVX2" and width >= _WIDE
-        if best != torch.float32 or device.type != "cpu" or not measured:
-            return Precision(str(best).removeprefix("torch."), best)
-        name = "float16" if _has_fbgemm() else "float32"
+        avx2_only = device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX2"
+        pays = avx2_only and best == torch.float32 and width >= _WIDE
+        return (_halved() if pays else None) or Precision(str(best).removeprefix("torch."), best)
     if name not in _DTYPES:
         raise CheckpointError(f"unknown dtype {name!r}; choose {', '.join(_DTYPES)}, int8 or auto.")
-    if name == "float16" and device.type == "cpu" and _has_fbgemm():
-        return Precision(name, torch.float32)
-    return Precision(name, _DTYPES[name])
+    halves = name == "float16" and device.type == "cpu"
+    return (_halved() if halves else None) or Precision(name, _DTYPES[name])
 
 
-def _has_fbgemm() -> bool:
-    return why_not(FbgemmLinear, torch.float32) is None
+def _halved() -> Precision | None:
+    """Weights in float16 beside float32, if this build of torch has FBGEMM's product."""
+    if why_not(FbgemmLinear, torch.float32) is not None:
+        return None
+    return Precision("float16", torch.float32)

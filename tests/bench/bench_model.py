@@ -1,6 +1,7 @@
 """The encoder beside what the same machine's matrix products give, in one run.
 
-    python -m tests.bench.bench_model [--shape full-size|6x384|mini] [--rounds 5] [--dtype auto]
+    python -m tests.bench.bench_model [--shape full-size|6x1024|6x384|mini] [--rounds 5]
+        [--device cpu] [--dtype auto]
 
 Random weights, bfloat16 where the hardware has it. Every figure is a median over rounds, and rounds
 go over all cases in turn, so that a noisy neighbour hits all of them alike. A table for people, one
@@ -24,9 +25,10 @@ import torch
 from torch import Tensor, nn
 
 from model import embedder
+from model.checkpoint import linear_kernels
 from model.embedder import Embedder
 from model.encoder import Block, Encoder
-from model.linear_kernels import FbgemmLinear, LinearKernel, TorchLinear, choose_linear_kernel
+from model.linear_kernels import LinearKernel, TorchLinear
 from model.lora import LinearTensors
 from model.memory import keep_freed_memory
 from model.packing import PackedBatch
@@ -67,16 +69,9 @@ def attention_flop(shape: Shape, rows: int, length: int) -> float:
     return rows * length * 4.0 * length * shape.width * shape.layers
 
 
-def dtype_of(loaded: Embedder) -> torch.dtype:
-    """The dtype of what layers read and write."""
-    return loaded.encoder.embedding.b.dtype
-
-
 def kernel_of(loaded: Embedder) -> type[LinearKernel]:
     """The kernel of the layers' weights."""
-    if loaded.device.type == "cpu" and loaded.dtype == "float16":
-        return FbgemmLinear
-    return choose_linear_kernel(loaded.device, dtype_of(loaded))
+    return linear_kernels(loaded.device, loaded.precision).weights
 
 
 def products(
@@ -84,7 +79,7 @@ def products(
 ) -> Callable[[], None]:
     """The blocks' matrix products alone, with weights of the layers' sizes: the roofline."""
     width, inner = shape.width, shape.inner
-    dtype = dtype_of(loaded)
+    dtype = loaded.precision.activations
     sizes = [(width, 3 * width), (width, width), (width, inner), (inner, width)]
     inputs = {
         into: torch.randn(tokens, into, device=loaded.device, dtype=dtype) for into, _ in sizes
@@ -105,7 +100,10 @@ def products(
 def matrix_rate(loaded: Embedder) -> float:
     """Operations a second of one large square product, random numbers: the device's matrix rate."""
     size = 8192 if loaded.device.type == "cuda" else 2048
-    a, b = (torch.randn(size, size, device=loaded.device, dtype=dtype_of(loaded)) for _ in range(2))
+    a, b = (
+        torch.randn(size, size, device=loaded.device, dtype=loaded.precision.activations)
+        for _ in range(2)
+    )
     return 2 * size**3 / measured({"product": lambda: a @ b}, 9, loaded.device)["product"]
 
 
@@ -155,7 +153,7 @@ class Bare(nn.Module):
 def without_adapters(loaded: Embedder, shape: Shape) -> Embedder:
     """The same encoder with layers that know of no adapter."""
     width, inner = shape.width, shape.inner
-    dtype = dtype_of(loaded)
+    dtype = loaded.precision.activations
     product = kernel_of(loaded)
     sizes = {"qkv": (width, 3 * width), "out": (width, width), "fc1": (width, inner)}
     same = loaded.encoder.config, loaded.encoder.embedding, loaded.encoder.norm
@@ -173,7 +171,7 @@ def without_adapters(loaded: Embedder, shape: Shape) -> Embedder:
         }
         blocks.append(Block(linears, {"norm1": block.norm1, "norm2": block.norm2}))
     encoder = Encoder(*same, blocks, loaded.encoder.attention)
-    return Embedder(encoder, loaded.tokenizer, loaded.device, loaded.dtype)
+    return Embedder(encoder, loaded.tokenizer, loaded.device, loaded.precision)
 
 
 def bench(loaded: Embedder, shape: Shape, rounds: int) -> list[dict[str, object]]:

@@ -85,7 +85,7 @@ class AsynchronousEmbedder(Embedder):
     asynchronous = True
 
     def __init__(self, embedder: Embedder, before: Callable[[int], None] = lambda _: None) -> None:
-        super().__init__(embedder.encoder, embedder.tokenizer, embedder.device, embedder.dtype)
+        super().__init__(embedder.encoder, embedder.tokenizer, embedder.device, embedder.precision)
         self._before = before
         self.at_launch: Callable[[int], None] = lambda _: None
         self._stream = ThreadPoolExecutor(1)
