@@ -5,10 +5,9 @@ import ctypes
 import gc
 import os
 
-# malloc.h
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
-# More than the activations of the longest row.
-_KEPT_BYTES = 1 << 30
+# Parameters of malloc.h and what they are set to, by the variables from which glibc reads them:
+# nothing is mapped by itself, and more than the activations of the longest row is kept.
+_MALLOC = {"MALLOC_MMAP_MAX_": (-4, 0), "MALLOC_TRIM_THRESHOLD_": (-1, 1 << 30)}
 # torch and oneDNN each cache kernels by the shape of their input: 0.2 MB a shape, 1,024 shapes for
 # every kind of product, which is a gigabyte hardly used again. This caps both caches at 256 shapes:
 # about 10 per batch, so 25 recent batch sizes (packing.py makes a hundred). What is cached lies
@@ -26,7 +25,8 @@ def keep_fewer_shapes(shapes: int = _PREPARED_SHAPES) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Have this process keep the memory that it frees.
+    """Have this process keep the memory that it frees, unless the environment says when glibc is to
+    return it.
 
     By default glibc returns blocks over 32 MB to the system and maps the next one page by page:
     half a million page faults in a batch of 4,096 tokens, a fifth of its time
@@ -35,8 +35,9 @@ def keep_freed_memory() -> None:
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(_M_MMAP_MAX, 0)
-        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+        for variable, (parameter, value) in _MALLOC.items():
+            if variable not in os.environ:
+                mallopt(parameter, value)
 
 
 def exempt_loaded_objects() -> None:

@@ -10,6 +10,8 @@ T = TypeVar("T")
 # Only a hang reaches it: what is waited for takes milliseconds on any machine, or a few seconds.
 TIMEOUT_S = 60.0
 _INTERVAL_S = 0.01
+# Longer than any test needs that counts towards a limit.
+_COUNTED_S = 15.0
 
 
 def wait_until(condition: Callable[[], T], what: str, timeout_s: float = TIMEOUT_S) -> T:
@@ -23,6 +25,14 @@ def wait_until(condition: Callable[[], T], what: str, timeout_s: float = TIMEOUT
         assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}"
         time.sleep(_INTERVAL_S)
     return found
+
+
+def wait_for_one_minute() -> None:
+    """Wait, if need be for the next one, until the clock's minute has 15 s left. Limits in memory
+    are counted by it, so what is counted next is counted in one minute."""
+    left = 60 - time.time() % 60
+    if left < _COUNTED_S:
+        time.sleep(left)
 
 
 async def wait_until_async(

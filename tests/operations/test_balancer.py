@@ -17,7 +17,7 @@ from tests.operations.names import names
 from tests.operations.programs import DOCKER, program, run
 from tests.operations.wire import statuses, talk
 from tests.server import Service, running
-from tests.waiting import wait_until
+from tests.waiting import wait_for_one_minute, wait_until
 
 pytestmark = pytest.mark.operations
 
@@ -174,6 +174,7 @@ def test_limits_see_the_caller_and_not_the_balancer_and_no_caller_is_another(
         wait_until_up(url)
         for own in ("127.0.0.2", "127.0.0.3"):
             said = {"x-forwarded-for": "127.0.0.3"}
+            wait_for_one_minute()
             assert [embed(url, own, **said) for _ in range(3)] == [200, 200, 429]
 
 
@@ -183,6 +184,7 @@ def test_behind_another_proxy_limits_see_whom_it_names(limited: Service) -> None
         wait_until_up(url)
         for own, expected in (("127.0.0.2", [200] * 4), ("127.0.0.3", [200, 200, 429, 429])):
             named = [{"x-forwarded-for": f"198.51.100.{number}"} for number in range(4)]
+            wait_for_one_minute()
             assert [embed(url, own, **said) for said in named] == expected
 
 

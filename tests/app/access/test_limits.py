@@ -20,6 +20,7 @@ from model.extras import how_to_install
 from tests.app.answers import assert_error
 from tests.checkpoints import MINI
 from tests.server import Service, running
+from tests.waiting import wait_for_one_minute
 
 counts = st.integers(0, 1000)
 
@@ -81,6 +82,7 @@ def text_of(tokens: int) -> str:
 
 
 def test_what_is_left_is_said_and_over_it_a_request_costs_nothing(limited: Service) -> None:
+    wait_for_one_minute()
     first = embed(limited, "192.0.2.1", text_of(200))
     assert first.status_code == 200
     tokens = first.json()["usage"]["total_tokens"]
@@ -119,6 +121,7 @@ def test_a_request_that_is_over_a_limit_by_itself_is_told_never_to_come_again(
 
 def test_requests_are_counted_over_all_routes_with_texts(limited: Service) -> None:
     headers = {"x-forwarded-for": "192.0.2.3"}
+    wait_for_one_minute()
     with limited.client(headers=headers) as client:
         for number in range(12):
             path, body = (("/tokenize", {"input": "x"}), ("/invocations", {"data": ["x"]}))[
@@ -138,6 +141,7 @@ def test_requests_are_counted_over_all_routes_with_texts(limited: Service) -> No
 
 def test_openais_sdk_reads_a_refusal(limited: Service) -> None:
     headers = {"x-forwarded-for": "192.0.2.5"}
+    wait_for_one_minute()
     options = {"api_key": "none", "max_retries": 0, "default_headers": headers}
     with openai.OpenAI(base_url=f"{limited.url}/v1", **options) as client:
         for _ in range(12):
@@ -161,6 +165,7 @@ def bounded(original: Path) -> Iterator[Service]:
 
 
 def test_what_the_engine_does_not_take_costs_nothing(bounded: Service) -> None:
+    wait_for_one_minute()
     with bounded.suspended():
         asked = threading.Thread(target=_ask, args=(bounded,))
         asked.start()

@@ -15,7 +15,7 @@ from app.settings import Settings, SettingsError, check_servable
 from app.telemetry.metrics import Metrics
 from tests.operations.wire import connect, read_to_end, statuses, talk
 from tests.server import Service, running
-from tests.waiting import wait_until
+from tests.waiting import wait_for_one_minute, wait_until
 
 LIMIT = 1_000_000
 LARGEST = 800_000
@@ -158,8 +158,10 @@ def test_bytes_are_held_until_the_answer_and_given_back_by_who_hangs_up_or_waits
 
 def test_a_refusal_for_want_of_room_costs_no_request_of_the_callers() -> None:
     settings = {"max_body_bytes": LARGEST, "max_bodies_bytes": LARGEST}
-    with running(max_requests_per_minute=3, **settings) as limited, under_way(limited, LARGEST - 1):
-        for _ in range(3):
-            assert statuses(talk(limited.url, sent(of_size(LARGEST)))) == [503]
-        answer = limited.embed(input="x")
-        assert answer.headers["x-ratelimit-remaining-requests"] == "1"
+    with running(max_requests_per_minute=3, **settings) as limited:
+        wait_for_one_minute()
+        with under_way(limited, LARGEST - 1):
+            for _ in range(3):
+                assert statuses(talk(limited.url, sent(of_size(LARGEST)))) == [503]
+            answer = limited.embed(input="x")
+            assert answer.headers["x-ratelimit-remaining-requests"] == "1"

@@ -10,6 +10,7 @@ import pytest
 from app.access.keyfile import add_key
 from tests.app.answers import assert_error
 from tests.server import Service, bearer, running
+from tests.waiting import wait_for_one_minute
 
 SPACE = "x-embedding-space"
 TEXT = {"input": ["Guten Morgen!", "Good night, and good luck."]}
@@ -116,6 +117,7 @@ def test_a_cached_text_needs_a_key_and_counts_as_any_other(original: Path, tmp_p
             shown = client.get(f"{service.url}/metrics").text
         assert "quintet_key_tokens_total{" not in shown
         computed = ask(service, "/v1/embeddings", text, first)
+        wait_for_one_minute()
         tokens = computed.json()["usage"]["total_tokens"]
         answers = [ask(service, "/v1/embeddings", text, second) for _ in range(30 // tokens)]
         for number, each in enumerate(answers, 1):

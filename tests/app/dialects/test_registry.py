@@ -11,6 +11,7 @@ import pytest
 from app.access.keyfile import add_key
 from tests.app.answers import assert_error
 from tests.server import Service, running
+from tests.waiting import wait_for_one_minute
 
 GOOGLE = "/v1beta/models/quintet-mini:embedContent"
 CONTENT = {"parts": [{"text": "a secret text"}]}
@@ -69,6 +70,7 @@ def test_a_dialect_asks_for_keys_and_limits_in_its_own_form(limited: tuple[Servi
             none = client.post(path, json=body)
             assert none.status_code == 401
             assert "asks for a key" in sentence(none, where)
+        wait_for_one_minute()
         for path, (body, _) in ROUTES.items():
             header = (
                 {"x-goog-api-key": key} if path == GOOGLE else {"authorization": f"Bearer {key}"}

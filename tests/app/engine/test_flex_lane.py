@@ -10,6 +10,7 @@ import pytest
 from app.access.keyfile import add_key
 from tests.app.engine.test_promises import LONGER_BULK, first_batch_done
 from tests.server import Service, bearer, running
+from tests.waiting import wait_for_one_minute
 
 FLEX = {"service_tier": "flex"}
 
@@ -117,6 +118,7 @@ def test_flex_counts_towards_the_callers_limits(original: Path, tmp_path: Path) 
         running(model=original, cpu_threads=1, **limited) as service,
         service.client(headers=bearer(key)) as client,
     ):
+        wait_for_one_minute()
         first = client.post("/v1/embeddings", json={"input": "word " * 900, **FLEX})
         assert first.status_code == 200
         left = int(first.headers["x-ratelimit-remaining-tokens"])

@@ -13,7 +13,7 @@ import pytest
 from app.access.keyfile import add_key
 from tests.app.engine.test_promises import send_and_keep_open
 from tests.server import Service, bearer, running
-from tests.waiting import wait_until
+from tests.waiting import wait_for_one_minute, wait_until
 
 QUEUE_TOKENS = 5000
 
@@ -216,6 +216,7 @@ def test_cached_rows_are_charged_to_the_callers_limits(original: Path, tmp_path:
     limited = {"keys_file": tmp_path / "keys", "max_tokens_per_minute": 1000}
     with running(model=original, cpu_threads=1, **limited) as service:
         with service.client(headers=bearer(key)) as client:
+            wait_for_one_minute()
             first, again = (client.post("/v1/embeddings", json={"input": "x y"}) for _ in range(2))
         cost = first.json()["usage"]["total_tokens"]
         before, after = (
