@@ -3,9 +3,7 @@
 bytes -> EmbeddingsRequest -> rows -> vectors (in the engine) -> cut, normalised, encoded -> bytes
 """
 
-import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -18,6 +16,7 @@ from app.api.response_headers import headers_of
 from app.api.service_tiers import answered
 from app.api.spaces import Call, ServedSpaces
 from app.api.validation import check_range, invalid_field, too_long, validated
+from app.api.work_threads import WorkThreads
 from app.engine.client import EngineClient
 from app.errors import SPACE_HEADER, TokenLimitError, TooManyInputsError, UnknownModelError
 from app.telemetry.metrics import ServiceMetrics
@@ -105,7 +104,7 @@ class EmbeddingService:
         self.spaces = ServedSpaces(engine, tasks, tokenizer)
         self._engine = engine
         self._stage_seconds = metrics.stage_seconds
-        self._threads = ThreadPoolExecutor(usable_cpus(), "tokenize")
+        self._threads = WorkThreads(usable_cpus())
         self.kind_of: Callable[[bytes], type[EmbeddingsRequest]] = lambda _body: EmbeddingsRequest
         """What a body of POST /v1/embeddings is read as: another API may use the same route."""
 
@@ -223,9 +222,8 @@ class EmbeddingService:
 
     async def in_thread(self, stage: str, work: Callable[[], T]) -> T:
         """Work that takes long for the event loop, as a stage of a request."""
-        loop = asyncio.get_running_loop()
         with self._stage_seconds.labels(stage).time():
-            return await loop.run_in_executor(self._threads, work)
+            return await self._threads.run(work)
 
     async def compute(
         self, rows: Sequence[Row], tokens: int, call: Call, find_space: Callable[[], Space]

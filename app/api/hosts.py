@@ -33,7 +33,8 @@ class HostPolicy:
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._local_without_keys = settings.keys_file is None and is_loopback(settings.host)
-        self._names = {_name(host) for host in (*settings.allowed_hosts, settings.host)}
+        hosts = (*settings.allowed_hosts, settings.host)
+        self._names = {_name(host) or _name(f"[{host}]") for host in hosts} - {""}
         limited = self._local_without_keys or bool(settings.allowed_hosts)
         self._any_host = not limited or ANY in settings.allowed_hosts
         self._origins = settings.cors_origins

@@ -5,9 +5,12 @@ Promises
 2. As many lines are under way as `room` has inputs for, one at least; in memory there are those and
    what they were answered.
 3. A cancellation loses nothing of what is committed, and commits nothing more.
+4. Answers that cannot be written are kept until they can be, and no further line is sent meanwhile
+   than those under way.
 """
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import time
@@ -23,9 +26,10 @@ from app.batches.folder import Shelf
 from app.batches.input_lines import Line, LineReader, validated
 from app.batches.output import JobOutput
 from app.batches.pace import Pace
-from app.batches.records import Job, Progress, Status, now
+from app.batches.records import Fault, Job, Progress, Status, now
 from app.batches.sender import Sender
 from app.batches.shown import said
+from app.errors import StorageError
 
 P = ParamSpec("P")
 
@@ -33,6 +37,8 @@ log = logging.getLogger("quintet.batches")
 
 _READ_BYTES = 1 << 20
 _EXPIRED_AT_ONCE = 1000
+# After so long what could not be written is tried again.
+STORAGE_S = 5.0
 
 
 class SupersededError(Exception):
@@ -51,6 +57,7 @@ class JobRun:
         stopping: Callable[[], bool],
     ) -> None:
         self.job = job
+        self.waiting = False  # for what it has to write
         self._shelf, self._sender = shelf, sender
         self._room, self._stopping = room, stopping
         self._reader = LineReader(job.endpoint, shelf.settings.max_body_bytes, job.template)
@@ -135,15 +142,43 @@ class JobRun:
         return itertools.islice(self._reader.lines(self._path), self.job.progress.lines, None)
 
     async def _commit(self, files: JobOutput, written: list[Written]) -> None:
-        """Write what the next lines were answered, and then that they are done."""
-        await _in_thread(self._write, files, written)
+        """Write what the next lines were answered, and then that they are done.
+
+        Raises:
+            StorageError: it cannot be written, and the work is to stop.
+        """
+        while True:
+            try:
+                await _in_thread(self._write, files, written)
+            except StorageError as error:
+                if self._stopping():
+                    raise
+                await self._wait(error)
+            else:
+                self.waiting = False
+                return
+
+    async def _wait(self, error: StorageError) -> None:
+        if not self.waiting:
+            log.error("%s waits: %s", self.job.id, error)
+        self.waiting = True
+        await self.note(error)
+        await asyncio.sleep(STORAGE_S)
+
+    async def note(self, error: StorageError) -> None:
+        """Have the job say what it waits for, if that can be written."""
+        fault = Fault("storage_full", str(error))
+        with contextlib.suppress(StorageError):
+            await asyncio.to_thread(
+                self._shelf.jobs.change, self.job.id, lambda job: records.waiting(job, fault)
+            )
 
     def _write(self, files: JobOutput, written: list[Written]) -> None:
         before = self.job.progress
         answers = b"".join(each.output for each in written)
         errors = b"".join(each.errors for each in written)
         self._shelf.files.check_room(len(answers) + len(errors))
-        output_bytes, error_bytes = files.append(answers, errors)
+        output_bytes, error_bytes = files.write(before, answers, errors)
         completed = before.completed + sum(bool(each.output) for each in written)
         lines = before.lines + len(written)
         tokens = before.tokens + sum(each.tokens for each in written)
@@ -207,13 +242,15 @@ class JobRun:
 
 
 async def _in_thread(work: Callable[P, None], *given: P.args, **named: P.kwargs) -> None:
-    """Do what writes in a thread, and wait for its end also when the job is cancelled meanwhile:
-    whoever opens the files next must be alone with them."""
+    """Do what writes in a thread, and wait for its end however often the job is cancelled
+    meanwhile: whoever opens the files next must be alone with them."""
     doing = asyncio.ensure_future(asyncio.to_thread(work, *given, **named))
     try:
         await asyncio.shield(doing)
     except asyncio.CancelledError:
-        await asyncio.wait({doing})
+        while not doing.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({doing})
         if not doing.cancelled():
             doing.exception()  # it does not matter any more
         raise

@@ -43,20 +43,18 @@ class JobOutput:
             self.close()
             raise
 
-    def append(self, output: bytes, errors: bytes) -> tuple[int, int]:
-        """Write them behind what is there, to the disk; the bytes of both files then.
+    def write(self, progress: Progress, output: bytes, errors: bytes) -> tuple[int, int]:
+        """Write them to the disk behind that progress; the bytes of both files then.
 
         Raises:
-            StorageError: they do not fit; the next `append` begins at the same place.
+            StorageError: they do not fit.
         """
+        answers, faults = self._files
         with writing():
-            sizes = [
-                file.write(content)
-                for file, content in zip(self._files, (output, errors), strict=True)
-            ]
-        for file, size in zip(self._files, sizes, strict=True):
-            file.size = size
-        return sizes[0], sizes[1]
+            return (
+                answers.write(output, progress.output_bytes),
+                faults.write(errors, progress.error_bytes),
+            )
 
     def close(self) -> None:
         """Close them."""
@@ -66,10 +64,10 @@ class JobOutput:
 
 
 class _Appended:
-    """A file, of which `size` bytes count."""
+    """A file that is written at its end."""
 
     def __init__(self, path: Path, size: int) -> None:
-        self.size = size
+        """Open it, with the first `size` bytes of what is there."""
         with writing():
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             found = os.fstat(self._descriptor).st_size
@@ -79,8 +77,9 @@ class _Appended:
             self.close()
             raise StorageError(f"{path.name} was damaged: {found} of {size} bytes are there.")
 
-    def write(self, content: bytes) -> int:
-        rest, size = memoryview(content), self.size
+    def write(self, content: bytes, size: int) -> int:
+        """Write behind so many bytes; how many there are then."""
+        rest = memoryview(content)
         while rest:
             written = os.pwrite(self._descriptor, rest, size)
             rest, size = rest[written:], size + written

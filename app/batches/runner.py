@@ -22,7 +22,7 @@ from collections.abc import Callable
 
 from app.batches import records
 from app.batches.folder import Shelf
-from app.batches.job_run import JobRun, SupersededError
+from app.batches.job_run import STORAGE_S, JobRun, SupersededError
 from app.batches.records import DAY_S, Fault, Job, now
 from app.batches.sender import Sender
 from app.batches.shown import said
@@ -36,7 +36,6 @@ MOST_JOBS = 8
 _LOOK_S = 0.5
 _LOCK_S = 1.0
 _SWEEP_S = 30.0
-_STORAGE_S = 5.0
 # For the lines that are under way at the end; the engine still answers then.
 _END_S = 5.0
 
@@ -49,7 +48,7 @@ class Runner:
     ) -> None:
         """`draining` is true from when on no further line is to be sent."""
         self._shelf, self._sender, self._draining = shelf, sender, draining
-        self._running: dict[str, tuple[Job, asyncio.Task[None]]] = {}
+        self._running: dict[str, tuple[JobRun, asyncio.Task[None]]] = {}
         self._ending: set[str] = set()  # of those, the ones that have expired
         self._not_before: dict[str, float] = {}
         self._wake, self._stopped = asyncio.Event(), False
@@ -101,22 +100,22 @@ class Runner:
 
     async def _look(self) -> None:
         """See what there is to do, and begin it."""
-        for job, task in [*self._running.values()]:
+        for run, task in [*self._running.values()]:
             if task.done():
-                del self._running[job.id]
-                self._ending.discard(job.id)
-                await self._check(job, task)
+                del self._running[run.job.id]
+                self._ending.discard(run.job.id)
+                await self._check(run, task)
         try:
             unfinished, used_bytes = await asyncio.to_thread(self._read)
         except StorageError as error:
             self._say(str(error))
             return
         stored = {job.id: job for job in unfinished}
-        for job, task in self._running.values():
-            found = stored.get(job.id)
+        for run, task in self._running.values():
+            job, found = run.job, stored.get(run.job.id)
             over = found and (found.status == "cancelling" or records.expired(found, now()))
-            # Not the work that ends it.
-            if over and job.status != "cancelling" and job.id not in self._ending:
+            ends_it = job.status == "cancelling" or job.id in self._ending
+            if over and not ends_it and not task.cancelling():
                 task.cancel()
         if not self._draining():
             self._begin(unfinished)
@@ -143,7 +142,7 @@ class Runner:
     def _state(self, job: Job) -> str:
         """What a job is at, one of JOB_STATES."""
         if job.id in self._running:
-            return job.status
+            return "waiting" if self._running[job.id][0].waiting else job.status
         return "waiting" if self._waits(job) else "queued"
 
     def _waits(self, job: Job) -> bool:
@@ -151,7 +150,7 @@ class Runner:
 
     def _begin(self, unfinished: list[Job]) -> None:
         """The oldest job of each owner, if it is not under way."""
-        owners = {job.owner for job, _ in self._running.values()}
+        owners = {run.job.owner for run, _ in self._running.values()}
         for job in unfinished:
             # What is left to do for these is done at once.
             quick = job.status in ("cancelling", "finalizing")
@@ -167,7 +166,7 @@ class Runner:
                 log.info("%s goes on: %s", job.id, said(job))
             task = asyncio.create_task(run.run())
             task.add_done_callback(lambda _: self.wake())
-            self._running[job.id] = job, task
+            self._running[job.id] = run, task
 
     def _room(self) -> int:
         """Inputs that each job may have under way."""
@@ -176,8 +175,9 @@ class Runner:
     def _stopping(self) -> bool:
         return self._stopped or self._draining()
 
-    async def _check(self, job: Job, task: asyncio.Task[None]) -> None:
+    async def _check(self, run: JobRun, task: asyncio.Task[None]) -> None:
         """Look at how the work on a job ended."""
+        job = run.job
         if task.cancelled():
             return
         error = task.exception()
@@ -185,8 +185,8 @@ class Runner:
             self._not_before.pop(job.id, None)
         elif isinstance(error, StorageError):
             self._say(f"{job.id} waits: {error}")
-            self._not_before[job.id] = time.monotonic() + _STORAGE_S
-            await self._note(job, Fault("storage_full", str(error)))
+            self._not_before[job.id] = time.monotonic() + STORAGE_S
+            await run.note(error)
         else:
             log.error("%s cannot be worked on", job.id, exc_info=error)
             fault = Fault("internal_error", "internal error; the log has its trace.")
@@ -197,13 +197,6 @@ class Runner:
                     lambda job: records.failed(job, (fault,), now()) if job.unfinished else None,
                 )
                 self._shelf.metrics.ended.labels("failed").inc(failed is not None)
-
-    async def _note(self, job: Job, fault: Fault) -> None:
-        """Have the job say what it waits for, if that can be written."""
-        with contextlib.suppress(StorageError):
-            await asyncio.to_thread(
-                self._shelf.jobs.change, job.id, lambda job: records.waiting(job, fault)
-            )
 
     def _say(self, sentence: str) -> None:
         """Log a sentence, unless it was the last one."""

@@ -24,7 +24,14 @@ from app.api.respond import respond
 from app.api.response_models import ResponseModel
 from app.api.spaces import Call
 from app.api.validation import validated
-from app.dialects.dialect import TEXTS_SCHEMA, Dialect, DialectRequest, Texts, documented
+from app.dialects.dialect import (
+    BOUNDED,
+    TEXTS_SCHEMA,
+    Dialect,
+    DialectRequest,
+    Texts,
+    documented,
+)
 from app.errors import QuintetError
 from model.tasks import PASSAGE_TASK, SEPARATION
 
@@ -67,8 +74,11 @@ class CohereEmbedRequest(DialectRequest):
         None, description="Texts to embed."
     )
     input_type: InputType | None = Field(None, description=_INPUT_TYPE)
-    embedding_types: list[VectorType] | None = Field(
-        None, min_length=1, description="How vectors are written: an object with a key for each."
+    embedding_types: Annotated[list[VectorType] | None, BOUNDED] = Field(
+        None,
+        min_length=1,
+        fail_fast=True,
+        description="How vectors are written: an object with a key for each.",
     )
     truncate: Literal["END", "NONE"] = Field(
         "END", description="What is over the limit is cut from the end, or refused."
@@ -96,10 +106,12 @@ class CohereEmbedV2Request(CohereEmbedRequest):
 
     model: str = Field(description="A served name.")
     input_type: InputType = Field(description=_INPUT_TYPE)
-    embedding_types: list[VectorType] = Field(
-        ["float"], min_length=1, description="How vectors are written."
+    embedding_types: Annotated[list[VectorType], BOUNDED] = Field(
+        ["float"], min_length=1, fail_fast=True, description="How vectors are written."
     )
-    inputs: SkipJsonSchema[list[CohereContent] | None] = Field(None, min_length=1)
+    inputs: Annotated[SkipJsonSchema[list[CohereContent] | None], BOUNDED] = Field(
+        None, min_length=1, fail_fast=True
+    )
     output_dimension: Size | None = Field(None, description="Any size up to the model's width.")
     max_tokens: SkipJsonSchema[Count | None] = None
 

@@ -6,12 +6,13 @@ The task, the size and the model are the same for all requests of a batch, as it
 
 import re
 from functools import partial
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Depends, Request, Response
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import PydanticCustomError
 
 from app.api.admission import KEY_AND_LIMITS
 from app.api.context import service_of
@@ -24,7 +25,7 @@ from app.api.respond import respond
 from app.api.response_models import ResponseModel
 from app.api.spaces import Call
 from app.api.validation import invalid_field, validated
-from app.dialects.dialect import Dialect, DialectRequest, documented, key_in_address
+from app.dialects.dialect import BOUNDED, Dialect, DialectRequest, documented, key_in_address
 from app.errors import QuintetError
 from model.tasks import PASSAGE_TASK, SEPARATION
 
@@ -62,6 +63,21 @@ class GoogleRequest(DialectRequest):
 
     model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, extra="ignore")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _says_it_once(cls, body: Any) -> Any:
+        """
+        Raises:
+            ValidationError: a field is sent under both names, with different values.
+        """
+        for name, field in cls.model_fields.items() if isinstance(body, dict) else ():
+            both = {str(field.alias), name} & body.keys()
+            values = [body[each] for each in both if body[each] is not None]
+            if len(values) == 2 and values[0] != values[1]:
+                sentence = f"{field.alias} and {name} are names of one field and must not differ."
+                raise refusal(str(field.alias), "conflict", sentence)
+        return body
+
 
 class GooglePart(GoogleRequest):
     """A text; images, sounds and files are not read."""
@@ -78,12 +94,13 @@ class GoogleContent(GoogleRequest):
     )
     role: str | None = Field(None, description="Taken and not used.")
 
-    @model_validator(mode="after")
-    def _is_one_text(self) -> Self:
-        if len(self.parts) != 1:
-            sentence = f"parts has {len(self.parts)} parts; send one, or a content for each text."
-            raise refusal("parts", "too_many_parts", sentence)
-        return self
+    @field_validator("parts", mode="before")
+    @classmethod
+    def _is_one_text(cls, parts: Any) -> Any:
+        if isinstance(parts, list) and len(parts) != 1:
+            sentence = "parts has {given} parts; send one, or a content for each text."
+            raise PydanticCustomError("too_many_parts", sentence, {"given": len(parts)})
+        return parts
 
 
 class EmbedContentRequest(GoogleRequest):
@@ -113,8 +130,8 @@ class EmbedContentRequest(GoogleRequest):
 class BatchEmbedContentsRequest(GoogleRequest):
     """The body of :batchEmbedContents."""
 
-    requests: list[EmbedContentRequest] = Field(
-        min_length=1, description="Texts, with the same task and size."
+    requests: Annotated[list[EmbedContentRequest], BOUNDED] = Field(
+        min_length=1, fail_fast=True, description="Texts, with the same task and size."
     )
 
 

@@ -59,9 +59,9 @@ class OllamaEmbedRequest(OllamaRequest):
     """The body of POST /api/embed."""
 
     text_field = "input"
-    input: Annotated[Texts | None, BeforeValidator(lambda value: value or None)] = Field(
-        None, description="A text or a list of them."
-    )
+    input: Annotated[
+        Texts | None, BeforeValidator(lambda value: None if value in ("", []) else value)
+    ] = Field(None, description="A text or a list of them.")
     truncate: bool = Field(True, description="Cut what is over the limit; `false` refuses it.")
     dimensions: Size | None = Field(None, description="Any size up to the model's width.")
 

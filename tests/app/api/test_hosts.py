@@ -66,6 +66,17 @@ def test_other_names_are_refused_where_nobody_is_asked_for_a_key(host: str) -> N
         hosts(**settings).check(request(host=host))
 
 
+@pytest.mark.parametrize("host", ["::1", "127.0.0.1", "localhost"])
+def test_what_is_no_name_is_foreign_wherever_the_service_listens(host: str) -> None:
+    policy = hosts(host=host)
+    for own in ("[::1]:8080", "127.0.0.1:8080"):
+        policy.check(request(host=own))
+    with pytest.raises(HostError):
+        policy.check(request(host="evil..com:80:80"))
+    with pytest.raises(OriginError):
+        policy.check(request(host="[::1]:8080", origin="null"))
+
+
 def test_named_hosts_are_taken_and_then_only_they() -> None:
     named = hosts(allowed_hosts="Quintet.lan, embeddings.example", keys_file="keys")
     for host in ("quintet.LAN:8080", "embeddings.example.", "127.0.0.1"):

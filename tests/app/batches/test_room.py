@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
+from app.batches import job_run
 from app.batches.folder import Shelf, open_shelf
 from app.batches.jobs import NewJob
 from app.batches.records import Job, Progress
@@ -39,6 +41,16 @@ def shelf(tmp_path: Path, registry: CollectorRegistry) -> Iterator[Shelf]:
     shelf = opened(tmp_path, 4 * len(CONTENT), registry)
     yield shelf
     shelf.store.close()
+
+
+class Counted(Echo):
+    """Counts the requests that it answers."""
+
+    sent = 0
+
+    async def send(self, *given: object) -> object:
+        self.sent += 1
+        return await super().send(*given)
 
 
 class Few(Echo):
@@ -113,8 +125,11 @@ async def done(shelf: Shelf) -> bool:
 
 
 def test_a_job_waits_at_the_bound_and_ends_when_there_is_room(
-    shelf: Shelf, registry: CollectorRegistry
+    shelf: Shelf, registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Each line is sent once, however often what it was answered does not fit."""
+    monkeypatch.setattr(job_run, "STORAGE_S", 0.01)
+    sender = Counted()
     limit = shelf.settings.max_data_bytes
 
     def said(series: str, **labels: str) -> float | None:
@@ -133,10 +148,18 @@ def test_a_job_waits_at_the_bound_and_ends_when_there_is_room(
         async def is_shown() -> bool:
             return said("batch_jobs", state="waiting") == 1
 
-        async with working(shelf, Echo()):
+        async with working(shelf, sender):
             await wait_until_async(waits, "a job that waits")
             await wait_until_async(is_shown, "it in the metrics")
-        stopped = shelf.jobs.get("", job.id)
+            stopped = shelf.jobs.get("", job.id)
+            check(stopped)
+            shelf.files.delete("", large.id)
+            await wait_until_async(lambda: done(shelf), "its end")
+        assert sender.sent == LINES - 1
+        assert shelf.jobs.get("", job.id).progress.completed == LINES - 1
+        assert shelf.files.used_bytes() == on_disk(shelf) <= limit
+
+    def check(stopped: Job) -> None:
         assert stopped.faults[0].code == "storage_full"
         assert f"EMBED_MAX_DATA_BYTES={limit}" in stopped.faults[0].message
         assert 0 < stopped.progress.lines < LINES
@@ -147,11 +170,29 @@ def test_a_job_waits_at_the_bound_and_ends_when_there_is_room(
         with pytest.raises(StorageError):
             shelf.files.check_room(limit - on_disk(shelf) + 1)
         shelf.files.check_room(limit - on_disk(shelf))
-        shelf.files.delete("", large.id)
-        async with working(shelf, Echo()):
-            await wait_until_async(lambda: done(shelf), "its end")
-        assert shelf.jobs.get("", job.id).progress.completed == LINES - 1
-        assert shelf.files.used_bytes() == on_disk(shelf) <= limit
+
+    asyncio.run(work())
+
+
+def test_what_is_written_is_waited_for_however_often_the_job_is_cancelled() -> None:
+    may_end, ended = threading.Event(), False
+
+    def write() -> None:
+        nonlocal ended
+        may_end.wait()
+        ended = True
+
+    async def work() -> None:
+        writing = asyncio.create_task(job_run._in_thread(write))
+        for _ in range(3):
+            await asyncio.sleep(0)
+            writing.cancel()
+        early, _ = await asyncio.wait({writing}, timeout=0.05)
+        may_end.set()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        assert ended
+        assert not early
 
     asyncio.run(work())
 

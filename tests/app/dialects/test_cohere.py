@@ -107,6 +107,8 @@ def test_texts_are_cut_unless_it_is_refused(engine: Service) -> None:
         ({"truncate": "START"}, 400, "truncate: input should be 'END' or 'NONE'"),
         ({"embedding_types": ["uint8"]}, 400, "embedding_types.0: input should be 'float', 'ba"),
         ({"embedding_types": []}, 400, "embedding_types: "),
+        ({"embedding_types": ["x"] * 100_000}, 400, "embedding_types has 100000 items; this route"),
+        ({"texts": None, "inputs": [{}] * 100_000}, 400, "inputs has 100000 items; this route"),
         ({"output_dimension": 1000}, 400, "output_dimension is 1000; this model takes 1 to 384"),
         ({"max_tokens": 5}, 400, "max_tokens is not read here"),
         ({"images": ["data:image/png;base64,eA=="]}, 400, "images are not read here"),

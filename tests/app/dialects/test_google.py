@@ -70,6 +70,9 @@ def test_a_text_that_is_too_long_is_refused(engine: Service) -> None:
         ({"content": {"parts": []}}, 400, "parts has 0 parts"),
         ({"content": {"parts": [{"text": "a"}, {"text": "b"}]}}, 400, "parts has 2 parts; send"),
         ({"content": {"parts": [{"inlineData": {}}]}}, 400, "text: field required"),
+        ({"content": {"parts": [{}] * 100_000}}, 400, "parts has 100000 parts; send one"),
+        ({"outputDimensionality": 8, "output_dimensionality": 9}, 400, "must not differ"),
+        ({"taskType": "CLUSTERING", "task_type": "CLASSIFICATION"}, 400, "must not differ"),
     ],
 )
 def test_errors_have_googles_form(
@@ -89,6 +92,10 @@ def test_requests_of_a_batch_ask_for_the_same(service: Service) -> None:
     assert refused.status_code == 400
     said = "requests[1].taskType is not that of the first request."
     assert refused.json()["error"]["message"] == said
+    many = service.post(BATCH, requests=[{}] * 300_000).json()["error"]["message"]
+    assert many == "requests has 300000 items; this route reads at most 4096 (send it in parts)."
+    wrong = service.post(BATCH, requests=[{}] * 4096).json()["error"]["message"]
+    assert wrong == "requests.0.content: field required.", "one error, not 4096"
     empty = service.post(BATCH, requests=[])
     assert (empty.status_code, empty.json()["error"]["status"]) == (400, "INVALID_ARGUMENT")
 
