@@ -114,6 +114,20 @@ def _functions(module: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
     return _imported(f"{module}:run"), _imported(f"{module}:add_arguments")
 
 
+def _add_batches(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--url",
+        required=True,
+        help="the service, or the balancer, that computes; its key is in QUINTET_API_KEY",
+    )
+
+
+def _batches(options: argparse.Namespace) -> int:
+    with metrics_folder(1):
+        status: int = _imported("app.processes.serve_batches:run")(options)
+        return status
+
+
 def _add_verify(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--model", help="folder or hub id (default: EMBED_MODEL)")
@@ -178,7 +192,8 @@ _COMMANDS = {
     ),
     "batches": _Command(
         "have batch jobs in a process of their own, computed by a service at an address",
-        *_functions("app.processes.serve_batches"),
+        _batches,
+        _add_batches,
     ),
     "embed": _Command(
         "embed a file's texts by a running service or one of its own",

@@ -22,15 +22,6 @@ from app.tools.tool_errors import ToolError
 log = logging.getLogger("quintet")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `quintet batches`."""
-    parser.add_argument(
-        "--url",
-        required=True,
-        help="the service, or the balancer, that computes; its key is in QUINTET_API_KEY",
-    )
-
-
 def run(options: argparse.Namespace) -> int:
     """Serve until a signal; the exit code is 0 after a drain, 1 if it cannot start."""
     configure_logging("json" if os.environ.get(f"{PREFIX}LOG_FORMAT") == "json" else "text")

@@ -25,8 +25,10 @@ _READY_TIMEOUT_S = 10.0
 _PR_SET_PDEATHSIG = 1
 _LAST_LINES = 5
 _LOG_CHARACTERS = 4096
-# Settings that would ask the tool for a key or limit it.
+# Settings that would ask the tool for a key or limit it, or have it work on batch jobs that are
+# another service's.
 _LEFT_OUT = {
+    "EMBED_DATA_DIR",
     "EMBED_KEYS_FILE",
     "EMBED_MAX_REQUESTS_PER_MINUTE",
     "EMBED_MAX_TOKENS_PER_MINUTE",

@@ -185,8 +185,10 @@ def test_without_a_url_a_service_is_started_and_ended(
 ) -> None:
     file, output = tmp_path / "in.txt", tmp_path / "out.npy"
     file.write_text("".join(text + "\n" for text in TEXTS), encoding="utf-8")
-    ended = run("embed", file, "-o", output, MARK=str(tmp_path))
+    jobs = tmp_path / "jobs of another service"
+    ended = run("embed", file, "-o", output, MARK=str(tmp_path), EMBED_DATA_DIR=str(jobs))
     assert ended.code == 0, ended.err
+    assert not jobs.exists()
     assert_same(np.load(output), expected)
     assert marked(str(tmp_path)) == []
 
