@@ -14,7 +14,7 @@ from model.config import EncoderConfig
 from model.quoting import quoted
 from model.tasks import Task
 from model.tokenizer import RowOptions, TokenizedInputs, Tokenizer, TooManyTokensError
-from model.unicode import Int64Array
+from model.unicode import Int64Array, well_formed
 
 
 def texts_of(texts: str | Iterable[str]) -> list[str]:
@@ -103,7 +103,8 @@ def checked_spans(
     """The caller's spans of each text, (C, 2) each in code points, or None if `by` asks for none.
 
     Raises:
-        ValueError: they are missing or not asked for, or one is empty or outside of its text.
+        ValueError: they are missing or not asked for, or one is empty or outside of its text, or
+            the text has characters in two halves, which are read as one.
     """
     if (by == "spans") != (spans is not None):
         raise ValueError("spans and by='spans' need each other.")
@@ -113,6 +114,12 @@ def checked_spans(
         raise ValueError(f"spans are of {len(spans)} texts, and there are {len(texts)}.")
     found = []
     for index, (text, text_spans) in enumerate(zip(texts, spans, strict=True)):
+        if halves := len(text) - len(well_formed(text)):
+            raise ValueError(
+                f"texts[{index}] has {halves} characters in two halves, which are read as one, so "
+                "that spans would be elsewhere; join them: "
+                'text.encode("utf-16", "surrogatepass").decode("utf-16").'
+            )
         each = np.array(text_spans, np.int64).reshape(-1, 2)
         wrong = (each[:, 0] < 0) | (each[:, 0] >= each[:, 1]) | (each[:, 1] > len(text))
         if len(bad := np.flatnonzero(wrong)):

@@ -97,7 +97,8 @@ class _EncoderBuilder:
         in the file until words are looked up."""
         stored = self.precision.activations
         if stored == torch.float32 and self.device.type == "cpu":
-            stored = torch.bfloat16 if word.dtype == torch.float8_e4m3fn else word.dtype
+            kept = {each: each for each in (torch.bfloat16, torch.float16)}
+            stored = {torch.float8_e4m3fn: torch.bfloat16, **kept}.get(word.dtype, stored)
         return word.to(self.device, stored).contiguous()
 
     def _token_type(self) -> Tensor:

@@ -26,6 +26,7 @@ _SUPPORTED: dict[str, tuple[tuple[Any, ...], str]] = {
     "truncate_dim": ((None,), "vectors that are cut by default"),
     "prenorm": ((None, False), "layer norms in front of the blocks"),
     "use_rms_norm": ((None, False), "RMSNorm"),
+    "rope_scaling": ((None,), "rotary positions of another scale"),
 }
 
 
@@ -70,25 +71,44 @@ def read_config(folder: Path) -> EncoderConfig:
         CheckpointError: the file is missing or unreadable, lacks a field, or asks for something
             that this encoder does not compute.
     """
-    path = folder / "config.json"
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        return checked_config(read_json(folder / "config.json"))
     except FileNotFoundError:
         raise CheckpointError(f"{folder} has no config.json; is it a model's folder?") from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a file.
+
+    Raises:
+        FileNotFoundError: it does not exist.
+        CheckpointError: it has no such object.
+    """
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise CheckpointError(f"{path} is not valid JSON: {error}") from None
     if not isinstance(fields, dict):
         raise CheckpointError(f"{path} must hold an object.")
-    return checked_config(fields)
+    return fields
 
 
 def checked_config(fields: dict[str, Any]) -> EncoderConfig:
     """The fields of a config.json -> EncoderConfig.
 
     Raises:
-        CheckpointError: a field is missing, or asks for something that is not computed.
+        CheckpointError: a field is missing or of another type than it should be, or asks for
+            something that is not computed.
     """
     _refuse_what_is_not_computed(fields)
+    try:
+        return _config_of(fields)
+    except (AttributeError, TypeError, ValueError) as error:
+        sentence = f"config.json: a field is of another type than it should be: {error}."
+        raise CheckpointError(sentence) from None
+
+
+def _config_of(fields: dict[str, Any]) -> EncoderConfig:
     config = EncoderConfig(
         vocab_size=_positive(fields, "vocab_size"),
         hidden_size=_positive(fields, "hidden_size"),
@@ -140,8 +160,9 @@ def _positive(fields: dict[str, Any], name: str) -> int:
 def _rotary_base(fields: dict[str, Any]) -> float:
     """The base of the rotary angles, which has two names in published config.json files."""
     rope = fields.get("rope_parameters") or {}
-    if rope.get("rope_type", "default") != "default":
-        raise CheckpointError(f"config.json: rope_type {rope['rope_type']!r} is not computed here.")
+    kind = rope.get("rope_type", rope.get("type", "default"))  # now, and before
+    if kind != "default":
+        raise CheckpointError(f"config.json: rope_type {kind!r} is not computed here.")
     bases = {
         float(base) for base in (rope.get("rope_theta"), fields.get("rotary_emb_base")) if base
     }

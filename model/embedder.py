@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from model.checkpoint import load_encoder
-from model.config import read_config
+from model.config import CheckpointError, read_config
 from model.cpu_streams import CpuStreams
 from model.cpus import usable_cpus
 from model.devices import as_current_device, device_named, usable_after
@@ -158,13 +158,18 @@ class Embedder(PythonApi):
         Raises:
             RuntimeError, MemoryError: the device does not work, or not as it did before, or has no
                 memory for adapters that are to be "merged".
-            CheckpointError: a weight that is to be merged is out of the range of float16.
+            CheckpointError: a weight that is to be merged is out of the range of float16, or the
+                vectors of an example are not finite.
         """
         if adapters == "stacked":
             self._merged = None
         elif adapters == "merged" and self._merged is not None:
             self._merged.merge_all()
-        self.forward(self.pack(example(self.config, tokens=32)))
+        if not self.forward(self.pack(example(self.config, tokens=32))).isfinite().all():
+            raise CheckpointError(
+                "the vectors of an example are not finite: a weight is no number, or out of the "
+                f"range of {self.dtype}."
+            )
         if self._gpu is not None:
             with as_current_device(self.device):
                 self._gpu.prepare(adapters)

@@ -10,7 +10,6 @@ n adapters, r rank, V vocabulary, D hidden. A linear layer's LoRA is A (n, r, in
 an embedding's is the other way round, A (n, V, r), B (n, r, D).
 """
 
-import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.config import CheckpointError, EncoderConfig
+from model.config import CheckpointError, EncoderConfig, read_json
 from model.modules import ModuleName, adapter_folder
 from model.tensors import TensorFiles
 
@@ -37,6 +36,14 @@ _PLAIN_LORA: dict[str, tuple[Any, ...]] = {
     "layers_to_transform": (None,),
     "layer_replication": (None,),
     "exclude_modules": (None, []),
+    # Others change the base weights as well.
+    "init_lora_weights": (True, False, None, "gaussian", "eva", "orthogonal"),
+    "alora_invocation_tokens": (None,),
+    "use_qalora": (False, None),
+    "use_bdlora": (None, False),
+    "arrow_config": (None,),
+    "kasa_config": (None,),
+    "monteclora_config": (None,),
 }
 
 
@@ -196,7 +203,7 @@ def _rank_and_scale(folders: list[Path], config: EncoderConfig) -> tuple[int, fl
     """
     found = set()
     for folder in folders:
-        fields = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        fields = read_json(folder / "adapter_config.json")
         for name, values in _PLAIN_LORA.items():
             if fields.get(name, values[0]) not in values:
                 raise CheckpointError(

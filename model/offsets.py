@@ -17,9 +17,11 @@ _CHARACTERS = 1_000_000
 # XLM-RoBERTa's normaliser deletes control characters. Where a text begins with one, or what follows
 # a special token does, tokenizers 0.23 gives offsets that are one too small from there on. With
 # spaces in their place the tokens are the same and the offsets right.
+_DELETED = r"\x01-\x08\x0b\x0e-\x1f\x7f\x8f\x9f"
 _DELETED_AT_START = re.compile(
-    r"(?:\A|(?<=<s>)|(?<=</s>)|(?<=<pad>)|(?<=<unk>)|(?<=<mask>))[\s\x01-\x08\x0b\x0e-\x1f\x7f]+"
+    rf"(?:\A|(?<=<s>)|(?<=</s>)|(?<=<pad>)|(?<=<unk>)|(?<=<mask>))[\s{_DELETED}]+"
 )
+_DELETED_CHARACTER = re.compile(f"[{_DELETED}]")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +46,7 @@ def tokenize_with_offsets(
     """
     for start, stop in _slices(texts):
         clean = [well_formed(text) for text in texts[start:stop]]
-        read = [_DELETED_AT_START.sub(lambda found: " " * len(found[0]), text) for text in clean]
+        read = [_DELETED_AT_START.sub(_with_spaces, text) for text in clean]
         for index, encoding in enumerate(tokenizer.encodings(read), start):
             tokens = len(encoding)
             if limit is not None and tokens > limit:
@@ -53,6 +55,10 @@ def tokenize_with_offsets(
             offsets = np.fromiter(chain.from_iterable(encoding.offsets), np.int64)
             ids = np.array(encoding.ids, dtype=np.int32)
             yield TokenizedText(clean[index - start], ids, offsets.reshape(-1, 2))
+
+
+def _with_spaces(found: re.Match[str]) -> str:
+    return _DELETED_CHARACTER.sub(" ", found[0])
 
 
 def _slices(texts: Sequence[str]) -> Iterator[tuple[int, int]]:

@@ -116,7 +116,7 @@ def with_padding_row(rows: Sequence[Row]) -> Sequence[Row]:
     """
     tokens = sum(map(len, rows))
     missing = round_up(tokens, _step(tokens)) - tokens
-    if not missing:
+    if not missing or len(rows) == MAX_ROWS:
         return rows
     ids, spans = np.zeros(missing, np.int32), np.empty((0, 2), np.int32)
     return [*rows, Row(ids, rows[-1].adapter, spans)]

@@ -5,11 +5,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from model.config import CheckpointError
 
+# Others are scaled by further tensors, or codes of something else.
+_DTYPES = (torch.float8_e4m3fn, torch.bfloat16, torch.float16, torch.float32, torch.float64)
 # Numbers of a tensor that has a mapping of its own; opening a file takes half a millisecond.
 _LARGE = 2**18
 
@@ -51,13 +54,19 @@ class TensorFiles:
         """The tensor of that name and shape; it can be taken once.
 
         Raises:
-            CheckpointError: it does not exist, was taken before, or has another shape.
+            CheckpointError: it does not exist, was taken before, has another shape, or numbers that
+                are no weights as they are.
         """
         if key not in self._file_of:
             raise CheckpointError(f"the tensor {key} is missing in {self._where}.")
         file, full_key = self._file_of.pop(key)
         mapped = _opened(file.path) if math.prod(shape) >= _LARGE else file.mapped
         tensor: Tensor = mapped.get_tensor(full_key)
+        if tensor.dtype not in _DTYPES:
+            raise CheckpointError(
+                f"the tensor {key} in {self._where} has numbers of the type {tensor.dtype}; this "
+                f"encoder reads {', '.join(map(str, _DTYPES))}."
+            )
         if tuple(tensor.shape) != shape:
             raise CheckpointError(
                 f"the tensor {key} in {self._where} has shape {tuple(tensor.shape)}; "

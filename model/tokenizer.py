@@ -94,12 +94,15 @@ class Tokenizer:
         """Read `folder`/tokenizer.json.
 
         Raises:
-            CheckpointError: the file is missing, or does not fit the model's config.
+            CheckpointError: the file is missing or damaged, or does not fit the model's config.
         """
         path = folder / "tokenizer.json"
         if not path.is_file():
             raise CheckpointError(f"{folder} has no tokenizer.json.")
-        self._tokenizer = tokenizers.Tokenizer.from_file(str(path))
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # noqa: BLE001  (the library raises nothing narrower)
+            raise CheckpointError(f"{path} cannot be read: {error}") from None
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._config = config

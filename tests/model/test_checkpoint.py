@@ -1,6 +1,7 @@
 """Loading: every tensor exactly once, in both layouts, and refusal of wrong weights."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,46 @@ def test_a_tensor_of_another_shape_is_named(hf_folder: Path) -> None:
     assert "has shape (64, 129); the config asks for (64, 128)" in refusal(hf_folder)
 
 
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.float8_e5m2, torch.int64])
+@pytest.mark.parametrize("name", ["roberta.encoder.layers.0.mlp.fc1", "embeddings"])
+def test_numbers_that_are_no_weights_as_they_are_are_refused(
+    folder: Path, name: str, dtype: torch.dtype
+) -> None:
+    def quantise(tensors: dict[str, Any]) -> None:
+        (key,) = (each for each in tensors if name in each and each.endswith(WEIGHT))
+        tensors[key] = tensors[key].to(dtype)
+
+    name = name.replace("embeddings", "word_embeddings")
+    change_tensors(folder / "model.safetensors", quantise)
+    assert f"has numbers of the type {dtype}" in refusal(folder)
+
+
+def test_weights_in_float64_are_read(folder: Path) -> None:
+    expected = embedder.load(folder, "cpu", "float32").embed([row()])
+
+    def widen(tensors: dict[str, Any]) -> None:
+        tensors.update({key: tensor.double() for key, tensor in tensors.items()})
+
+    change_tensors(folder / "model.safetensors", widen)
+    np.testing.assert_allclose(
+        embedder.load(folder, "cpu", "float32").embed([row()]), expected, atol=1e-6
+    )
+
+
+def test_a_weight_that_is_no_number_is_refused_before_a_text_comes(folder: Path) -> None:
+    def spoil(tensors: dict[str, Any]) -> None:
+        tensors["roberta.encoder.layers.0.mlp.fc1" + WEIGHT][0, 0] = math.nan
+
+    change_tensors(folder / "model.safetensors", spoil)
+    with pytest.raises(CheckpointError, match="the vectors of an example are not finite"):
+        embedder.load(folder, "cpu", "float32").warm_up()
+
+
+def test_a_damaged_adapter_is_refused_with_a_sentence(hf_folder: Path) -> None:
+    (hf_folder / "separation" / "adapter_config.json").write_text('{"r": 4')
+    assert "separation/adapter_config.json is not valid JSON" in refusal(hf_folder)
+
+
 def test_missing_adapters_are_refused(hf_folder: Path) -> None:
     (hf_folder / "separation" / "adapter_config.json").unlink()
     assert "adapter folders separation" in refusal(hf_folder)
@@ -90,6 +131,9 @@ def test_a_base_without_any_adapter_is_refused(folder: Path) -> None:
         ({"rank_pattern": {"fc1": 8}}, "rank_pattern is {'fc1': 8}"),
         ({"r": 8}, "adapters differ in (rank, alpha)"),
         ({"lora_alpha": 4}, "adapters differ in (rank, alpha)"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights is 'pissa'"),
+        ({"init_lora_weights": "olora"}, "init_lora_weights is 'olora'"),
+        ({"alora_invocation_tokens": [5]}, "alora_invocation_tokens is [5]"),
     ],
 )
 def test_another_variant_of_lora_is_refused(
@@ -130,6 +174,10 @@ def test_pickles_are_not_read(folder: Path) -> None:
 
 
 def test_damaged_files_are_refused_with_a_sentence(folder: Path, tmp_path: Path) -> None:
+    tokenizer = (folder / "tokenizer.json").read_text()
+    (folder / "tokenizer.json").write_text(tokenizer[:1000])
+    assert "tokenizer.json cannot be read: " in refusal(folder)
+    (folder / "tokenizer.json").write_text(tokenizer)
     (folder / "model.safetensors").write_bytes(b"not a tensor")
     assert "cannot be read as safetensors" in refusal(folder)
     (folder / "config.json").write_text("{")

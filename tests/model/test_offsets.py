@@ -25,10 +25,26 @@ def test_a_text_over_the_limit_is_named_and_none_of_its_offsets_is_listed() -> N
 @pytest.mark.parametrize(
     "before", ["", " ", "\u3000", "</s>", "a</s>", "<mask> ", "\x1f", "a\x01 "]
 )
-@pytest.mark.parametrize("deleted", ["\x01", "\x0b", "\x1c\n\n", "\x7f\x08", " \x02 "])
+@pytest.mark.parametrize(
+    "deleted", ["\x01", "\x8f", "\x9f", "\x0b", "\x1c\n\n", "\x7f\x08", " \x02 "]
+)
 def test_a_character_that_the_tokenizer_deletes_moves_no_offset(before: str, deleted: str) -> None:
     text = f"{before}{deleted}house tree"
     (each,) = tokenize_with_offsets([text], TOKENIZER, None)
     np.testing.assert_array_equal(each.token_ids, TOKENIZER.ids([text])[0])
     words = [text[start:end] for start, end in each.offsets[-2:]]
     assert words == ["house", "tree"]
+
+
+@pytest.mark.parametrize("text", ["\u3000\xa0\u0301", "\xa0\u200da", "\u2003\x9f\u0301e"])
+def test_white_space_before_a_text_stays_what_it_is(text: str) -> None:
+    (each,) = tokenize_with_offsets([text], TOKENIZER, None)
+    np.testing.assert_array_equal(each.token_ids, TOKENIZER.ids([text])[0])
+
+
+def test_of_all_characters_none_at_a_texts_start_moves_an_offset() -> None:
+    starts = [chr(code) for code in range(1, 0x20000) if not 0xD800 <= code < 0xE000]
+    texts = [f"{start} house" for start in starts]
+    for text, each in zip(texts, tokenize_with_offsets(texts, TOKENIZER, None), strict=True):
+        start, end = each.offsets[-1]
+        assert text[start:end] == "house", hex(ord(text[0]))

@@ -85,6 +85,12 @@ def test_batches_have_all_rows_in_order_and_are_as_large_as_may_be(
         assert following is None or tokens + len(following[0]) > limit
 
 
+def test_a_batch_of_as_many_rows_as_may_be_has_none_to_fill_it_up() -> None:
+    rows = [Row.single_span(np.zeros(2, np.int32), None)] * MAX_ROWS
+    assert len(with_padding_row(rows)) == MAX_ROWS
+    assert len(with_padding_row(rows[1:])) == MAX_ROWS
+
+
 def test_a_batch_has_no_more_rows_than_a_gpus_grid() -> None:
     rows = [Row.single_span(np.zeros(1, np.int32), None)] * (MAX_ROWS + 1)
     assert list(map(len, batches(rows, 1 << 20))) == [MAX_ROWS, 1]

@@ -206,6 +206,16 @@ def test_half_of_a_character_is_read_as_the_replacement_character(small: Embedde
     )
 
 
+def test_spans_of_a_text_whose_characters_are_in_halves_are_refused(small: Embedder) -> None:
+    halves = "\ud83d\ude00 Alpha beta."
+    with pytest.raises(ValueError, match=r"texts\[1\] has 1 characters in two halves") as raised:
+        small.embed_documents(["a", halves], by="spans", spans=[[(0, 1)], [(3, 8)]])
+    assert 'encode("utf-16", "surrogatepass")' in str(raised.value)
+    joined = halves.encode("utf-16", "surrogatepass").decode("utf-16")
+    (found,) = small.embed_documents([joined], by="spans", spans=[[(2, 7)]])
+    assert [chunk.text for chunk in found.chunks] == ["Alpha"]
+
+
 def test_vectors_that_are_not_finite_are_refused() -> None:
     broken = embedder.load(MINI, "cpu", "float32")
     (row,) = broken.tokenizer.rows(["zebra"], broken.tasks.by_name(None)).rows
