@@ -83,7 +83,7 @@ class Bodies:
             except UnavailableError:
                 await budget.give_back()
                 raise
-            _check_json_tokens(body)
+            check_json_tokens(body)
             yield body
 
     async def _receive(self, request: Request, share: "Share") -> bytes:
@@ -162,7 +162,7 @@ def declared_bytes(request: Request) -> int | None:
     return int(declared) if declared.isdigit() else None
 
 
-def _check_json_tokens(body: bytes) -> None:
+def check_json_tokens(body: bytes) -> None:
     """
     Raises:
         TooManyJsonTokensError: it has more than MAX_JSON_TOKENS, those inside of texts not counted.

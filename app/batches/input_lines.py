@@ -14,15 +14,16 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from app.api.bodies import repaired
+from app.api.bodies import MAX_JSON_TOKENS, check_json_tokens, repaired
 from app.batches.records import Fault
-from app.errors import NotUtf8Error
+from app.errors import NotUtf8Error, TooManyJsonTokensError
 from model.quoting import quoted, shortened
 
 _MAX_ID_CHARACTERS = 512
 # What one input weighs, beside how many there are: a document is read for as long as several texts.
 _BYTES_OF_AN_INPUT = 4096
 _SHOWN_FAULTS = 10
+_MAX_DEPTH = 254  # orjson's, where it writes
 _CHUNK = 1 << 20
 
 
@@ -73,10 +74,10 @@ class LineReader:
             custom_id = self._custom_id(request, name)
             _check_unseen(custom_id, number, seen)
             body = self._body(request)
+            encoded = _encoded(body)
         except _FaultError as fault:
             found = Fault(fault.code, f"line {number}: {fault}.", number)
             return Line(number, custom_id, fault=found)
-        encoded = orjson.dumps(body)
         return Line(number, custom_id, encoded, weight=_weight(body, len(encoded)))
 
     def _parsed(self, number: int, content: bytes | None) -> dict[str, Any]:
@@ -84,6 +85,9 @@ class LineReader:
             raise _FaultError("line_too_long", f"a line has at most {self.max_bytes} bytes")
         try:
             request = _loaded(content.removeprefix(codecs.BOM_UTF8) if number == 1 else content)
+        except TooManyJsonTokensError:
+            sentence = f"a line has at most {MAX_JSON_TOKENS} texts, brackets and commas"
+            raise _FaultError("line_too_long", sentence) from None
         except NotUtf8Error:
             raise _FaultError("invalid_json_line", "it is not UTF-8") from None
         except orjson.JSONDecodeError as error:
@@ -153,10 +157,19 @@ def _contents(file: BinaryIO, max_bytes: int) -> Iterator[tuple[int, bytes | Non
 
 
 def _loaded(content: bytes) -> Any:
+    check_json_tokens(content)
     try:
         return orjson.loads(content)
     except orjson.JSONDecodeError:
         return orjson.loads(repaired(content)[0])  # as bodies of requests are
+
+
+def _encoded(body: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except TypeError:  # what can be read may be nested deeper than what can be written
+        sentence = f"its body is nested more than {_MAX_DEPTH} deep; send it flatter"
+        raise _FaultError("invalid_body", sentence) from None
 
 
 def _check_unseen(custom_id: str, number: int, seen: dict[str, int]) -> None:

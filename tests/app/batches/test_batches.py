@@ -65,14 +65,15 @@ def test_bad_lines_are_in_the_error_file_and_the_job_goes_on(served: Served) -> 
         9: json.dumps({"method": "POST", "url": "/v1/embeddings", "body": {}}),
         10: json.dumps(line("refused", input="x", task="no such task")),
         11: json.dumps(line("long", input="x" * 60_000)),
+        12: json.dumps(line("deep", input="x", more=json.loads("[" * 300 + "]" * 300))),
     }
-    lines = [bad.get(n, line("a" if n == 1 else f"c{n}", input="fine")) for n in range(1, 13)]
+    lines = [bad.get(n, line("a" if n == 1 else f"c{n}", input="fine")) for n in range(1, 14)]
     lines[2] = ""  # a blank line has a number and is no request
     job = ended(served.one, submit(served.one, jsonl(lines)))
     assert job["status"] == "completed"
-    assert job["request_counts"] == {"total": 11, "completed": 2, "failed": 9}
+    assert job["request_counts"] == {"total": 12, "completed": 2, "failed": 10}
     good = lines_of(served.one, job["output_file_id"])
-    assert [each["custom_id"] for each in good] == ["a", "c12"]
+    assert [each["custom_id"] for each in good] == ["a", "c13"]
     errors = {each["line"]: each for each in lines_of(served.one, job["error_file_id"])}
     assert list(errors) == list(bad)
     assert errors[10]["response"]["status_code"] == 422
@@ -84,7 +85,7 @@ def test_bad_lines_are_in_the_error_file_and_the_job_goes_on(served: Served) -> 
         "duplicate_custom_id": [5],
         "invalid_method": [6],
         "mismatched_url": [7],
-        "invalid_body": [8],
+        "invalid_body": [8, 12],
         "invalid_custom_id": [9],
         "line_too_long": [11],
     }
@@ -92,6 +93,7 @@ def test_bad_lines_are_in_the_error_file_and_the_job_goes_on(served: Served) -> 
         n: code for code, numbers in codes.items() for n in numbers
     }
     assert "is that of line 1" in said[5]["message"]
+    assert "nested more than 254 deep" in said[12]["message"]
 
 
 @pytest.mark.parametrize(
