@@ -23,9 +23,11 @@ from collections.abc import Callable
 from app.batches import records
 from app.batches.folder import Shelf
 from app.batches.job_run import STORAGE_S, JobRun, SupersededError
+from app.batches.output import JobOutput, discard_empty
 from app.batches.records import DAY_S, Fault, Job, now
 from app.batches.sender import Sender
 from app.batches.shown import said
+from app.batches.store import writing
 from app.errors import StorageError
 from app.telemetry.metrics import JOB_STATES
 
@@ -189,14 +191,25 @@ class Runner:
             await run.note(error)
         else:
             log.error("%s cannot be worked on", job.id, exc_info=error)
-            fault = Fault("internal_error", "internal error; the log has its trace.")
             with contextlib.suppress(StorageError):
-                failed = await asyncio.to_thread(
-                    self._shelf.jobs.change,
-                    job.id,
-                    lambda job: records.failed(job, (fault,), now()) if job.unfinished else None,
-                )
-                self._shelf.metrics.ended.labels("failed").inc(failed is not None)
+                await asyncio.to_thread(self._fail, job.id)
+
+    def _fail(self, job_id: str) -> None:
+        """List the files of a job that cannot be worked on, and have it fail: both, or neither."""
+        shelf = self._shelf
+        fault = Fault("internal_error", "internal error; the log has its trace.")
+        with shelf.store.transaction():
+            failed = shelf.jobs.change(
+                job_id,
+                lambda job: records.failed(job, (fault,), now()) if job.unfinished else None,
+            )
+            if failed is None:
+                return
+            JobOutput(shelf.store, failed).close()  # without what was not committed
+            shelf.files.add(shelf.files.written(failed))
+        shelf.metrics.ended.labels("failed").inc()
+        with writing():
+            discard_empty(shelf.store, failed)
 
     def _say(self, sentence: str) -> None:
         """Log a sentence, unless it was the last one."""

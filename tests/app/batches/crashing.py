@@ -25,7 +25,7 @@ from app.batches.folder import Shelf, open_shelf
 from app.batches.jobs import NewJob
 from app.batches.records import Job
 from app.batches.runner import Runner
-from app.batches.sender import Answer
+from app.batches.sender import Answer, Sender
 from app.settings import Settings
 from tests.waiting import wait_until_async
 
@@ -63,9 +63,9 @@ def shelf(folder: Path) -> Shelf:
     return open_shelf(settings, str(folder), CollectorRegistry())
 
 
-async def finish(shelf: Shelf) -> None:
+async def finish(shelf: Shelf, sender: Sender | None = None) -> None:
     """Work until there is nothing to do."""
-    runner = Runner(shelf, Echo())
+    runner = Runner(shelf, sender or Echo())
     running = asyncio.create_task(runner.run())
 
     async def is_done() -> bool:
