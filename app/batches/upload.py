@@ -21,8 +21,9 @@ from app.errors import (
 )
 from app.settings import Settings
 
-# Of the form around the file, and of its other fields.
+# Of the form around the file: its other fields, and all headers and boundaries.
 _FORM_BYTES = 65_536
+_MAX_PARTS = 16
 _WRITTEN_BYTES = 1 << 20
 _MAX_NAME = 255
 
@@ -35,6 +36,7 @@ class Form:
     filename: str | None = None
     content: bytearray = field(default_factory=bytearray)
     whole: bool = False
+    _parts: int = 0
     _header: bytearray = field(default_factory=bytearray)
     _value: bytearray = field(default_factory=bytearray)
     _disposition: bytes = b""
@@ -66,6 +68,12 @@ class Form:
         )
 
     def _begin(self) -> None:
+        self._parts += 1
+        if self._parts > _MAX_PARTS:
+            raise RequestError(
+                f"the form has more than {_MAX_PARTS} parts; send `file` and `purpose`, and "
+                "`expires_after` where you want it."
+            )
         self._disposition, self._into = b"", None
 
     def _end(self) -> None:
@@ -89,8 +97,6 @@ class Form:
     def _data(self, data: bytes, start: int, end: int) -> None:
         assert self._into is not None, "headers come before data"
         self._into += data[start:end]
-        if self._into is not self.content and len(self._into) > _FORM_BYTES:
-            raise RequestError(f"a field of the form has more than {_FORM_BYTES} bytes.")
 
     def text(self, name: str) -> str | None:
         """A field."""
@@ -132,9 +138,14 @@ async def _receive(
                 size += len(chunk)
                 limit.reschedule(start + settings.upload_timeout_s(size))
                 parser.write(chunk)
-                too_large = upload.bytes + len(form.content) > settings.max_file_bytes
-                if too_large or size > settings.max_file_bytes + _FORM_BYTES:
+                file_bytes = upload.bytes + len(form.content)
+                if file_bytes > settings.max_file_bytes:
                     raise BodyTooLargeError(settings.max_file_bytes)
+                if size - file_bytes > _FORM_BYTES:
+                    raise RequestError(
+                        f"the form has more than {_FORM_BYTES} bytes beside the content of its "
+                        "`file`; send `purpose`, and `expires_after` where you want it."
+                    )
                 if len(form.content) > _WRITTEN_BYTES:
                     await _write(upload, form)
             parser.finalize()

@@ -46,7 +46,9 @@ def test_a_file_comes_back_as_it_was_and_can_be_deleted(served: Served) -> None:
         (b"x" * 400_000, {}, 413, "at most 200000"),
         (b"x", {"purpose": "fine-tune"}, 400, "`purpose` is 'fine-tune'"),
         (b"x", {"expires_after[seconds]": "soon"}, 400, "expires_after"),
-        (b"x", {"note": "y" * 70_000}, 400, "a field of the form"),
+        (b"x", {"note": "y" * 70_000}, 400, "more than 65536 bytes beside the content"),
+        (b"x", {f"{n}": "y" * 30_000 for n in range(3)}, 400, "more than 65536 bytes beside"),
+        (b"x", {f"{n}": "" for n in range(15)}, 400, "more than 16 parts"),
     ],
 )
 def test_what_is_no_upload(
@@ -56,6 +58,11 @@ def test_what_is_no_upload(
     assert refused.status_code == status
     assert said in refused.json()["detail"]
     assert left(served.folder) == []
+
+
+def test_a_form_may_have_fields_that_mean_nothing_beside_a_large_file(served: Served) -> None:
+    fields = {f"{n}": "y" * 4000 for n in range(14)}
+    assert upload(served.one, b"x" * 200_000, **fields).json()["bytes"] == 200_000
 
 
 def test_a_body_that_is_no_form_or_breaks_off(served: Served) -> None:
