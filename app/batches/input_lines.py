@@ -31,7 +31,8 @@ _CHUNK = 1 << 20
 class Line:
     """A line of the file: its number, from 1 on, and the request, or what is wrong.
 
-    `custom_id` is there where it could be read; `weight` counts inputs, or what takes as long.
+    `custom_id` is there where it could be read; `weight` counts inputs, or what takes as long;
+    `replaced_surrogates` counts the lone ones that became U+FFFD.
     """
 
     number: int
@@ -39,6 +40,7 @@ class Line:
     body: bytes = b""
     fault: Fault | None = None
     weight: int = 1
+    replaced_surrogates: int = 0
 
 
 class _FaultError(Exception):
@@ -70,7 +72,7 @@ class LineReader:
         """`name` is that of a line without one, where there is a template."""
         custom_id: str | None = None
         try:
-            request = self._parsed(number, content)
+            request, replaced = self._parsed(number, content)
             custom_id = self._custom_id(request, name)
             _check_unseen(custom_id, number, seen)
             body = self._body(request)
@@ -78,13 +80,16 @@ class LineReader:
         except _FaultError as fault:
             found = Fault(fault.code, f"line {number}: {fault}.", number)
             return Line(number, custom_id, fault=found)
-        return Line(number, custom_id, encoded, weight=_weight(body, len(encoded)))
+        weight = _weight(body, len(encoded))
+        return Line(number, custom_id, encoded, weight=weight, replaced_surrogates=replaced)
 
-    def _parsed(self, number: int, content: bytes | None) -> dict[str, Any]:
+    def _parsed(self, number: int, content: bytes | None) -> tuple[dict[str, Any], int]:
+        """The object that a line is, and how many lone surrogates were replaced in it."""
         if content is None:
             raise _FaultError("line_too_long", f"a line has at most {self.max_bytes} bytes")
         try:
-            request = _loaded(content.removeprefix(codecs.BOM_UTF8) if number == 1 else content)
+            first = number == 1
+            request, replaced = _loaded(content.removeprefix(codecs.BOM_UTF8) if first else content)
         except TooManyJsonTokensError:
             sentence = f"a line has at most {MAX_JSON_TOKENS} texts, brackets and commas"
             raise _FaultError("line_too_long", sentence) from None
@@ -94,7 +99,7 @@ class LineReader:
             raise _FaultError("invalid_json_line", f"it is not valid JSON: {error.msg}") from None
         if not isinstance(request, dict):
             raise _FaultError("invalid_json_line", f"it is {_shown(request)}, and not an object")
-        return request
+        return request, replaced
 
     def _custom_id(self, request: dict[str, Any], name: str) -> str:
         found = request.get("custom_id")
@@ -156,12 +161,13 @@ def _contents(file: BinaryIO, max_bytes: int) -> Iterator[tuple[int, bytes | Non
         yield number, None
 
 
-def _loaded(content: bytes) -> Any:
+def _loaded(content: bytes) -> tuple[Any, int]:
     check_json_tokens(content)
     try:
-        return orjson.loads(content)
+        return orjson.loads(content), 0
     except orjson.JSONDecodeError:
-        return orjson.loads(repaired(content)[0])  # as bodies of requests are
+        clean, replaced = repaired(content)  # as bodies of requests are
+        return orjson.loads(clean), replaced
 
 
 def _encoded(body: dict[str, Any]) -> bytes:

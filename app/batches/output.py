@@ -17,6 +17,12 @@ from app.batches.sender import Answer
 from app.batches.store import Store, sync_folder, writing
 from app.errors import SPACE_HEADER, StorageError
 
+# Headers of an answer that say something of its vectors, and where a line has them.
+_KEPT = {
+    SPACE_HEADER: "embedding_space",
+    "x-truncated-inputs": "truncated_inputs",
+    "x-ignored-fields": "ignored_fields",
+}
 _EXPIRED = "this request was not answered before the completion window was over."
 
 
@@ -107,8 +113,11 @@ def answered_line(job: Job, line: Line, answer: Answer) -> bytes:
         "request_id": answer.request_id,
         "body": orjson.Fragment(answer.body),
     }
-    if space := answer.headers.get(SPACE_HEADER):
-        response["embedding_space"] = space
+    for header, name in _KEPT.items():
+        if said := answer.headers.get(header):
+            response[name] = said
+    if line.replaced_surrogates:  # before it was sent
+        response["replaced_surrogates"] = str(line.replaced_surrogates)
     return _written(job, line, response, None, named=answer.status != 200)
 
 

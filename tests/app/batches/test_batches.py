@@ -54,6 +54,25 @@ def test_documents_are_answered_too(served: Served) -> None:
     assert job["progress"]["tokens"] == found["response"]["body"]["usage"]["total_tokens"] > 0
 
 
+def test_what_was_cut_ignored_or_replaced_is_in_a_lines_response(served: Served) -> None:
+    client, long = served.one, "wort " * 9000
+    lines: list[str | dict[str, object]] = [
+        line("cut", input=["short", long], truncate=True, seed=1),
+        line("voyage", input=long, input_type="query"),
+        json.dumps(line("half", input="halves \ud83d and \udc00")),
+        line("plain", input="short"),
+    ]
+    job = ended(client, submit(client, jsonl(lines)))
+    found = [each["response"] for each in lines_of(client, job["output_file_id"])]
+    names = ("truncated_inputs", "ignored_fields", "replaced_surrogates")
+    assert [{n: each[n] for n in names if n in each} for each in found] == [
+        {"truncated_inputs": "1", "ignored_fields": "seed"},
+        {"truncated_inputs": "0"},
+        {"replaced_surrogates": "2"},
+        {},
+    ]
+
+
 def test_bad_lines_are_in_the_error_file_and_the_job_goes_on(served: Served) -> None:
     bad = {
         2: "no json at all",
