@@ -1,11 +1,12 @@
 """Bodies of the routes of batch jobs, with the descriptions of the OpenAPI document."""
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.request_models import RequestBody
+from app.api.request_models import RequestBody, Size
 from app.api.response_models import ResponseModel
+from app.batches.metadata import Metadata
 
 Endpoint = Literal["/v1/embeddings", "/v1/documents"]
 
@@ -20,13 +21,13 @@ class BatchRequest(RequestBody):
         pattern=r"^[1-9][0-9]{0,3}[hd]$",
         description="After how many hours (`24h`) or days (`7d`) the job expires.",
     )
-    metadata: Annotated[dict[str, str], Field(max_length=16)] | None = Field(
-        None, description="Comes back with the job."
-    )
+    metadata: Metadata | None = Field(None, description="Comes back with the job.")
 
 
 class JinaBatchRequest(RequestBody):
     """The body of POST /v1/batch/embeddings. Further fields are those of POST /v1/embeddings."""
+
+    model_config = ConfigDict(extra="allow")
 
     input: list[Any] | None = Field(None, description="Texts, at most 10,000.")
     input_file: str | None = Field(
@@ -34,7 +35,7 @@ class JinaBatchRequest(RequestBody):
     )
     model: str | None = Field(None, description="A served name.")
     task: str | None = Field(None, description="As in POST /v1/embeddings.")
-    dimensions: int | None = Field(None, description="As in POST /v1/embeddings.")
+    dimensions: Size | None = Field(None, description="As in POST /v1/embeddings.")
     normalized: bool | None = Field(
         None, description="As in POST /v1/embeddings: `true` where it is absent."
     )

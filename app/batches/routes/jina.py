@@ -1,6 +1,7 @@
 """Jina's routes of batch jobs: /v1/batch. The jobs are those of /v1/batches."""
 
 import asyncio
+from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request, Response
@@ -9,20 +10,25 @@ from fastapi.responses import FileResponse
 from app.api.admission import KEY, KEY_AND_LIMITS
 from app.api.context import edge_of, request_of
 from app.api.direct_route import DirectRoute
+from app.api.field_names import ALIASES
 from app.api.openapi import body_of
 from app.api.request_models import EmbeddingsRequest
+from app.api.response_headers import headers_of
 from app.api.validation import invalid_field, validated
+from app.api.vectors import to_json
 from app.batches.context import Batches, batches_of, owner_of
 from app.batches.jobs import NewJob
 from app.batches.models import JinaBatch, JinaBatchRequest, JinaSubmitted
 from app.batches.records import Job, StoredFile
 from app.batches.routes.common import cancelled, created, documented, job_of, json_response
 from app.batches.shown import jina_batch
-from app.errors import ConflictError, TooManyInputsError
+from app.dialects.voyage import kind_of
+from app.errors import ConflictError, RequestError, TooManyInputsError
 
 router = APIRouter(route_class=DirectRoute)
 
 _MOST_INPUTS = 10_000
+_MOST_TEMPLATE_BYTES = 4096  # each line of the job is sent with them
 _JSONL = "application/x-ndjson"
 _EXAMPLE = {"model": "quintet-mini", "task": "retrieval.passage", "input": ["Guten Morgen!"]}
 _LINES = {
@@ -46,40 +52,65 @@ async def submit_batch(request: Request) -> Response:
     batches, service = batches_of(request), edge_of(request.app)
     async with service.bodies.read(request, request_of(request).budget) as body:
         asked = validated(JinaBatchRequest, body)
-        fields = _fields(body)
-        texts = None if asked.input is None else _texts(batches, {**fields, "input": asked.input})
-    if (texts is None) == (asked.input_file is None):
+        kind = kind_of(body) if "voyage" in service.settings.dialects else EmbeddingsRequest
+        whole = _whole(batches, asked, kind)
+    if (asked.input is None) == (asked.input_file is None):
         sentence = "send either input, a list of texts, or input_file, the id of a file."
         raise invalid_field("input", sentence, "conflict", None)
-    if texts is None:
-        _texts(batches, {**fields, "input": ["any"]})
+    new = NewJob("/v1/embeddings", template=_template(asked, whole))
+    if asked.input is None:
         file = await asyncio.to_thread(_named, batches, owner_of(request), asked.input_file or "")
     else:
-        file = await asyncio.to_thread(_written, batches, owner_of(request), texts)
-    new = NewJob("/v1/embeddings", template=fields)
+        file = await asyncio.to_thread(_written, batches, owner_of(request), whole.input)
     job = await created(request, file, new)
     body_ = {"batch_id": job.id, "status": "submitted", "created_at": job.created_at}
-    return json_response(body_, 202)
+    response = json_response(body_, 202)
+    response.headers.update(headers_of(whole))
+    return response
 
 
-def _fields(body: bytes) -> dict[str, object]:
-    """The fields of a valid body that are the same for all of its inputs."""
-    given = orjson.loads(body)
-    return {name: value for name, value in given.items() if name not in ("input", "input_file")}
+def _fields(asked: JinaBatchRequest) -> dict[str, Any]:
+    """The fields that are the same for all inputs."""
+    own = ("input", "input_file")
+    return {name: value for name, value in asked if value is not None and name not in own}
 
 
-def _texts(batches: Batches, body: dict[str, object]) -> list[str]:
-    """The texts of a request that all inputs together would be.
+def _whole(
+    batches: Batches, asked: JinaBatchRequest, kind: type[EmbeddingsRequest]
+) -> EmbeddingsRequest:
+    """The request that all inputs together would be; of a file, any one of them.
 
     Raises:
         RequestError: it would be refused.
     """
-    request = validated(EmbeddingsRequest, body)
+    texts = ["any"] if asked.input is None else asked.input
+    request = validated(kind, {**_fields(asked), "input": texts})
+    request.replace_surrogates(asked.replaced_surrogates)
     most = min(_MOST_INPUTS, batches.shelf.settings.max_file_lines)
     if len(request.input) > most:
         raise TooManyInputsError(len(request.input), most)
     batches.check(request.model_copy(update={"input": request.input[:1]}))
-    return request.input
+    return request
+
+
+def _template(asked: JinaBatchRequest, whole: EmbeddingsRequest) -> dict[str, Any]:
+    """What each line's request has beside its input: the fields that mean something.
+
+    Raises:
+        RequestError: they are too large to be kept with the job.
+    """
+    left_out = {*ALIASES["input"], *whole.ignored_fields}
+    kept = {name: value for name, value in _fields(asked).items() if name not in left_out}
+    try:
+        size = len(to_json(kept))
+    except TypeError:
+        raise RequestError("a number beside the inputs has over 64 bits; send less.") from None
+    if size > _MOST_TEMPLATE_BYTES:
+        raise RequestError(
+            f"the fields beside the inputs have {size} bytes; a job keeps at most "
+            f"{_MOST_TEMPLATE_BYTES}. Send shorter ones."
+        )
+    return kept
 
 
 def _named(batches: Batches, owner: str, name: str) -> StoredFile:

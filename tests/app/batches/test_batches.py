@@ -214,12 +214,30 @@ def test_a_job_is_cancelled_with_what_it_has_done(served: Served) -> None:
             {"input_file_id": "x", "endpoint": "/v1/embeddings", "completion_window": "99d"},
             *(422, "kept for 30 days"),
         ),
+        ({"metadata": "x"}, 422, "metadata must be an object"),
+        ({"metadata": {f"{n}": "" for n in range(17)}}, 422, "has 17 entries; a job keeps at most"),
+        ({"metadata": {"k" * 65: "x"}}, 422, "has 65 characters; a job keeps at most 64"),
+        ({"metadata": {"k": "v" * 513}}, 422, "metadata.k has 513 characters; a job keeps at most"),
+        ({"metadata": {"k": 1}}, 422, "metadata.k must be a text"),
     ],
 )
 def test_what_is_no_job(served: Served, body: dict[str, str], status: int, said: str) -> None:
+    if "metadata" in body:
+        body = {"input_file_id": "x", "endpoint": "/v1/embeddings", **body}
     refused = served.one.post("/v1/batches", json=body)
     assert refused.status_code == status
     assert said in refused.json()["detail"]
+
+
+def test_metadata_of_many_faults_is_refused_with_the_first_one(served: Served) -> None:
+    job = {"input_file_id": "x", "endpoint": "/v1/embeddings"}
+    for metadata in ({f"{n}": n for n in range(3000)}, {f"{n}" * 100: n for n in range(10, 26)}):
+        refused = served.one.post("/v1/batches", json={**job, "metadata": metadata})
+        assert len(refused.json()["errors"]) == 1
+        assert len(refused.content) < 2000
+    bounds = {"k" * 62 + f"{n}": "ü" * 512 for n in range(10, 26)}
+    job = submit(served.one, jsonl([line("a", input="x")]), metadata=bounds)
+    assert ended(served.one, job)["metadata"] == bounds
 
 
 def test_a_key_that_is_removed_has_the_rest_of_its_lines_refused(served: Served) -> None:

@@ -66,6 +66,55 @@ def test_a_file_of_texts_may_have_bad_lines(served: Served) -> None:
     assert (error["line"], error["error"]["code"]) == (2, "invalid_input")  # type: ignore[index]
 
 
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b'{"input": ["a \\ud83d"]}', "a \ufffd"),
+        (b'\xef\xbb\xbf{"input": ["a"]}', "a"),
+        (b'{"input": ["a"], "foo": NaN}', "a"),
+        (b'{"input": ["a"], "foo": ' + b"1" * 400 + b"}", "a"),
+        (
+            b'{"input": ["a"], "task": "separation", "input_type": '
+            + b"[" * 150
+            + b"]" * 150
+            + b"}",
+            "a",
+        ),
+    ],
+)
+def test_a_body_that_only_validation_can_read_is_a_job(
+    served: Served, body: bytes, text: str
+) -> None:
+    answer = served.one.post("/v1/batch/embeddings", content=body)
+    assert answer.status_code == 202, answer.text
+    assert answer.headers.get("x-replaced-surrogates") == ("1" if "\ufffd" in text else None)
+    job = answer.json()["batch_id"]
+    done(served, job)
+    file = seen(served.one, {"id": job})["input_file_id"]
+    assert served.one.get(f"/v1/files/{file}/content").json() == {"input": text}
+
+
+def test_fields_that_mean_nothing_are_named_and_not_kept(served: Served) -> None:
+    fields = {"task_type": "separation", "encoding_format": "int8", "seed": 1, "texts": ["a", "b"]}
+    answer = served.one.post("/v1/batch/embeddings", json={"input": ["a", "b"], **fields})
+    assert answer.headers["x-ignored-fields"] == "seed"
+    job = answer.json()["batch_id"]
+    told = done(served, job)
+    responses = [each["response"] for each in lines(served, told["output_url"])]
+    alone = served.one.post("/v1/embeddings", json={"input": "a", **fields, "texts": "a"})
+    for each in responses:
+        assert isinstance(each, dict)
+        assert "ignored_fields" not in each
+        assert each["embedding_space"] == alone.headers["x-embedding-space"]
+        assert each["body"]["data"][0]["scale"] > 0
+    # Voyage's fields mean something on the route, and here.
+    voyage = submitted(served, input=["a"], output_dtype="ubinary", dimensions=32)
+    (found,) = lines(served, done(served, voyage)["output_url"])
+    response = found["response"]
+    assert isinstance(response, dict)
+    assert len(response["body"]["data"][0]["embedding"]) == 4
+
+
 def test_a_job_is_cancelled(served: Served) -> None:
     job = submitted(served, input=["some words of a text"] * 1000)
     wait_until(lambda: seen(served.one, {"id": job})["status"] == "in_progress", "a beginning")
@@ -89,6 +138,10 @@ def test_a_job_is_cancelled(served: Served) -> None:
         ({"input": ["a"], "dimensions": "many"}, 422, "VALIDATION_ERROR", "dimensions"),
         ({"input": []}, 422, "VALIDATION_ERROR", "empty list"),
         ({"input": ["a"] * 1001}, 400, "INPUT_LIMIT_EXCEEDED", "at most 1000"),
+        ({"input": ["a"], "dimensions": True}, 422, "VALIDATION_ERROR", "not true or false"),
+        ({"input": ["a"], "dimensions": 10**400}, 400, "INPUT_INVALID", "over 64 bits"),
+        ({"input": ["a"], "output_dtype": "uint8"}, 422, "VALIDATION_ERROR", "output_dtype is"),
+        ({"input": ["a"], "user": "u" * 5000}, 400, "INPUT_INVALID", "keeps at most 4096"),
     ],
 )
 def test_what_is_refused_at_once(
