@@ -195,14 +195,23 @@ _EMPTY = "name an empty folder, or one that does not exist."
 def _said(output: Folder, info: Any) -> dict[str, str]:
     """The key-value metadata of an output file."""
     try:
-        with output.filesystem.open_input_file(info.path) as file:
-            pairs = pq.read_metadata(file).metadata or {}
+        said = footer(output, info.path)
     except FILE_ERRORS as error:
         raise CorpusError(f"cannot read {info.path}: {reason(error)}; {_EMPTY}") from None
-    said = {key.decode(): value.decode(errors="replace") for key, value in pairs.items()}
     if SPACE not in said:
         raise CorpusError(f"{info.path} was not written by `quintet corpus`; {_EMPTY}")
     return said
+
+
+def footer(output: Folder, path: str) -> dict[str, str]:
+    """The key-value metadata of a Parquet file.
+
+    Raises:
+        pyarrow.ArrowInvalid: it is none, or was not written to its end.
+    """
+    with output.filesystem.open_input_file(path) as file:
+        pairs = pq.read_metadata(file).metadata or {}
+    return {key.decode(): value.decode(errors="replace") for key, value in pairs.items()}
 
 
 def claim(output: Folder, identity: dict[str, Any]) -> None:

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from model.corpus.embedding import output_batch
 from model.corpus.filesystems import FILE_ERRORS
-from model.corpus.folders import ERRORS, ORIGIN, PARTS, SPACE, Folder, InputFile
+from model.corpus.folders import ERRORS, ORIGIN, PARTS, SPACE, Folder, InputFile, footer
 from model.corpus.reading import PART
 from model.vector_table import GroupWriter, schema_of
 
@@ -73,9 +74,32 @@ def write_part(part: Any, output: Output) -> Any:
 
 def join_parts(file: InputFile, parts: Sequence[tuple[str, int]], output: Output) -> None:
     """Write the output file of an input, of its parts' names and their numbers of failures, in
-    order; and before it, the file of all failures."""
+    order; and before it, the file of all failures. Then remove the parts."""
+    filesystem = output.folder.filesystem
+    # Ray calls this again if the process died, perhaps after parts were removed.
+    if not _is_in_place(file, output):
+        _join_failures(file, parts, output)
+        _join_vectors(file, parts, output)
+    for name, failed in parts:
+        for ending in ("parquet", "jsonl") if failed else ("parquet",):
+            # One that stays takes room until the run ends, and its output is in place.
+            with contextlib.suppress(*FILE_ERRORS):
+                filesystem.delete_file(output.folder.at(f"{name}.{ending}"))
+
+
+def _is_in_place(file: InputFile, output: Output) -> bool:
+    folder = output.folder
+    path = folder.at(file.output_name)
+    if folder.filesystem.get_file_info(path).type != pafs.FileType.File:
+        return False
+    try:
+        return footer(folder, path).get(ORIGIN) == file.origin
+    except pa.ArrowInvalid:  # the process died while it wrote
+        return False
+
+
+def _join_vectors(file: InputFile, parts: Sequence[tuple[str, int]], output: Output) -> None:
     folder, filesystem = output.folder, output.folder.filesystem
-    _join_failures(file, parts, output)
     target = folder.at(file.output_name)
     filesystem.create_dir(posixpath.dirname(target), recursive=True)
     renamed = filesystem.type_name in _RENAMED
@@ -97,10 +121,6 @@ def join_parts(file: InputFile, parts: Sequence[tuple[str, int]], output: Output
         raise
     if renamed:
         filesystem.move(path, target)
-    for name, each in parts:
-        filesystem.delete_file(folder.at(f"{name}.parquet"))
-        if each:
-            filesystem.delete_file(folder.at(f"{name}.jsonl"))
 
 
 def _join_failures(file: InputFile, parts: Sequence[tuple[str, int]], output: Output) -> None:
@@ -114,7 +134,8 @@ def _join_failures(file: InputFile, parts: Sequence[tuple[str, int]], output: Ou
     with filesystem.open_output_stream(path) as stream:
         for name, failed in parts:
             if failed:
-                stream.write(folder.read(f"{name}.jsonl") or b"")
+                with filesystem.open_input_stream(folder.at(f"{name}.jsonl")) as part:
+                    stream.write(part.read())
 
 
 def said_of(space: str, identity: dict[str, Any]) -> dict[str, str]:
