@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
@@ -163,11 +164,11 @@ def _is_hidden(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What an output folder has: for each output file what it says of its input and its space,
-    both None in a file that nobody finished."""
+    """What an output folder has: what each output file says of its input, None in one that nobody
+    finished, and of its space, of those that say it."""
 
     origins: dict[str, str | None]
-    spaces: dict[str, str | None]
+    spaces: dict[str, str]
 
 
 def finished(output: Folder) -> Finished:
@@ -185,7 +186,7 @@ def finished(output: Folder) -> Finished:
         said = list(pool.map(lambda each: _said(output, each), infos))
     return Finished(
         {name: each.get(ORIGIN) for name, each in zip(names, said, strict=True)},
-        {name: each.get(SPACE) for name, each in zip(names, said, strict=True)},
+        {name: each[SPACE] for name, each in zip(names, said, strict=True) if SPACE in each},
     )
 
 
@@ -193,11 +194,19 @@ _EMPTY = "name an empty folder, or one that does not exist."
 
 
 def _said(output: Folder, info: Any) -> dict[str, str]:
-    """The key-value metadata of an output file."""
+    """The key-value metadata of an output file; none of one that was not written to its end."""
     try:
         said = footer(output, info.path)
     except FILE_ERRORS as error:
-        raise CorpusError(f"cannot read {info.path}: {reason(error)}; {_EMPTY}") from None
+        if not _is_claimed(output):
+            raise CorpusError(f"cannot read {info.path}: {reason(error)}; {_EMPTY}") from None
+        # A disk that was full or went off, or a process that died, leaves a file without an end.
+        if isinstance(error, pa.ArrowInvalid):
+            return {}
+        raise CorpusError(
+            f"cannot read {info.path}: {reason(error)}; make it readable, or remove it to have its "
+            "vectors computed again."
+        ) from None
     if SPACE not in said:
         raise CorpusError(f"{info.path} was not written by `quintet corpus`; {_EMPTY}")
     return said
@@ -212,6 +221,12 @@ def footer(output: Folder, path: str) -> dict[str, str]:
     with output.filesystem.open_input_file(path) as file:
         pairs = pq.read_metadata(file).metadata or {}
     return {key.decode(): value.decode(errors="replace") for key, value in pairs.items()}
+
+
+def _is_claimed(output: Folder) -> bool:
+    """Whether a run has written down what the folder's vectors are made of."""
+    with told(f"read {OPTIONS} in {output.given}"):
+        return output.read(OPTIONS) is not None
 
 
 def claim(output: Folder, identity: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ Promises
    write one file, and the driver counts one of them.
 2. An output file is whole when it says of which input it was made; nobody counts one that does not.
    On a disk it is also renamed into its place; an object store shows a file when it is complete.
+   What fsspec opens may show it before, without its end, and cannot always rename one over another.
 """
 
 import contextlib

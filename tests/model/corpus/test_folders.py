@@ -2,14 +2,17 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from model.corpus import folders
 from model.corpus.errors import CorpusError
-from model.corpus.folders import InputFile, folder
+from model.corpus.folders import Folder, InputFile, folder
 from tests.model.corpus.corpora import files_of, write_jsonl, write_parquet
 
 
@@ -90,6 +93,41 @@ def test_files_of_somebody_else_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").unlink()
     (tmp_path / "a.csv").write_text("a")
     with pytest.raises(CorpusError, match=r"has a\.csv, which is none of its vectors"):
+        folders.finished(output)
+
+
+@pytest.mark.parametrize("beginning", [0, 4, 100, -1])
+def test_a_file_that_was_not_written_to_its_end_is_not_finished(
+    tmp_path: Path, beginning: int
+) -> None:
+    """A process that died left it, on a filesystem that shows files while they are written."""
+    for name in ("a.jsonl", "b.jsonl"):
+        write_jsonl(tmp_path / "in" / name, [{"text": name}])
+    files, output = files_of(tmp_path / "in"), folder(str(tmp_path / "out"))
+    folders.claim(output, {})
+    for each in files:
+        finish(tmp_path / "out", each)
+    cut = tmp_path / "out/a.jsonl.parquet"
+    cut.write_bytes(cut.read_bytes()[:beginning])
+    found = folders.finished(output)
+    assert [each.name for each in folders.chosen(files, found.origins)] == ["a.jsonl"]
+    assert found.spaces == {"b.jsonl.parquet": "a.b"}
+
+
+def test_a_file_that_cannot_be_opened_is_a_sentence_and_not_computed_again(tmp_path: Path) -> None:
+    class Refusing(LocalFileSystem):
+        def open(self, path: str, *arguments: Any, **named: Any) -> Any:
+            if path.endswith(".parquet"):
+                raise PermissionError("access is denied")
+            return super().open(path, *arguments, **named)
+
+    write_jsonl(tmp_path / "in/a.jsonl", [{"text": "a"}])
+    (file,) = files_of(tmp_path / "in")
+    finish(tmp_path / "out", file)
+    handler = pafs.FSSpecHandler(Refusing(skip_instance_cache=True))
+    output = Folder(pafs.PyFileSystem(handler), str(tmp_path / "out"), "out")
+    folders.claim(output, {})
+    with pytest.raises(CorpusError, match=r"denied; make it readable, or remove it to have its"):
         folders.finished(output)
 
 
