@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -255,8 +255,16 @@ def overlapping(source: Folder, output: Folder) -> bool:
     """Whether one is in the other, so that vectors would be read as texts."""
     if not source.filesystem.equals(output.filesystem):
         return False
-    one, other = PurePosixPath(source.path), PurePosixPath(output.path)
+    one, other = _real(source), _real(output)
     return one.is_relative_to(other) or other.is_relative_to(one)
+
+
+def _real(folder: Folder) -> PurePath:
+    """A folder's path, of a local one without links and "..": here only, since another node of a
+    cluster may reach the same folder by another link."""
+    if folder.filesystem.type_name == "local":
+        return Path(folder.path).resolve()
+    return PurePosixPath(folder.path)
 
 
 def chosen(files: Iterable[InputFile], origins: dict[str, str | None]) -> Iterator[InputFile]:

@@ -152,3 +152,22 @@ def test_folders_in_each_other_are_seen(
     pair = folder(str(tmp_path / source)), folder(str(tmp_path / output))
     assert folders.overlapping(*pair) == there
     assert not folders.overlapping(pair[0], folder("memory://a"))
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+@pytest.mark.parametrize(
+    ("source", "output", "there"),
+    [
+        ("in", "../{name}/in/out", True),
+        ("in", "link/out", True),
+        ("link", "in", True),
+        ("link/../in", "out", False),
+    ],
+)
+def test_folders_in_each_other_are_seen_by_any_of_their_paths(
+    tmp_path: Path, scheme: str, source: str, output: str, there: bool
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    given = (f"{scheme}{tmp_path}/{each.format(name=tmp_path.name)}" for each in (source, output))
+    assert folders.overlapping(*map(folder, given)) == there
