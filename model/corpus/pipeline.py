@@ -26,13 +26,15 @@ _ONE = {"batch_size": 1, "batch_format": "pyarrow"}
 @dataclass(frozen=True, slots=True)
 class Work:
     """What is computed of which files of a filesystem, and where vectors go. `space` is theirs,
-    `retries` are of a part whose process died."""
+    `readers` the `digest_of_readers` of their checkpoint, `retries` are of a part whose process
+    died."""
 
     files: list[InputFile]
     filesystem: Any
     options: CorpusOptions
     model: ModelOptions
     space: str
+    readers: str
     output: Output
     retries: int
 
@@ -68,7 +70,7 @@ def _dataset(work: Work, devices: Devices) -> Any:
         .map_batches(read, **_ONE, **_SMALL, **tasks)
         .map_batches(
             TokenizeParts,
-            fn_constructor_args=given,
+            fn_constructor_args=(*given, work.readers),
             compute=pool(min_size=1, max_size=devices.tokenizers),
             **_ONE,
             **_TOKENIZING,

@@ -28,6 +28,7 @@ from model.corpus.pipeline import Work, written_parts
 from model.corpus.reading import has_columns
 from model.corpus.tokenizing import check, output_fields
 from model.corpus.writing import Output, join_parts, said_of
+from model.fingerprint import digest_of_readers
 from model.hub import locate
 
 
@@ -80,8 +81,16 @@ def embed_corpus(run: CorpusRun) -> Counts:
     counts = _counts(files, waiting, found)
     counts.others = others
     if waiting:
-        filesystem, retries = source.filesystem, run.devices.retries
-        work = Work(waiting, filesystem, run.options, run.model, space, output, retries)
+        work = Work(
+            waiting,
+            source.filesystem,
+            run.options,
+            run.model,
+            space,
+            digest_of_readers(located),
+            output,
+            run.devices.retries,
+        )
         with opened_cluster(run.devices, progress=run.progress) as devices:
             _embed(work, devices, counts)
         folder.remove(folders.PARTS)

@@ -17,6 +17,7 @@ from model.corpus.errors import CorpusError
 from model.corpus.options import ChunkOptions, CorpusOptions, ModelOptions
 from model.corpus.reading import FAILED, PART, failure
 from model.documents import DocumentOptions
+from model.fingerprint import digest_of_readers
 from model.hub import locate
 from model.rows import Row
 from model.tasks import Task, Tasks
@@ -62,14 +63,21 @@ def document_options(chunks: ChunkOptions, config: EncoderConfig) -> DocumentOpt
 
 
 class TokenizeParts:
-    """Tokenises parts, for `map_batches` with Arrow tables of one row."""
+    """Tokenises parts, for `map_batches` with Arrow tables of one row. It refuses a checkpoint
+    whose `digest_of_readers` is not `readers`: EmbedParts checks its own node's, and would take
+    ids of another tokenizer for those of its own."""
 
-    def __init__(self, model: ModelOptions, options: CorpusOptions) -> None:
+    def __init__(self, model: ModelOptions, options: CorpusOptions, readers: str) -> None:
         # Ray starts as many of these as it takes; the library would take every core for each.
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         folder = locate(model.model, model.revision)
         self._config = read_config(folder)
         self._tokenizer = Tokenizer(folder, self._config)
+        if digest_of_readers(folder) != readers:
+            raise CorpusError(
+                f"{folder} on this node has another tokenizer.json or config.json than where the "
+                "command runs: put one checkpoint onto all nodes."
+            )
         self._task: Task = Tasks(self._config).by_argument(options.task)
         self._options = options
         self._schema = schema_of(options.chunks)

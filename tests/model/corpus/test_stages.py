@@ -1,11 +1,13 @@
 """Tokenising, embedding and writing of parts, one after the other and without Ray, against
 `embed_texts` and `embed_documents`."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import pyarrow.parquet as pq
 import pytest
 
@@ -20,6 +22,7 @@ from model.corpus.reading import read_parts
 from model.corpus.tokenizing import TokenizeParts, check, output_fields
 from model.corpus.writing import Output, join_parts, write_part
 from model.embedder import Embedder
+from model.fingerprint import digest_of_readers
 from model.tasks import Tasks
 from tests.app.tools.command import read_jsonl
 from tests.model.corpus.corpora import files_of, options, sentence, write_jsonl
@@ -49,7 +52,7 @@ def embed(original: Path, tmp_path: Path) -> Callable[..., Any]:
         source, output = folder(str(tmp_path / "in")), folder(str(tmp_path / "out"))
         (file,) = files_of(tmp_path / "in")
         model = ModelOptions(str(original), dtype="float32")
-        tokenize = TokenizeParts(model, asked)
+        tokenize = TokenizeParts(model, asked, digest_of_readers(original))
         own = space(original, chunked=asked.chunks is not None)
         embed_parts = EmbedParts(model, asked, own, "cpu", 1)
         if damage is not None:
@@ -175,6 +178,33 @@ def test_another_checkpoint_under_the_name_is_refused(original: Path) -> None:
         EmbedParts(ModelOptions(str(original)), options(), "x.y", "cpu", 1)
 
 
+def swap_two_tokens(tokenizer: dict[str, Any]) -> None:
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary[300], vocabulary[301] = vocabulary[301], vocabulary[300]
+
+
+def say_another_instruction(config: dict[str, Any]) -> None:
+    config["task_instructions"][TASK] = "Another one: "
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [("tokenizer.json", swap_two_tokens), ("config.json", say_another_instruction)],
+)
+def test_another_checkpoint_under_the_name_tokenises_nothing(
+    original: Path, tmp_path: Path, name: str, change: Callable[[dict[str, Any]], None]
+) -> None:
+    """As a node may have one that never embeds."""
+    readers = digest_of_readers(original)
+    here = Path(shutil.copytree(original, tmp_path / "here"))
+    TokenizeParts(ModelOptions(str(here)), options(), readers)
+    content = orjson.loads((here / name).read_bytes())
+    change(content)
+    (here / name).write_bytes(orjson.dumps(content))
+    with pytest.raises(CorpusError, match=r"another tokenizer\.json or config\.json"):
+        TokenizeParts(ModelOptions(str(here)), options(), readers)
+
+
 def test_an_output_that_was_not_written_to_its_end_is_none(
     embed: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -207,7 +237,7 @@ def test_options_that_the_model_cannot_do_are_a_sentence(
 
 def test_parts_of_no_texts_are_embedded(original: Path) -> None:
     model = ModelOptions(str(original), dtype="float32")
-    tokenize = TokenizeParts(model, options())
+    tokenize = TokenizeParts(model, options(), digest_of_readers(original))
     part = {"file": [0], "part": [0], "last": [True], "broken": [None], "failed": [[]]}
     import pyarrow as pa
 
