@@ -2,8 +2,9 @@
 
 Promises
 1. Results are stored in the order of the items, however the work on them overtakes each other.
-2. A result is stored whole, once, before any later one is; whoever is interrupted repeats only what
-   was in progress: at most 2 * concurrency items.
+2. A result is stored whole, once, before any later one is, and as soon as it is the next one, also
+   while the stream is waited for; whoever is interrupted repeats only what was in progress: at most
+   2 * concurrency items.
 3. At most `concurrency` items are worked on at once, and 2 * concurrency are in memory.
 4. When the work on an item fails, or the stream does, no further item is begun; the earlier ones
    are finished and stored.
@@ -36,46 +37,34 @@ async def map_in_order(
     Raises:
         ToolError: the first one, in the order of the items, that the arguments raise.
     """
-    slots = asyncio.Semaphore(concurrency)
+    slots, turn, more = asyncio.Semaphore(concurrency), asyncio.Lock(), True
 
-    async def work_in_slot(item: Item) -> Result:
-        async with slots:
-            return await work(item)
+    async def next_result() -> list[Result]:
+        """The result of the next item, if there is one. Whoever is called first reads first."""
+        nonlocal more
+        try:
+            async with turn:
+                # A list, since StopIteration cannot be the exception of a future.
+                item = await in_thread(lambda: [*itertools.islice(items, 1)]) if more else []
+                more = more and bool(item)
+                if not more:
+                    return []
+            async with slots:
+                return [await work(item[0])]
+        except ToolError:
+            more = False
+            raise
 
-    pending: deque[asyncio.Future[Result]] = deque()
-    more = True
+    pending = deque(asyncio.create_task(next_result()) for _ in range(2 * concurrency))
     try:
-        while more or pending:
-            if not more or len(pending) == 2 * concurrency:
-                await store(await pending.popleft())
-            elif (begun := await _begin_next(items, work_in_slot)) is not None:
-                pending.append(begun)
-            else:
-                more = False
-            more = more and not any(map(_has_failed, pending))
+        while pending:
+            for result in await pending.popleft():
+                await store(result)
+                pending.append(asyncio.create_task(next_result()))
     finally:
         for waiting in pending:
             waiting.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
-
-
-async def _begin_next(
-    items: Iterator[Item], work: Callable[[Item], Awaitable[Result]]
-) -> asyncio.Future[Result] | None:
-    """Begin the work on the next item, None if there is none; an error of the stream is the result
-    of an item."""
-    try:
-        # A list, since StopIteration cannot be the exception of a future.
-        following = await in_thread(lambda: [*itertools.islice(items, 1)])
-    except ToolError as error:
-        failure: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        failure.set_exception(error)
-        return failure
-    return asyncio.ensure_future(work(following[0])) if following else None
-
-
-def _has_failed(result: asyncio.Future[Result]) -> bool:
-    return result.done() and not result.cancelled() and result.exception() is not None
 
 
 async def in_thread(work: Callable[[], T]) -> T:

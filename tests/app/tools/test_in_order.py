@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import threading
 from collections.abc import Iterator
 
 from hypothesis import given, settings
@@ -73,3 +74,19 @@ def test_what_is_stored_is_all_up_to_the_first_error_in_order_and_in_bounds(
     # The one whose result is being stored is in memory, too.
     assert observed.most_in_memory <= 2 * concurrency
     assert observed.read <= stop + 2 * concurrency
+
+
+def test_a_result_is_stored_while_the_next_item_is_waited_for() -> None:
+    stored = threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 0
+        assert stored.wait(30), "the result of the first item"
+
+    async def work(number: int) -> int:
+        return number
+
+    async def store(_: int) -> None:
+        stored.set()
+
+    asyncio.run(map_in_order(items(), work, store, 2))

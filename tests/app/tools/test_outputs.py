@@ -2,6 +2,7 @@
 no file."""
 
 import os
+import select
 import socket
 import stat
 import subprocess
@@ -200,6 +201,23 @@ def test_an_interrupt_ends_it_while_nobody_reads(scripted: Scripted, tmp_path: P
     ended = command.wait()
     assert ended.err.startswith("interrupted\n")
     assert "texts were written." in ended.err
+
+
+def test_a_pipe_has_an_answer_before_the_next_record_is_read(scripted: Scripted) -> None:
+    """Whoever writes a record and waits for its vector gets it; a refusal ends the run as soon."""
+    refusal = Refusal(400, "input[0] is bad.", param="input")
+    scripted.act = lambda asked: refusal if "bad" in asked.texts else None
+    command = Command("embed", "-", "-o", "-", "--url", scripted.url)
+    assert command.process.stdout is not None
+    for batch in (["one"], ["two", "three"]):
+        command.write("".join(f'{{"text": "{text}"}}\n' for text in batch))
+        assert select.select([command.process.stdout], [], [], 30)[0], batch
+        for text in batch:
+            found = orjson.loads(command.process.stdout.readline())["embedding"]
+            assert np.array_equal(np.array(found, np.float32), vector(text))
+    command.write('{"text": "bad"}\n' * 4)
+    assert command.process.wait(60) == 1
+    assert "the text is bad." in command.wait().err
 
 
 def test_what_cannot_be_an_output_is_refused_before_anything_is_sent(
