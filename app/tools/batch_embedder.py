@@ -80,17 +80,21 @@ class BatchEmbedder:
         given = any(record.id is not None for record in batch)
         return Entry(len(batch), ids, answer.vectors, answer.tokens, given, space=answer.space)
 
-    async def _request_chunks(self, batch: RequestBatch) -> Entry:
-        """One request, or several where the documents are too much for one together."""
+    async def _request_chunks(self, batch: RequestBatch, first: int = 0) -> Entry:
+        """One request, or several where the documents are too much for one together. `first` is the
+        place of the batch in the whole one, by which a refused document is counted."""
         try:
             texts = [each.text for each in batch]
             answer = await self.client.embed_chunks(texts, self.options, self.space)
         except RefusedError as refused:
-            if not refused.blames_an_input or refused.index is not None or len(batch) == 1:
+            if not refused.blames_an_input:
+                raise
+            if refused.index is not None or len(batch) == 1:
+                refused.index = first + (refused.index or 0)
                 raise
             half = len(batch) // 2
-            front = await self._request_chunks(batch[:half])
-            return _joined(front, await self._request_chunks(batch[half:]))
+            front = await self._request_chunks(batch[:half], first)
+            return _joined(front, await self._request_chunks(batch[half:], first + half))
         self._check_space(answer.space)
         ids = [batch[index].name for index in answer.documents]
         entry = Entry(len(batch), ids, answer.vectors, answer.tokens, True, space=answer.space)

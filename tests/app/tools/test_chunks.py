@@ -9,7 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from tests.app.tools.command import Command, read_jsonl, run, run_here, write_jsonl
-from tests.app.tools.scripted import Asked, Scripted
+from tests.app.tools.scripted import Asked, Refusal, Scripted
 from tests.server import Service
 
 TEXTS = ["One sentence. Two!", "", "Drei Sätze. 你好。再见！ 😀", "x " * 300, "Last one."]  # noqa: RUF001
@@ -119,6 +119,32 @@ def test_a_refused_document_is_left_out_alone(service: Service, tmp_path: Path) 
     assert [line["id"] for line in read_jsonl(output)] == [0, 2]
     (failed,) = read_jsonl(tmp_path / "out.jsonl.errors.jsonl")
     assert (failed["record"], failed["status"]) == (1, 400)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_refused_document_of_a_request_that_was_split_is_named(
+    scripted: Scripted, tmp_path: Path, named: bool
+) -> None:
+    """Records 3 to 6 are one batch, which is too much together; its third document is refused."""
+
+    def act(asked: Asked) -> Refusal | None:
+        if len(asked.texts) == 4:
+            return Refusal(400, "the documents are too much together.", param="input")
+        if "bad" not in asked.texts:
+            return None
+        if not named and len(asked.texts) == 2:
+            return Refusal(400, "two are too much.", param="input")
+        index = f"input[{asked.texts.index('bad')}]" if named else "it"
+        return Refusal(400, f"{index} is too long.", param="input")
+
+    scripted.act = act
+    texts = ["good"] * 5 + ["bad", "good"]
+    file = write_jsonl(tmp_path / "in.jsonl", [{"text": text} for text in texts])
+    asked = ("--url", scripted.url, *CUT)
+    ended = run_here("embed", file, "-o", tmp_path / "out.jsonl", *asked)
+    assert ended.code == 1
+    subject = "the text" if named else "it"
+    assert ended.err.startswith(f"error: record 5 (line 6): {subject} is too long.\n")
 
 
 def test_a_run_that_was_killed_goes_on_with_the_rest(
