@@ -16,6 +16,9 @@ from pathlib import Path
 from app.tools.tool_errors import ToolError
 
 STANDARD_OUTPUT = "-"
+# Endings of the files that belong to an output.
+_BESIDE = (".part", ".errors.jsonl", ".ids.jsonl", ".space.txt")
+UNFINISHED = ".unfinished"  # of each of them, while it is written
 _LINKS = 40  # as many as Linux follows
 _REFUSED = {stat.S_IFDIR: "a folder", stat.S_IFBLK: "a block device", stat.S_IFSOCK: "a socket"}
 
@@ -59,10 +62,23 @@ def check_file(output: Path, source: Path | None) -> None:
     target = resolved(output)
     if not target.parent.is_dir():
         raise ToolError(f"there is no folder {target.parent}.")
-    for ending in (".part", ".errors.jsonl", ".ids.jsonl"):
-        resolved(beside(target, ending))
-    if source and target.exists() and target.samefile(source):
+    if source and _is_same(target, source):
         raise ToolError(f"{output} is the input.")
+    replaced = [target, *[resolved(beside(target, ending)) for ending in _BESIDE]]
+    for path in [*replaced, *[beside(each, UNFINISHED) for each in replaced]]:
+        if source and _is_same(path, source):
+            raise ToolError(
+                f"the input {source} is {path}, which belongs to {output} and would be replaced or "
+                "removed; name another output."
+            )
+
+
+def _is_same(path: Path, source: Path) -> bool:
+    """Whether `path`, and not what it links to, is the file `source`."""
+    try:
+        return os.path.samestat(path.lstat(), source.stat())
+    except OSError:  # there is none
+        return False
 
 
 def _kind(path: Path) -> int | None:

@@ -19,7 +19,7 @@ import numpy as np
 import orjson
 
 from app.tools.journal import Entry, Journal, Totals, sync_folder
-from app.tools.output_path import STANDARD_OUTPUT, beside, is_stream, resolved
+from app.tools.output_path import STANDARD_OUTPUT, UNFINISHED, beside, is_stream, resolved
 from app.tools.tool_errors import ToolError
 from model.extras import how_to_install
 
@@ -128,7 +128,7 @@ def _replace(
     if writer is None:
         path.unlink(missing_ok=True)
         return
-    unfinished = beside(path, ".unfinished")
+    unfinished = beside(path, UNFINISHED)
     unfinished.unlink(missing_ok=True)
     try:
         # "x" also refuses to follow a link that somebody put there meanwhile.

@@ -253,6 +253,29 @@ def test_what_cannot_be_an_output_is_refused_before_anything_is_sent(
     assert said(tmp_path / "b.jsonl", "--overwrite") == f"{tmp_path}/b.jsonl is the input."
 
 
+@pytest.mark.parametrize(
+    "ending",
+    [".part", ".errors.jsonl", ".ids.jsonl", ".space.txt", ".unfinished", ".space.txt.unfinished"],
+)
+@pytest.mark.parametrize("linked", [True, False])
+def test_an_input_that_belongs_to_the_output_is_refused_and_stays(
+    scripted: Scripted, file: Path, tmp_path: Path, ending: str, linked: bool
+) -> None:
+    source = file.rename(tmp_path / f"out.jsonl{ending}")
+    given = tmp_path / "link.jsonl" if linked else source
+    if linked:
+        given.symlink_to(source)
+    before = source.read_bytes()
+    output = tmp_path / "out.jsonl"
+    ended = embed(scripted, given, output, "--input-format", "jsonl", "--restart")
+    assert (ended.code, scripted.asked) == (1, [])
+    assert ended.err == (
+        f"error: the input {given} is {source}, which belongs to {output} and would be replaced or "
+        "removed; name another output.\n"
+    )
+    assert source.read_bytes() == before
+
+
 @pytest.mark.parametrize("content", [b"", b"\n \n"])
 def test_an_input_without_texts_says_so(scripted: Scripted, tmp_path: Path, content: bytes) -> None:
     """Its output is written all the same: no vectors are what there is of no texts."""
