@@ -4,8 +4,8 @@ Promises
 1. In a closed loop each of `connections` sends the next request when its last one is answered.
 2. In an open loop the request `number` is due at number / rate, whatever comes back. Its latency
    counts from then, so that neither a service that stalls nor a wait for a connection hides it.
-3. It ends: nothing is sent after `seconds`, nor more than `most` requests are counted, and what was
-   sent is awaited for `timeout_s` at most. What was due and never sent is a failure.
+3. It ends: nothing is sent after `seconds`, nor more than `most` requests, and what was sent is
+   awaited for `timeout_s` at most. What was due and never sent is a failure.
 4. A rate is of the answers up to the end, percentiles are of all: an answer that comes after the
    end makes no rate better, and is in the percentiles.
 5. Each failure is counted under its kind; it delays its connection's next request by a moment.
@@ -145,7 +145,7 @@ class _Run:
         """A connection can take a request."""
         if not self._begun.is_set() or (self.load.rate is not None and not self._due):
             self._free.append(connection)
-        elif not self._stopped:
+        elif not self._stopped and self._outstanding + self._done != self.load.most:
             self._next(connection)
 
     def _next(self, connection: LoadConnection) -> None:

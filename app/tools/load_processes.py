@@ -24,8 +24,8 @@ class Fleet:
         self._running: list[Connection] = []
 
     def begin(self, load: Load) -> None:
-        """Spread the connections over the processes."""
-        busy = min(load.connections, len(self._pipes))
+        """Spread the connections over the processes, each of which has a request to send."""
+        busy = min(load.connections, len(self._pipes), load.most or load.connections)
         self._running = self._pipes[:busy]
         for first, pipe in enumerate(self._running):
             part = len(range(first, load.connections, busy))

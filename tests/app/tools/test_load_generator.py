@@ -32,7 +32,7 @@ def test_a_closed_loop_has_one_request_for_each_connection_at_a_time(scripted: S
     scripted.act = lambda asked: (both.wait(30), None)[1] if asked.number < 3 else None
     seen = run(Load(scripted.url, _requests(), 3, seconds=60, most=30))
     assert scripted.at_once == 3
-    assert seen.answered >= 30
+    assert len(scripted.asked) == seen.answered == len(seen.latencies) == 30
     assert not seen.failures
 
 
@@ -111,3 +111,11 @@ def test_processes_share_the_requests_of_a_load(scripted: Scripted) -> None:
     assert reported == sorted(reported)
     for number, body in itertools.islice(seen.kept, 4):
         assert orjson.loads(body)["usage"]["total_tokens"] == 4, number
+
+
+def test_of_fewer_requests_than_processes_none_is_sent_twice(scripted: Scripted) -> None:
+    """Promise 3, of all processes together."""
+    with generators(4) as fleet:
+        seen = fleet.run(Load(scripted.url, _requests(10), 4, seconds=30, most=2))
+    assert sorted(scripted.texts()) == ["text 0", "text 1"]
+    assert seen.answered == 2
