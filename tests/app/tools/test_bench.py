@@ -1,14 +1,18 @@
 """`quintet bench`: what it sends to a service, and what it says of it."""
 
 import json
+from collections import Counter
 from typing import Any
 
 import pytest
 
+from app.tools.bench import FEWEST_TOKENS, FEWEST_WORDS
 from app.tools.bench_texts import WORDS, TextSizes, TextStream
+from model.config import read_config
+from model.tokenizer import Tokenizer
 from tests.app.tools.command import Command, Ended, run, run_here
 from tests.app.tools.scripted import Refusal, Scripted
-from tests.checkpoints import TASKS
+from tests.checkpoints import MINI, TASKS
 from tests.server import Service
 
 _SOON = ("--seconds", 20, "--warm-up", 0, "--requests")
@@ -36,18 +40,33 @@ def test_a_closed_loop_beside_a_service(service: Service) -> None:
 def test_an_open_loop(scripted: Scripted) -> None:
     """Its requests are new texts of the lengths in turn; the key is sent."""
     scripted.info["tasks"] = ["one", "two"]
-    arguments = ("--rate", 200, "--words", "2,5", "--inputs", 3, *_SOON, 8)
+    arguments = ("--rate", 200, "--words", "4,6", "--inputs", 3, *_SOON, 8)
     ended = run("bench", "--url", f"{scripted.url}/v1", *arguments, QUINTET_API_KEY="secret")
     assert ended.code == 0, ended.err
-    judged, measured = scripted.asked[:2], scripted.asked[2:]
-    assert [each.body["task"] for each in judged] == ["one", "two"]
+    measured = scripted.asked[-8:]
     assert len(measured) == _figures(ended)["answered"] == 8
     texts = [text for each in measured for text in each.texts]
     assert len(set(texts)) == len(texts) == 24
-    assert sorted({len(text.split()) for text in texts}) == [2, 5]
+    assert sorted({len(text.split()) for text in texts}) == [4, 6]
     assert sorted(each.body["task"] for each in measured) == ["one"] * 4 + ["two"] * 4
     assert {each.headers["authorization"] for each in scripted.asked} == {"Bearer secret"}
     assert "sent late" in ended.out
+
+
+def test_the_tokens_of_texts_of_so_many_words_are_the_average_of_many(scripted: Scripted) -> None:
+    """As many of each length and for each task, of some 2,000 words; few in a request."""
+    scripted.info["tasks"] = ["one", "two"]
+    ended = run_here("bench", "--url", scripted.url, "--words", "4,12", *_SOON, 3, "--rate", 100)
+    judged = scripted.asked[:-3]
+    lengths = Counter(
+        (each.body["task"], len(text.split())) for each in judged for text in each.texts
+    )
+    assert set(lengths) == {(task, words) for task in ("one", "two") for words in (4, 12)}
+    assert len(set(lengths.values())) == 1
+    assert sum(words * count for (_, words), count in lengths.items()) >= 2000
+    assert max(len(each.texts) for each in judged) <= 32
+    figures = _figures(ended)
+    assert figures["tokens_per_s"] == pytest.approx((8 + 2) * figures["texts_per_s"], rel=0.01)
 
 
 def test_another_run_sends_other_texts(scripted: Scripted) -> None:
@@ -59,7 +78,9 @@ def test_another_run_sends_other_texts(scripted: Scripted) -> None:
 
 def test_failures_are_in_the_table_and_in_the_status(scripted: Scripted) -> None:
     scripted.act = lambda asked: Refusal(503, "the queue is full") if asked.number else None
-    ended = run_here("bench", "--url", scripted.url, *_SOON, 2, "--rate", 50)
+    # Texts so long that one of them is enough to know their tokens.
+    lengths = ("--words", 2000)
+    ended = run_here("bench", "--url", scripted.url, *lengths, *_SOON, 2, "--rate", 50)
     assert ended.code == 2
     assert "status 503: the queue is full" in ended.out
     figures = _figures(ended)
@@ -69,9 +90,10 @@ def test_failures_are_in_the_table_and_in_the_status(scripted: Scripted) -> None
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--words", "2"), "the key is wrong"),
-        (("--tokens", "8"), "the key is wrong"),
-        (("--tokens", "2"), "3 at least"),
+        (("--words", "4"), "the key is wrong"),
+        (("--tokens", "12"), "the key is wrong"),
+        (("--words", "12,3"), "--words 3 is too short: of 100,000 such texts over one"),
+        (("--tokens", "11"), "would be measured; give 12 or more."),
     ],
 )
 def test_what_cannot_be_measured_is_a_sentence(
@@ -86,7 +108,7 @@ def test_what_cannot_be_measured_is_a_sentence(
 
 def test_a_service_that_counts_no_tokens_is_measured_by_words(scripted: Scripted) -> None:
     scripted.act = lambda _: Refusal(404)
-    ended = run_here("bench", "--url", scripted.url, "--tokens", "8")
+    ended = run_here("bench", "--url", scripted.url, "--tokens", "12")
     assert "give --words instead" in ended.err
 
 
@@ -105,3 +127,10 @@ def test_texts_are_as_long_as_asked_for_and_none_comes_twice() -> None:
     for number, text in enumerate(texts):
         assert sum(tokens[word] for word in text.split()) + 2 == (3, 12, 40)[number % 3]
     assert len(set(texts[2::3])) == 1000
+
+
+@pytest.mark.parametrize("in_tokens", [True, False])
+def test_of_the_shortest_texts_hardly_any_comes_twice(in_tokens: bool) -> None:
+    tokens = [*map(len, Tokenizer(MINI, read_config(MINI)).ids(WORDS))] if in_tokens else None
+    stream = TextStream(TextSizes([FEWEST_TOKENS if in_tokens else FEWEST_WORDS], tokens), seed=1)
+    assert len({stream.text(number) for number in range(100_000)}) >= 99_900
