@@ -91,5 +91,10 @@ class Seen:
 
 def quantile_of(values: list[float], quantile: float) -> float:
     """By nearest rank, NaN where there are no values."""
-    ordered = sorted(values)
-    return ordered[min(int(quantile * len(ordered)), len(ordered) - 1)] if ordered else math.nan
+    return sorted(values)[nearest_rank(len(values), quantile) - 1] if values else math.nan
+
+
+def nearest_rank(count: int, quantile: float) -> int:
+    """Of `count` values in order, from 1, the first that so many (0..1) of them do not exceed."""
+    # Rounded, since .07 * 100 is 7.000000000000001.
+    return max(math.ceil(round(quantile * count, 6)), 1)

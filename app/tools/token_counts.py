@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.tools.load import nearest_rank
+
 _MOST_NUMBERS = 10
 
 
@@ -42,7 +44,7 @@ class TokenCounts:
 
     def percentile(self, percent: int) -> int:
         """Tokens at `percent` in 1..100; 0 where there is no text."""
-        rank, below = -(-percent * self.texts // 100), 0
+        rank, below = nearest_rank(self.texts, percent / 100), 0
         for tokens in sorted(self.histogram):
             below += self.histogram[tokens]
             if below >= rank:

@@ -6,8 +6,10 @@ import time
 
 import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from app.tools.load import Load, Prepared
+from app.tools.load import Load, Prepared, quantile_of
 from app.tools.load_generator import run
 from app.tools.load_processes import generators
 from tests.app.tools.scripted import Refusal, Scripted
@@ -119,3 +121,19 @@ def test_of_fewer_requests_than_processes_none_is_sent_twice(scripted: Scripted)
         seen = fleet.run(Load(scripted.url, _requests(10), 4, seconds=30, most=2))
     assert sorted(scripted.texts()) == ["text 0", "text 1"]
     assert seen.answered == 2
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=120), st.integers(1, 100))
+@settings(deadline=None)
+def test_a_quantile_is_the_least_that_so_many_do_not_exceed(
+    values: list[int], percent: int
+) -> None:
+    def covers(value: int) -> bool:
+        return 100 * sum(each <= value for each in values) >= percent * len(values)
+
+    assert quantile_of([*map(float, values)], percent / 100) == min(filter(covers, values))
+
+
+@pytest.mark.parametrize("percent", [1, 7, 50, 99, 100])
+def test_of_1_to_100_the_percentile_is_the_number(percent: int) -> None:
+    assert quantile_of([*map(float, range(1, 101))], percent / 100) == percent
