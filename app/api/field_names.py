@@ -6,7 +6,7 @@ header; but one that looks like a field on which the vectors depend is refused: 
 other vectors than it asked for. Errors name fields as they were sent.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal, get_args
@@ -91,6 +91,13 @@ def refusal(name: str, kind: str, message: str, value: Any = None) -> Validation
     return ValidationError.from_exception_data("request", [_error((name,), kind, message, value)])
 
 
+def disagreement(names: Iterable[str]) -> ValidationError:
+    """The error of two names of one field that have different values."""
+    first, *others = names
+    sentence = f"{' and '.join([first, *others])} are names of one field and must not differ."
+    return refusal(first, "conflict", sentence)
+
+
 def without_nulls(body: Any) -> dict[str, Any]:
     """The fields of a body, in which null is absent.
 
@@ -171,9 +178,7 @@ def _without_aliases(fields: dict[str, Any]) -> tuple[dict[str, Any], dict[str, 
 def _check_disagreement(field_name: str, values: Mapping[str, Any]) -> None:
     """Refuse two values of one field, or a value that would be wrong if it were the only one."""
     if field_name not in _MAY_DISAGREE:
-        names = " and ".join(values)
-        sentence = f"{names} are names of one field and must not differ."
-        raise refusal(next(iter(values)), "conflict", sentence)
+        raise disagreement(values)
     for name, value in values.items():
         if not all(each in EMBEDDING_TYPES for each in as_list(value)):
             sentence = f"{name} must be of {', '.join(EMBEDDING_TYPES)}."

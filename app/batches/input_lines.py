@@ -87,9 +87,10 @@ class LineReader:
         """The object that a line is, and how many lone surrogates were replaced in it."""
         if content is None:
             raise _FaultError("line_too_long", f"a line has at most {self.max_bytes} bytes")
+        if number == 1:
+            content = content.removeprefix(codecs.BOM_UTF8)
         try:
-            first = number == 1
-            request, replaced = _loaded(content.removeprefix(codecs.BOM_UTF8) if first else content)
+            request, replaced = _loaded(content)
         except TooManyJsonTokensError:
             sentence = f"a line has at most {MAX_JSON_TOKENS} texts, brackets and commas"
             raise _FaultError("line_too_long", sentence) from None

@@ -24,6 +24,7 @@ from app.api.field_names import (
     INPUT_TYPE,
     affecting_vectors,
     check_near_misses,
+    disagreement,
     refusal,
     without_nulls,
 )
@@ -43,17 +44,19 @@ def _texts(value: Any, info: ValidationInfo) -> list[str]:
     return inputs.texts_in(value, info.field_name or "input")
 
 
+# Objects or words in one list of a body. Reading an object takes a tenth of a millisecond in which
+# the process answers nobody, and a body may have a hundred thousand.
+_MOST_OBJECTS = 4096
+
+
 def _bounded(value: Any, info: ValidationInfo) -> Any:
-    if isinstance(value, list) and len(value) > MOST_OBJECTS:
+    if isinstance(value, list) and len(value) > _MOST_OBJECTS:
         sentence = "{field} has {given} items; this route reads at most {most} (send it in parts)."
-        named = {"field": info.field_name, "given": len(value), "most": MOST_OBJECTS}
+        named = {"field": info.field_name, "given": len(value), "most": _MOST_OBJECTS}
         raise PydanticCustomError("too_long", sentence, named)
     return value
 
 
-# Objects or words in one list of a body. Reading an object takes a tenth of a millisecond in which
-# the process answers nobody, and a body may have a hundred thousand.
-MOST_OBJECTS = 4096
 # For such a list. With Field(fail_fast=True) one error says what is wrong, not one for each item.
 BOUNDED = BeforeValidator(_bounded)
 
@@ -80,13 +83,16 @@ class DialectRequest(RequestBody):
     @classmethod
     def _resolve(cls, body: Any, handler: Any) -> Any:
         fields = without_nulls(body)
-        aliases = {field.alias for field in cls.model_fields.values() if field.alias}
-        known = {*cls.model_fields, *aliases}
+        aliases = {name: field.alias or name for name, field in cls.model_fields.items()}
+        known = {*aliases, *aliases.values()}
         others = fields.keys() - known
         if misplaced := sorted(others & _OURS):
             sentence = f"is no field of this API, which has {', '.join(cls.model_fields)}."
             raise refusal(misplaced[0], "misplaced", f"{misplaced[0]} {sentence}")
         check_near_misses({name: fields[name] for name in others}, known)
+        for name, alias in aliases.items():
+            if name in fields and alias in fields and fields[name] != fields[alias]:
+                raise disagreement((alias, name))
         request = handler(fields)
         request.ignore(others)
         return request

@@ -63,21 +63,6 @@ class GoogleRequest(DialectRequest):
 
     model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, extra="ignore")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _says_it_once(cls, body: Any) -> Any:
-        """
-        Raises:
-            ValidationError: a field is sent under both names, with different values.
-        """
-        for name, field in cls.model_fields.items() if isinstance(body, dict) else ():
-            both = {str(field.alias), name} & body.keys()
-            values = [body[each] for each in both if body[each] is not None]
-            if len(values) == 2 and values[0] != values[1]:
-                sentence = f"{field.alias} and {name} are names of one field and must not differ."
-                raise refusal(str(field.alias), "conflict", sentence)
-        return body
-
 
 class GooglePart(GoogleRequest):
     """A text; images, sounds and files are not read."""
