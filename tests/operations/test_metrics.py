@@ -274,6 +274,18 @@ def test_alerts_and_panels_count_each_route_that_answers_with_vectors_and_no_oth
         assert not re.fullmatch(pattern, "/"), "that is the page"
 
 
+def test_what_a_runbook_has_one_look_for_stands_in_the_log() -> None:
+    groups = yaml.safe_load(ALERTS.read_text())["groups"]
+    runbooks = " ".join(
+        rule["annotations"]["runbook"] for group in groups for rule in group["rules"]
+    )
+    (field,) = re.findall(r'"status":.*?500', runbooks)
+    with running(log_format="json") as service:
+        assert service.embed(input="x").status_code == 200
+        service.log.wait_for('"path": "/v1/embeddings"')
+        assert field.replace("500", "200") in service.log.text()
+
+
 def test_each_panel_has_a_title_a_unit_and_a_place_of_its_own() -> None:
     panels = DASHBOARD["panels"]
     assert len(panels) in PANELS, "what is watched at night is taken in at a glance"
