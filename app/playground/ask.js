@@ -226,14 +226,25 @@ async function offerTasks(info, tokens) {
   }
 }
 
-/** Ask the same of every task, all at once. */
+/** Ask the same of every task, all at once; where that fails, offer it again. */
 export async function tryTasks(info) {
+  if (flight.signal.aborted) {
+    flight = new AbortController(); // an ask after the shown one has failed
+  }
+  const { signal } = flight;
   byId("try-tasks").hidden = true;
   byId("task-lead").textContent = "Asking every adapter …";
-  const { signal } = flight;
-  const answers = await askEveryTask(info.tasks, result.sent, signal);
-  signal.throwIfAborted();
-  read = answers.read;
-  byId("task-lead").textContent = answers.sentence;
+  try {
+    const answers = await askEveryTask(info.tasks, result.sent, signal);
+    signal.throwIfAborted();
+    read = answers.read;
+    byId("task-lead").textContent = answers.sentence;
+  } catch (error) {
+    if (signal === flight.signal) {
+      byId("try-tasks").hidden = false;
+      byId("task-lead").textContent = "";
+    }
+    throw error;
+  }
   draw(info);
 }

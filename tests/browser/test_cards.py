@@ -64,3 +64,30 @@ def test_much_text_is_asked_with_every_task_only_when_told_to(playground):
     button.click()
     playground.settled()
     assert len(playground.said("documents")) == 6
+
+
+def test_tasks_that_failed_or_came_after_a_refused_question_can_be_tried_again(troubled):
+    page, lead = troubled.page, troubled.page.locator("#task-lead")
+    button = page.get_by_role("button", name="Try every task (about ")
+    ask = page.get_by_role("button", name="Ask", exact=True)
+
+    def refuse_one_task(route):
+        if "separation" in route.request.post_data:
+            route.abort()
+        else:
+            route.continue_()
+
+    page.route("**/v1/documents", refuse_one_task)
+    ask.click()
+    expect(troubled.alert()).to_contain_text("cannot be reached")
+    expect(button).to_be_visible()
+    expect(lead).to_be_empty()
+    page.unroute("**/v1/documents")
+
+    page.get_by_label("Your question").fill("")
+    ask.click()
+    expect(troubled.alert()).to_contain_text("no question yet")
+    button.click()
+    expect(lead).to_contain_text("8 requests at once")
+    expect(button).to_be_hidden()
+    assert page.locator("#tasks li").count() == 4
