@@ -11,7 +11,7 @@ import { documentsOf } from "./documents.js";
 import { byId } from "./dom.js";
 import { counted } from "./notices.js";
 import { ranking } from "./ranking.js";
-import { FIRST, rankedList, tintedDocuments } from "./results.js";
+import { FIRST, MOST_ROWS, rankedList, tintedDocuments } from "./results.js";
 import { askEveryTask, taskPairs } from "./tasks.js";
 import { verdict } from "./verdict.js";
 
@@ -179,10 +179,10 @@ export function draw(info) {
   byId("late").replaceChildren(rankedList(result, joined, { before: plain, answer: chunk, all }));
   byId("questions").hidden = false;
   byId("below").hidden = false;
-  byId("all").hidden = result.chunks.length <= FIRST;
-  byId("all").textContent = all
-    ? `Show the first ${FIRST}`
-    : `Show all ${result.chunks.length} chunks`;
+  const { length } = result.chunks;
+  const most = length > MOST_ROWS ? `the first ${MOST_ROWS} of ${length}` : `all ${length}`;
+  byId("all").hidden = length <= FIRST;
+  byId("all").textContent = all ? `Show the first ${FIRST}` : `Show ${most} chunks`;
   byId("sizes").replaceChildren(...sizeCards(result, info.sizes, choice.size, chunk));
   byId("tasks").replaceChildren(...taskCards(read, choice.size, chunk));
 }

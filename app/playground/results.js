@@ -8,7 +8,8 @@ import { written } from "./heatmap.js";
 
 /** How many rows a list begins with. */
 export const FIRST = 5;
-const MOST_ROWS = 200;
+/** More rows than this are not read, and would make the page slow. */
+export const MOST_ROWS = 200;
 
 /**
  * The documents, each chunk as dark as it is similar.
@@ -49,7 +50,7 @@ function buttonOf(chunk, answer) {
 }
 
 /**
- * A ranked list of chunks: the first five and the answer, or all.
+ * A ranked list of chunks: the first five and the answer, or as many as are shown at most.
  * @param {import("./ask.js").Result} result
  * @param {import("./ranking.js").Ranking} ranking
  * @param {object} shown

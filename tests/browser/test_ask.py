@@ -115,6 +115,16 @@ def test_an_answer_far_down_is_shown_below_the_first_five(playground):
     assert f"rank {shown[5][0]}" in playground.verdict()
 
 
+def test_the_button_below_the_lists_says_how_many_chunks_it_shows(playground):
+    for number, words in (12, "all 12"), (201, "the first 200 of 201"):
+        playground.documents(" ".join(f"Go {i}." for i in range(number)))
+        playground.ask("Where?")
+        playground.page.get_by_role("button", name=f"Show {words} chunks", exact=True).click()
+        assert len(playground.ranked("late")) == min(number, 200)
+        playground.page.get_by_role("button", name="Show the first 5", exact=True).click()
+        assert len(playground.ranked("late")) == 5
+
+
 def test_chunks_in_the_documents_are_tinted_by_similarity_and_linked_to_the_lists(playground):
     page = playground.page
     shares = {
