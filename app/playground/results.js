@@ -127,7 +127,8 @@ export function linkChunks(place, choose) {
   }
   const press = (event) => {
     const element = chunkOf(event);
-    if (element && getSelection().isCollapsed) {
+    // Who selects text with the pointer chooses nothing; a key (detail 0) is meant.
+    if (element && (event.detail === 0 || getSelection().isCollapsed)) {
       choose(Number(element.dataset.chunk));
     }
   };

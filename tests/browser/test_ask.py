@@ -125,6 +125,17 @@ def test_the_button_below_the_lists_says_how_many_chunks_it_shows(playground):
         assert len(playground.ranked("late")) == 5
 
 
+def test_the_keyboard_marks_an_answer_also_where_a_text_is_selected(playground):
+    hit = playground.page.locator("#late .hit").nth(1)
+    chunk = playground.page.locator("#reading .chunk").first
+    for place, key in (hit, "Enter"), (chunk, " "):
+        expect(place).to_have_attribute("aria-pressed", "false")
+        playground.page.locator("#sentence").select_text()
+        place.focus()
+        playground.page.keyboard.press(key)
+        expect(place).to_have_attribute("aria-pressed", "true")
+
+
 def test_chunks_in_the_documents_are_tinted_by_similarity_and_linked_to_the_lists(playground):
     page = playground.page
     shares = {
