@@ -12,7 +12,7 @@ import yaml
 
 from app import __version__
 from app.settings import PREFIX, Settings
-from tests.operations.programs import DOCKER, ROOT, program, run
+from tests.operations.programs import DOCKER, ROOT, documents, program, run
 from tests.operations.redis import OPTIONS
 
 pytestmark = pytest.mark.operations
@@ -102,6 +102,21 @@ def test_the_gpus_that_compose_reserves_are_those_that_have_a_worker(devices: st
     (reserved,) = replica["deploy"]["resources"]["reservations"]["devices"]
     assert replica["environment"]["EMBED_DEVICES"] == devices
     assert reserved["count"] == len(devices.split(","))
+
+
+def test_a_gpu_that_hangs_is_seen_as_soon_as_its_setting_says() -> None:
+    description = Settings.model_fields["batch_timeout_s"].description
+    (seconds,) = re.findall(r"Lower it on a GPU, to (\d+)", str(description))
+    services = composed()
+    assert services["quintet-gpu"]["environment"]["EMBED_BATCH_TIMEOUT_S"] == seconds
+    assert "EMBED_BATCH_TIMEOUT_S" not in services["quintet"]["environment"]
+    overlay = documents(run("kubectl", "kustomize", DOCKER / "kubernetes" / "overlays" / "gpu"))
+    (replica,) = (
+        each["spec"]["template"]["spec"]["containers"][0]
+        for each in overlay
+        if (each["kind"], each["metadata"]["name"]) == ("Deployment", "quintet")
+    )
+    assert {"name": "EMBED_BATCH_TIMEOUT_S", "value": seconds} in replica["env"]
 
 
 def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
