@@ -228,64 +228,6 @@ def test_what_alerts_compare_is_there_to_be_compared(asked: Prometheus) -> None:
                     assert asked.ask(selector), f"nothing under {selector}"
 
 
-def counted_routes(service: Service, headers: dict[str, str]) -> dict[str, str]:
-    """Each address with a body that is documented, and POST / -> the route it is counted as."""
-    described = httpx.get(f"{service.url}/openapi.json").json()["paths"]
-    addresses = ["/", *(path for path, methods in described.items() if "post" in methods)]
-    found, before = {}, requests_by_route(service)
-    with service.client(headers=headers) as caller:
-        for address in addresses:
-            caller.post(address.replace("{name}", "quintet-mini").replace("{id}", "none"), json={})
-            after = requests_by_route(service)
-            (found[address],) = (name for name in after if after[name] > before.get(name, 0))
-            before = after
-    return found
-
-
-def requests_by_route(service: Service) -> dict[str, float]:
-    """Requests so far, but for those for metrics."""
-    text = httpx.get(f"{service.url}/metrics", timeout=30).text
-    totals: dict[str, float] = {}
-    for route, value in re.findall(
-        r'^quintet_requests_total\{route="(.+?)",.* (\S+)$', text, re.MULTILINE
-    ):
-        if route != "/metrics":
-            totals[route] = totals.get(route, 0) + float(value)
-    return totals
-
-
-def test_alerts_and_panels_count_each_route_that_answers_with_vectors_and_no_other(
-    service: Service, key: str
-) -> None:
-    described = httpx.get(f"{service.url}/openapi.json").json()["paths"]
-    # A route that refuses another space than the caller's has vectors.
-    with_vectors = {
-        path
-        for path, methods in described.items()
-        if "412" in methods.get("post", {"responses": ()})["responses"]
-    }
-    counted = counted_routes(service, bearer(key))
-    expressions = (*dashboard_expressions(), *alert_expressions())
-    patterns = {each for text in expressions for each in re.findall(r'route=~\s*"(.+?)"', text)}
-    assert patterns
-    for pattern in patterns:
-        matched = {path for path, route in counted.items() if re.fullmatch(pattern, route)}
-        assert matched == {"/", *with_vectors}, pattern
-        assert not re.fullmatch(pattern, "/"), "that is the page"
-
-
-def test_what_a_runbook_has_one_look_for_stands_in_the_log() -> None:
-    groups = yaml.safe_load(ALERTS.read_text())["groups"]
-    runbooks = " ".join(
-        rule["annotations"]["runbook"] for group in groups for rule in group["rules"]
-    )
-    (field,) = re.findall(r'"status":.*?500', runbooks)
-    with running(log_format="json") as service:
-        assert service.embed(input="x").status_code == 200
-        service.log.wait_for('"path": "/v1/embeddings"')
-        assert field.replace("500", "200") in service.log.text()
-
-
 def test_each_panel_has_a_title_a_unit_and_a_place_of_its_own() -> None:
     panels = DASHBOARD["panels"]
     assert len(panels) in PANELS, "what is watched at night is taken in at a glance"
