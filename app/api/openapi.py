@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from app.access.callers import KEY_HEADERS
 from app.api.document_models import DocumentsRequest
+from app.api.hosts import PROBES
 from app.api.invocations import InvocationsRequest
 from app.api.octets import OCTETS, SHAPE, TOKENS
 from app.api.request_models import EmbeddingsRequest, TokenizeRequest
@@ -59,6 +60,7 @@ _OCTETS_HEADERS = {
     "vectors of how many dimensions, as `2, 1024`.",
     TOKENS: "Beside it: tokens that were charged.",
 }
+_OWN_ERROR = {"content": {JSON: {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}}
 REFUSED_STATUSES = {
     400: "The body is no JSON, or over a limit that the sentence names.",
     401: "This service asks for a key, and the request has none that is known.",
@@ -139,8 +141,9 @@ def describe(app: FastAPI, more_bodies: Sequence[type[BaseModel]] = ()) -> None:
             nested = schema.pop("$defs", {})
             for name, each in {body.__name__: schema, **nested}.items():
                 schemas[name] = _null_is_absent(each)
-        for operations in document["paths"].values():
+        for path, operations in document["paths"].items():
             for operation in operations.values():
+                _add_refusals_of_any_route(operation["responses"], host=path not in PROBES)
                 if "security" in operation:
                     operation["security"] = [*_KEYS, {}]
                 if _UNUSED[0] in str(operation["responses"].get("422")):
@@ -148,6 +151,15 @@ def describe(app: FastAPI, more_bodies: Sequence[type[BaseModel]] = ()) -> None:
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _add_refusals_of_any_route(responses: dict[str, Any], *, host: bool) -> None:
+    """What is refused before there is a route, in the form of the route's other errors. `host` is
+    whether it answers allowed hosts only."""
+    for status in (403, 431) if host else (431,):
+        form = responses.get("401") or _OWN_ERROR
+        described = {**form, "description": REFUSED_STATUSES[status]}
+        responses.setdefault(str(status), described)
 
 
 def _null_is_absent(schema: dict[str, Any]) -> dict[str, Any]:

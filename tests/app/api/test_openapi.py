@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
+
 from tests.server import Service
 
 # Phases: examples of the document, edge cases field by field, random ones, and calls in sequence.
@@ -27,3 +29,22 @@ def test_generated_requests_get_documented_answers(service: Service, tmp_path: P
     print(done.stdout[-6000:])
     assert done.returncode == 0, done.stderr
     assert "No issues found" in done.stdout
+
+
+def test_what_is_refused_before_there_is_a_route_is_documented_at_each_route(
+    service: Service,
+) -> None:
+    foreign, large = {"host": "evil.example"}, {"x-large": "a" * 33_000}
+    described = httpx.get(f"{service.url}/openapi.json").json()["paths"]
+    with service.client() as caller:
+        for path, operations in described.items():
+            for method, operation in operations.items():
+                for headers, refused in (foreign, "403"), (large, "431"):
+                    answer = caller.request(method, path, headers=headers)
+                    documented = refused in operation["responses"]
+                    assert (str(answer.status_code) == refused) == documented, (method, path)
+                    if documented:
+                        content = operation["responses"][refused]["content"]
+                        (reference,) = content["application/json"]["schema"].values()
+                        own = reference.endswith("/ErrorBody")
+                        assert own == ("request_id" in answer.json()), (method, path)
