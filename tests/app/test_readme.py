@@ -52,6 +52,16 @@ def test_the_apps_readme_has_every_error_by_status_and_code() -> None:
     assert leaves - {(ClientDisconnectedError.status, ClientDisconnectedError.code)} <= written
 
 
+def test_the_readmes_have_the_types_that_vectors_may_be_written_in() -> None:
+    document = json.loads((ROOT / "openapi.json").read_text(encoding="utf-8"))
+    field = document["components"]["schemas"]["EmbeddingsRequest"]["properties"]["embedding_type"]
+    for text in (README, APP):
+        (types,) = re.findall(
+            r"^\| `embedding_type` \| `float` \| (.*?), or a list", text, re.MULTILINE
+        )
+        assert re.findall(r"`(\w+)`", types) == field["anyOf"][0]["enum"]
+
+
 def test_settings_and_metrics_of_the_readmes_exist(service: Service) -> None:
     known = set(re.findall(r"`(EMBED_\w+)`", settings_table()))
     exposition = httpx.get(f"{service.url}/metrics").text
