@@ -126,13 +126,17 @@ function longest(rows) {
   return sums.indexOf(Math.max(...sums));
 }
 
-/** Records of RFC 4180, with commas or, where the first line has more of them, semicolons. */
-function csvRows(text) {
+/**
+ * Records of RFC 4180, whatever ends their lines, with commas or, where the first line has more of
+ * them, semicolons.
+ */
+function csvRows(file) {
+  const text = file.replace(/^\uFEFF/, "").replaceAll(/\r\n?/g, "\n");
   const first = text.split("\n", 1)[0];
   const comma = first.split(";").length > first.split(",").length ? ";" : ",";
-  const cell = new RegExp(`(?:"((?:[^"]|"")*)"|([^${comma}\\r\\n]*))(${comma}|\\r?\\n|$)`, "gy");
+  const cell = new RegExp(`(?:"((?:[^"]|"")*)"|([^${comma}\\n]*))(${comma}|\\n|$)`, "gy");
   const rows = [[]];
-  for (const [whole, quoted, plain, end] of text.replace(/^\uFEFF/, "").matchAll(cell)) {
+  for (const [whole, quoted, plain, end] of text.matchAll(cell)) {
     rows.at(-1).push(quoted?.replaceAll('""', '"') ?? plain);
     if (end === "" || whole === "") {
       break;

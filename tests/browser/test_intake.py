@@ -39,6 +39,7 @@ FILES = {
     "a.md": ("# Title\n\nText.", [("a.md", "# Title\n\nText.")]),
     "a.csv": (CSV, [("first", "A text, with a comma"), ("second", 'two "quoted"\nlines')]),
     "b.csv": ("kind;long\nx;the longest", [("b.csv:1", "long"), ("b.csv:2", "the longest")]),
+    "c.csv": ("id,text\rx,One.\ry,Two.\r", [("x", "One."), ("y", "Two.")]),
     "a.jsonl": (JSONL, [("first", "One."), ("a.jsonl:2", "Two."), ("3", "Three.")]),
 }
 
