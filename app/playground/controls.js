@@ -79,13 +79,18 @@ export function texts() {
 }
 
 /**
- * Write texts into the form.
+ * Write texts into the form. Of several each stays one: without the blank lines in it, which would
+ * end it. One alone may have texts between its blank lines.
  * @param {readonly string[]} given
  */
 export function write(given) {
-  const lines = given.every((text) => !text.includes("\n"));
+  const several = given.length > 1;
+  const texts = given
+    .map((text) => text.replaceAll(/\r\n?/g, "\n"))
+    .map((text) => (several ? text.trim().replaceAll(/\n\s*\n/g, "\n") : text));
+  const lines = texts.every((text) => !text.includes("\n"));
   byId("split").value = lines ? "line" : "blank";
-  byId("texts").value = given.join(lines ? "\n" : "\n\n");
+  byId("texts").value = texts.join(lines ? "\n" : "\n\n");
 }
 
 /**

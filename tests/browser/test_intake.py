@@ -71,6 +71,13 @@ def test_files_dropped_on_compare_become_texts(comparing):
     assert comparing.said()[-1]["input"] == ["one", "two\nlines"]
 
 
+def test_records_dropped_on_compare_stay_one_text_each_with_blank_lines_in_them(comparing):
+    comparing.page.evaluate(DROP, {"a.md": "# One\r\n\r\nends.\r\n", "b.txt": "two\n \n\nlines"})
+    comparing.changed()
+    expect(comparing.page.locator("#texts-counted")).to_have_text("2 texts")
+    assert comparing.said()[-1]["input"] == ["# One\nends.", "two\nlines"]
+
+
 UNREADABLE = [
     ("a.jsonl", '{"text": "fine"}\n{oops', "Line 2 of a.jsonl is no JSON."),
     ("b.jsonl", '{"name": "x"}', 'Line 1 of b.jsonl has no field "text".'),
