@@ -11,11 +11,14 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+import torch
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from app.__main__ import command_line, main
+from model.config import CheckpointError
 from model.extras import DISTRIBUTION, MODULES, how_to_install, missing
+from model.precision import precision_named
 from tests.test_installed import PROJECT, ROOT
 
 WORDS = [
@@ -61,6 +64,16 @@ def test_every_help_is_there_without_what_its_command_needs() -> None:
         if extra:
             assert f"`{extra}`: {how_to_install(extra)}\n" in text
     assert all(re.search(rf"^    {word} ", shown[0], re.MULTILINE) for word in WORDS)
+
+
+def test_a_help_names_every_dtype_that_there_is() -> None:
+    with pytest.raises(CheckpointError) as refusal:
+        precision_named("nothing", torch.device("cpu"), 384)
+    _, _, dtypes = str(refusal.value).rstrip(".").partition("choose ")
+    for word in ("corpus", "evaluate"):
+        command = [sys.executable, "-m", "app", word, "--help"]
+        shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        assert f"{dtypes} (default)" in " ".join(shown.split()), word
 
 
 @pytest.mark.parametrize(

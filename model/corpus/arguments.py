@@ -37,7 +37,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--model", help="folder or hub id, the same on all nodes; default: EMBED_MODEL")
     add("--revision", help="commit, tag or branch of the hub id")
-    add("--dtype", default="auto", help="float32, bfloat16, float16 or auto (default)")
+    add("--dtype", default="auto", help="float32, bfloat16, float16, int8 or auto (default)")
     add("--max-batch-tokens", type=positive_int, metavar="N", help="of one forward pass")
     add("--address", help="of a Ray cluster; default: a Ray of the command's own, here")
     add(
