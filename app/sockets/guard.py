@@ -3,8 +3,9 @@
 1. A connection on which nothing arrives is closed after `keep_alive_s`.
 2. A request's headers must be complete `header_timeout_s` after their first byte, its body
    `body_timeout_s` later: else 408, or only the end where an answer has begun. An uploaded file may
-   take longer, if it does not come too slowly. Headers longer than MAX_HEAD_BYTES are answered 431;
-   httptools alone would collect them without a limit.
+   take longer, if it does not come too slowly. Headers longer than MAX_HEAD_BYTES are answered 431,
+   and so are trailers behind a body in chunks: httptools alone would collect either without a
+   limit. Trailers are dropped, since they would stand among the headers.
 3. A caller must read its answer: when no byte of it moves, the connection is aborted after
    `send_timeout_s` at most.
 4. At most `max_connections` are open. One more closes the oldest without a request; where each has
@@ -67,7 +68,9 @@ class GuardedProtocol(HttpToolsProtocol):
         self._refused = False
         self._start = self.loop.time()  # of the connection, or of the latest request
         self._heads = 0  # that have begun
-        self._head_bytes: int | None = None  # of the one that is being read; None between heads
+        self._in_head = False
+        self._pieces = 0  # heads and pieces of bodies that have begun
+        self._head_bytes = 0  # that were read since then, of a head or of trailers
         self._plain_head = b""  # of a request that offers another protocol, without the offer
         self._uploaded: int | None = None  # bytes so far of a file; None for another body
         self._head_end = self._start
@@ -113,7 +116,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._refused or self.transport.is_closing():
             return
         self._unset_keepalive_if_required()
-        heads = self._heads
+        pieces = self._pieces
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
@@ -121,11 +124,11 @@ class GuardedProtocol(HttpToolsProtocol):
                 self._parse_without_offer(data[offer.args[0] :])
         except httptools.HttpParserError:  # nor are requests answered that came before on it
             self._refuse(InvalidHttpError())
-        if self._heads == heads and self._head_bytes is not None:
+        if self._pieces == pieces and self._receive_timer is not None and not self._refused:
             # The read in which a head began is not counted: it may be another request's body.
             self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES and not self._refused:
-                self._refuse(HeadersTooLargeError(MAX_HEAD_BYTES))
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse_head()
         if self in self._connections.idle and self._receive_timer is None:
             self._wait_for_request()  # bytes that begin no request, which do not extend the wait
 
@@ -142,12 +145,28 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._start = self.loop.time()
         self._heads += 1
-        self._head_bytes = 0
+        self._in_head = True
+        self._begin_piece()
         self._start_receive_timer(self._settings.header_timeout_s, self._headers_late)
+
+    def _begin_piece(self) -> None:
+        self._pieces += 1
+        self._head_bytes = 0
+
+    def _refuse_head(self) -> None:
+        if self._in_head or self._unanswered:
+            self._refuse(HeadersTooLargeError(MAX_HEAD_BYTES))
+        else:  # trailers of a request that was answered before they came
+            self.hang_up()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header, or a trailer, which nobody here reads."""
+        if self._in_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The headers of a request are complete."""
-        self._head_bytes = None
+        self._in_head = False
         method = self.parser.get_method()
         if self.parser.should_upgrade() and method != b"CONNECT":
             version = self.parser.get_http_version().encode()
@@ -166,6 +185,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Some bytes of a body, which extend the time of an upload."""
         super().on_body(body)
+        self._begin_piece()
         if self._uploaded is not None and self._receive_timer is not None:
             self._uploaded += len(body)
             seconds = self._settings.upload_timeout_s(self._uploaded) + _GRACE_S

@@ -1,6 +1,8 @@
 """What comes before a body is bounded in bytes."""
 
 import socket
+from contextlib import suppress
+from http.client import HTTPResponse
 
 import httpx
 import pytest
@@ -43,6 +45,35 @@ def test_a_head_without_an_end_is_given_up(service: Service) -> None:
             send_for_ever(connection)  # what comes after the refusal is read a moment, and not kept
         assert process.memory_info().rss - before < 32 << 20
     assert httpx.get(f"{service.url}/live").status_code == 200
+
+
+CHUNKED = b"POST /v1/embeddings HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
+BODY = b'd\r\n{"input":"a"}\r\n0\r\n'
+
+
+@pytest.mark.parametrize("path", [b"/v1/embeddings", b"/nothing"])  # before its answer, and after
+@pytest.mark.parametrize("line", [b"x-more: " + b"a" * 1000 + b"\r\n", b"a" * 1000])
+def test_trailers_without_an_end_are_not_kept(service: Service, path: bytes, line: bytes) -> None:
+    host, port = service.url.removeprefix("http://").split(":")
+    (process,) = service.http_processes()
+    before = process.memory_info().rss
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        connection.sendall(CHUNKED.replace(b"/v1/embeddings", path) + BODY)
+        with suppress(ConnectionError):
+            for _ in range(100):
+                connection.sendall(line * 1000)
+        assert process.memory_info().rss - before < 32 << 20
+    assert httpx.get(f"{service.url}/live").status_code == 200
+
+
+def test_a_trailer_is_no_header(service: Service) -> None:
+    host, port = service.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        connection.sendall(CHUNKED + BODY + b"x-request-id: trailer\r\n\r\n")
+        answer = HTTPResponse(connection)
+        answer.begin()
+        assert answer.status == 200
+        assert answer.headers["x-request-id"] != "trailer"
 
 
 def test_a_head_behind_a_long_body_is_counted_by_itself(service: Service) -> None:
