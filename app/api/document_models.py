@@ -1,5 +1,6 @@
 """Request and response of POST /v1/documents, with the descriptions of the OpenAPI document."""
 
+from itertools import islice
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -14,7 +15,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from app.api.chunk_spans import SPANS, spans_of
-from app.api.field_names import check_near_misses, refusal, without_nulls
+from app.api.field_names import MAX_COMPARED, check_near_misses, refusal, without_nulls
 from app.api.misspellings import near
 from app.api.request_models import Count, Size, VectorsRequest
 from app.api.response_models import EmbeddingValue, ResponseModel, Usage
@@ -149,7 +150,8 @@ class DocumentsRequest(VectorsRequest):
     def check_names(cls, names: set[str]) -> None:
         """Refuse fields of `chunking` that stand beside it: they would be ignored."""
         inside = frozenset(ChunkingFields.model_fields) - {"by"}
-        for name in sorted(names):
+        in_order = sorted(names, key=lambda name: (name not in ChunkingFields.model_fields, name))
+        for name in islice(in_order, MAX_COMPARED):
             if meant := "by" if name == "by" else near(name, inside):
                 sentence = f"{name} does not count here; send chunking.{meant}."
                 raise refusal(name, "misplaced", sentence)

@@ -51,7 +51,7 @@ _AFFECTING_VECTORS = {
     *("normalized", "truncate", "chunking", "offsets"),
 }
 # Unknown names that are looked at: comparing takes microseconds, and a body may have a million.
-_MAX_UNKNOWN = 256
+MAX_COMPARED = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ def check_near_misses(unknown: Mapping[str, Any], candidates: Collection[str]) -
     meant_of = frozenset(candidates)
     errors = [
         _error((name,), "unknown_field", f"unknown field; did you mean {meant}?", value)
-        for name, value in islice(unknown.items(), _MAX_UNKNOWN)
+        for name, value in islice(unknown.items(), MAX_COMPARED)
         if (meant := near(name, meant_of))
     ]
     if errors:

@@ -78,6 +78,15 @@ def test_ids_and_unknown_names_are_looked_at(service: Service) -> None:
     assert answer.headers["x-ignored-fields"] == "chunking.foo, seed, texts.url"
 
 
+def test_of_many_unknown_names_some_are_compared_and_no_field_is_missed(service: Service) -> None:
+    names = {f"a{number:03}": 1 for number in range(256)}
+    answer = service.post("/v1/documents", input="a", **names, max_token=1)
+    assert answer.status_code == 200
+    assert answer.headers["x-ignored-fields"].endswith("and 237 more")
+    refused = service.post("/v1/documents", input="a", **names, max_tokens=1)
+    assert_error(refused, 422, "VALIDATION_ERROR", "send chunking.max_tokens")
+
+
 def test_limits_are_said_with_their_numbers(service: Service) -> None:
     def refused(code: str, said: str, **body: Any) -> None:
         assert_error(service.post("/v1/documents", **body), 400, code, said)
