@@ -33,6 +33,8 @@ By = Literal["sentences", "tokens", "markdown", "spans"]
 BY_VALUES = get_args(By)
 # Markdown chunks of fewer than 256 tokens are cut out of parts of 1,024 tokens: see _markdown_ends.
 _MANY_TOKENS, _PART_TOKENS = 256, 1024
+# The longest tokens of XLM-RoBERTa, but for a few.
+_TOKEN_CHARACTERS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,13 @@ class Chunks:
         """The number of tokens of each chunk."""
         counts: list[int] = np.diff(self.tokens)[:, 0].tolist()
         return counts
+
+    @property
+    def size(self) -> int:
+        """The tokens of all chunks, counted in each that has them. As many characters as a token
+        may have count as one: of white space there may be any number between two tokens."""
+        tokens, characters = np.diff(self.tokens).sum(), np.diff(self.characters).sum()
+        return int(max(tokens, characters // _TOKEN_CHARACTERS))
 
 
 # Fields without effect, for each value of `by`.

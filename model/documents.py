@@ -56,13 +56,26 @@ class TooManyChunksError(ValueError):
         self.index = index
 
 
+class ChunksTooLargeError(ValueError):
+    """The chunks of the texts up to number `index` have `tokens` tokens together, more than
+    `limit`."""
+
+    def __init__(self, tokens: int, limit: int, index: int) -> None:
+        super().__init__(f"chunks have {tokens} tokens together; at most {limit} are taken.")
+        self.tokens = tokens
+        self.limit = limit
+        self.index = index
+
+
 @dataclass(frozen=True, slots=True)
 class DocumentOptions:
     """How documents become rows.
 
     chunking: how each text is cut. late_chunking: false reads each chunk alone.
     document_vector: whether each document gets a vector, too. overlap: of windows, in tokens.
-    spans: the caller's chunks of each text, (C, 2) in code points, in place of those of `chunking`.
+    max_chunk_tokens: of all chunks together, `Chunks.size`: the caller's may overlap, and each may
+    be the whole text. spans: the caller's chunks of each text, (C, 2) in code points, in place of
+    those of `chunking`.
     """
 
     chunking: Chunking
@@ -71,6 +84,7 @@ class DocumentOptions:
     overlap: int = DEFAULT_OVERLAP
     max_document_tokens: int = 1 << 40
     max_chunks: int = 1 << 40
+    max_chunk_tokens: int = 1 << 40
     spans: Sequence[Int64Array] | None = None
 
 
@@ -118,9 +132,10 @@ def tokenize(
         TooManyTokensError: a document is too long.
         ChunkTooLongError: a chunk that is read alone is too long.
         TooManyChunksError: the documents together have more chunks than `max_chunks`.
+        ChunksTooLargeError: the chunks together have more tokens than `max_chunk_tokens`.
         SpanError: a caller's span has no token.
     """
-    documents, chunks = [], 0
+    documents, chunks, tokens = [], 0, 0
     rows = _RowBuilder(task, options, tokenizer)
     limit = options.max_document_tokens
     for index, each in enumerate(tokenize_with_offsets(texts, tokenizer, limit)):
@@ -128,6 +143,9 @@ def tokenize(
         chunks += len(found)
         if chunks > options.max_chunks:
             raise TooManyChunksError(chunks, options.max_chunks, index)
+        tokens += found.size
+        if tokens > options.max_chunk_tokens:
+            raise ChunksTooLargeError(tokens, options.max_chunk_tokens, index)
         documents.append(Document(each.text, len(each.token_ids), found))
         rows.add(index, documents[-1], each.token_ids)
     return rows.build(tuple(documents))

@@ -24,6 +24,10 @@ from model.tasks import PASSAGE_TASK, Task
 from model.tokenizer import TooManyTokensError
 from model.unicode import Int64Array, Positions, SplitCharacterError
 
+# Of all chunks of a request together. Spans may overlap: each token that is pooled once more, and
+# each character that is written once more, takes memory.
+_MAX_CHUNK_TOKENS = 8_388_608
+
 
 async def answer(embeddings: EmbeddingService, body: bytes, call: Call) -> Result:
     """One request, from its body to that of the response.
@@ -83,6 +87,7 @@ def _tokenize(
         overlap=request.late_chunking_overlap,
         max_document_tokens=rules.max_document_tokens,
         max_chunks=rules.max_chunks,
+        max_chunk_tokens=_most_chunk_tokens(request, embeddings),
         spans=_spans(request),
     )
     try:
@@ -101,8 +106,21 @@ def _tokenize(
         raise TokenLimitError(sentence, field) from None
     except documents.TooManyChunksError as error:
         raise ChunkLimitError(error.chunks, error.index + 1, error.limit, field) from None
+    except documents.ChunksTooLargeError as error:
+        sentence = (
+            f"the chunks of the first {error.index + 1} of {field} have {error.tokens} tokens "
+            f"together; one request may have at most {error.limit}. Send it in parts."
+        )
+        raise TokenLimitError(sentence, field) from None
     except SpanError as error:
         raise _invalid_span(request, error.index, error.span, str(error)) from None
+
+
+def _most_chunk_tokens(request: DocumentsRequest, embeddings: EmbeddingService) -> int:
+    """What the chunks of a request may have; chunks that are read alone must fit into the queue."""
+    if request.late_chunking:
+        return _MAX_CHUNK_TOKENS
+    return min(_MAX_CHUNK_TOKENS, embeddings.queue_tokens(flex=request.flex))
 
 
 def _spans(request: DocumentsRequest) -> list[Int64Array] | None:

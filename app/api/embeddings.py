@@ -197,6 +197,10 @@ class EmbeddingService:
             name = request.sent_as("task")
             raise invalid_field(name, str(error), "enum", request.task) from None
 
+    def queue_tokens(self, *, flex: bool) -> int:
+        """The most tokens that a request may have in a lane."""
+        return self._engine.limits.queue_tokens(flex=flex)
+
     def model_name(self, request: TextsRequest) -> str:
         """The model's name in the response: the one that was asked for."""
         return request.model or self.rules.served[0]

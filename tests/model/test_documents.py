@@ -11,7 +11,13 @@ import tokenizers
 
 from model import documents, embedder
 from model.chunking import Chunking
-from model.documents import ChunkTooLongError, DocumentOptions, SpanError, TooManyChunksError
+from model.documents import (
+    ChunksTooLargeError,
+    ChunkTooLongError,
+    DocumentOptions,
+    SpanError,
+    TooManyChunksError,
+)
 from model.embedder import Embedder
 from model.rows import Row
 from model.tokenizer import RowOptions, TooManyTokensError
@@ -153,6 +159,12 @@ def test_what_is_over_a_limit_is_named(small: Embedder) -> None:
     with pytest.raises(TooManyChunksError, match="texts have 3 chunks and more; at most 2") as many:
         read(["a", "b", "c", "d"], max_chunks=2)
     assert many.value.index == 2
+    for text, stop, large in (("b c " * 20, 40, 20), ("b" + " " * 158 + "c", 160, 10)):
+        spans = [np.array([[0, stop]] * 3)]
+        read([text], spans=spans, max_chunk_tokens=3 * large)
+        said = f"chunks have {3 * large} tokens together; at most {3 * large - 1} are"
+        with pytest.raises(ChunksTooLargeError, match=said):
+            read([text], spans=spans, max_chunk_tokens=3 * large - 1)
     spans = [np.array([[0, 9000 * 2]])]
     with pytest.raises(ChunkTooLongError, match=r"a chunk has 9000 tokens; .* at most 8192"):
         read(["a " * 9000], late_chunking=False, spans=spans)

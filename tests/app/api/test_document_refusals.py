@@ -110,4 +110,19 @@ def test_limits_are_said_with_their_numbers(service: Service) -> None:
         late_chunking=False,
         chunking={"by": "spans", "spans": [[0, 18_000]]},
     )
+    whole = {"by": "spans", "spans": [[0, 2050]] * 8192}
+    refused(
+        "INPUT_TOKEN_LIMIT_EXCEEDED",
+        "chunks of the first 1 of input have 8396800 tokens together; one request may have at most "
+        "8388608.",
+        input="a " * 1025,
+        chunking=whole,
+    )
+    refused(
+        "INPUT_TOKEN_LIMIT_EXCEEDED",
+        "have 8396800 tokens together; one request may have at most 1048576.",
+        input="a " * 1025,
+        chunking=whole,
+        late_chunking=False,
+    )
     assert httpx.get(f"{service.url}/info").json()["max_chunks"] == 8192
