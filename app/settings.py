@@ -38,7 +38,7 @@ class Settings(BaseModel):
     An empty variable is an unset one: compose and shell scripts pass those on.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     model: str = Field(
         EMBEDDED_MODEL,

@@ -47,6 +47,7 @@ def test_a_setting_that_was_removed_is_named_with_the_one_to_take(
         ({"EMBED_OPEN": "maybe"}, "EMBED_OPEN: must be true or false, not 'maybe'."),
         ({"EMBED_HOST": "http://localhost"}, "EMBED_HOST: must be an address or a name alone"),
         ({"EMBED_HOST": "127.0.0.1:80"}, "EMBED_HOST: must be an address or a name alone"),
+        ({"EMBED_REQUEST_TIMEOUT_S": "inf"}, "EMBED_REQUEST_TIMEOUT_S: must be a finite number, n"),
         ({"EMBED_FOO": "1"}, "unknown setting EMBED_FOO."),
         (
             {"EMBED_LOG_FORMAT": "xml", "EMBED_MAX_INPUTS": "0"},
