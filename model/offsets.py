@@ -9,11 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from model.rows import TokenIds
-from model.tokenizer import Tokenizer, TooManyTokensError
+from model.tokenizer import Tokenizer, TooManyTokensError, slices
 from model.unicode import well_formed
 
-# Characters that are tokenised at a time: their offsets take a hundred times the memory.
-_CHARACTERS = 1_000_000
 # XLM-RoBERTa's normaliser deletes control characters. Where a text begins with one, or what follows
 # a special token does, tokenizers 0.23 gives offsets that are one too small from there on. With
 # spaces in their place the tokens are the same and the offsets right.
@@ -44,7 +42,7 @@ def tokenize_with_offsets(
     Raises:
         TooManyTokensError: a text has more tokens than `limit`.
     """
-    for start, stop in _slices(texts):
+    for start, stop in slices(texts):
         clean = [well_formed(text) for text in texts[start:stop]]
         read = [_DELETED_AT_START.sub(_with_spaces, text) for text in clean]
         for index, encoding in enumerate(tokenizer.encodings(read), start):
@@ -59,14 +57,3 @@ def tokenize_with_offsets(
 
 def _with_spaces(found: re.Match[str]) -> str:
     return _DELETED_CHARACTER.sub(" ", found[0])
-
-
-def _slices(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Ranges [start, stop) of texts with at most _CHARACTERS together, or of one longer text."""
-    start, characters = 0, 0
-    for index, text in enumerate(texts):
-        if characters and characters + len(text) > _CHARACTERS:
-            yield start, index
-            start, characters = index, 0
-        characters += len(text)
-    yield start, len(texts)

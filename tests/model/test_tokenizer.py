@@ -1,6 +1,8 @@
 """Texts -> rows: counting, limits, instructions, and the spans of late chunking."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -159,3 +161,50 @@ def test_rows_of_several_threads_do_not_mix() -> None:
         expected = [JUDGE.encode(text).ids for text in batch]
         assert [row.token_ids.tolist() for row in inputs.rows] == expected
         assert all(row.token_ids.dtype == np.int32 for row in inputs.rows)
+
+
+@pytest.mark.parametrize("characters", [1, 7])
+@given(
+    pieces=st.lists(
+        st.sampled_from(
+            [*"aÉ5日한ำｶﾞ⁵ǆ", "ي", "\u0301", "\u200d", " ", "\n", "\r\n", "\x01", "_", "<mask>"]
+        )
+        | st.sampled_from(["</s>", "Wort", "слово", " a", "\u3000", "👍🏽"])
+        | st.characters(codec="utf-8"),
+        max_size=40,
+    )
+)
+def test_a_text_in_pieces_has_the_tokens_of_the_text(characters: int, pieces: list[str]) -> None:
+    text = "".join(pieces)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("model.tokenizer._CHARACTERS", characters)
+        (ids,) = TOKENIZER.ids([text])
+    assert ids.tolist() == JUDGE.encode(text, add_special_tokens=False).ids
+
+
+PEAK = """
+import re, sys
+from pathlib import Path
+from model.config import read_config
+from model.tokenizer import Tokenizer
+
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) << 10
+
+tokenizer = Tokenizer(folder := Path(sys.argv[1]), read_config(folder))
+texts, words = map(int, sys.argv[2:])
+tokenizer.ids(["Warm up."])
+before = peak()
+print(sum(map(len, tokenizer.ids(["a " * words] * texts))), peak() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how much it was at most")
+@pytest.mark.parametrize(("texts", "words", "most"), [(64, 62_500, 200), (1, 2_000_000, 400)])
+def test_long_texts_are_not_tokenised_all_at_once(texts: int, words: int, most: int) -> None:
+    """8 and 4 MB, whose encodings take 300 and 800 MB."""
+    command = [sys.executable, "-c", PEAK, str(MINI), str(texts), str(words)]
+    ran = subprocess.run(command, capture_output=True, check=True, text=True)
+    tokens, grown = map(int, ran.stdout.split())
+    assert tokens == texts * words
+    assert grown < most << 20
