@@ -26,6 +26,8 @@ MAX_HEAD_BYTES = 32_768
 UPLOAD_PATH = "/v1/files"
 # The slowest upload that goes on: 1 Mbit a second.
 _UPLOAD_BYTES_PER_S = 125_000
+# Bytes of answers that are not read, for each that bodies may have.
+_UNREAD = 4
 
 
 class SettingsError(Exception):
@@ -171,8 +173,10 @@ class Settings(BaseModel):
         ge=1,
         description="Bytes of all bodies that one process reads and answers at once, but for the "
         "first 64 KiB of each, so that small requests pass; past it a request is answered 503 with "
-        "Retry-After. A process takes three to six times as much memory: lower it where that is "
-        "scarce, raise it for many large requests at once.",
+        "Retry-After. A process takes three to six times as much memory for them, and up to four "
+        "times for answers that callers are slow to read: past that the one that has waited "
+        "longest is cut off. Lower it where memory is scarce, raise it for many large requests at "
+        "once.",
     )
     body_timeout_s: float = Field(
         30.0, gt=0, description="Seconds within which a request's body must have arrived."
@@ -274,6 +278,11 @@ class Settings(BaseModel):
     def has_limits(self) -> bool:
         """Whether callers have rate limits."""
         return bool(self.max_requests_per_minute or self.max_tokens_per_minute)
+
+    @property
+    def max_unread_bytes(self) -> int:
+        """Bytes of all answers that are written and not read yet."""
+        return _UNREAD * self.max_bodies_bytes
 
     def upload_timeout_s(self, received: int) -> float:
         """Seconds that an uploaded file may take of which so many bytes have arrived."""

@@ -7,7 +7,8 @@
    and so are trailers behind a body in chunks: httptools alone would collect either without a
    limit. Trailers are dropped, since they would stand among the headers.
 3. A caller must read its answer: when no byte of it moves, the connection is aborted after
-   `send_timeout_s` at most.
+   `send_timeout_s` at most. What all callers together have not read yet is bounded in bytes:
+   unread.py.
 4. At most `max_connections` are open. One more closes the oldest without a request; where each has
    a request, the new one is answered 503 with Retry-After.
 """
@@ -32,6 +33,7 @@ from app.errors import (
 )
 from app.settings import MAX_HEAD_BYTES, UPLOAD_PATH, Settings
 from app.sockets.refusals import refusal
+from app.sockets.unread import UnreadAnswers
 from app.telemetry.metrics import Metrics
 
 log = logging.getLogger("quintet.guard")
@@ -48,6 +50,10 @@ class Connections:
     metrics: Metrics
     count: int = 0
     idle: dict["GuardedProtocol", None] = field(default_factory=dict)
+    unread: UnreadAnswers = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.unread = UnreadAnswers(self.settings.max_unread_bytes)
 
 
 def guarded(settings: Settings, metrics: Metrics) -> Any:
@@ -93,6 +99,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._cancel_requests()
         self._connections.count -= 1
         self._connections.idle.pop(self, None)
+        self._connections.unread.discard(self.transport)
         self._stop_receive_timer()
         self._unset_keepalive_if_required()
         if self._send_timer is not None:
@@ -254,7 +261,13 @@ class GuardedProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """The connection has enough to send; watch that it is read."""
         super().pause_writing()
+        self._connections.unread.add(self.transport)
         self._watch_sending()
+
+    def resume_writing(self) -> None:
+        """Most of what was written is read."""
+        super().resume_writing()
+        self._connections.unread.discard(self.transport)
 
     def shutdown(self) -> None:
         """The port is closed: answer the requests, or a first one that comes now, and hang up."""

@@ -10,9 +10,9 @@ from uvicorn.server import ServerState
 
 # Of uvicorn's protocol: overridden or called, and read or set.
 METHODS = (
-    *("connection_made", "connection_lost", "data_received", "pause_writing", "shutdown"),
-    *("on_message_begin", "on_header", "on_headers_complete", "on_body", "on_message_complete"),
-    "on_response_complete",
+    *("connection_made", "connection_lost", "data_received", "pause_writing", "resume_writing"),
+    *("shutdown", "on_message_begin", "on_header", "on_headers_complete", "on_body"),
+    *("on_message_complete", "on_response_complete"),
     *("timeout_keep_alive_handler", "_unset_keepalive_if_required"),
 )
 ATTRIBUTES = (
