@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from model.evaluate.errors import EvaluationError
 from model.evaluate.evaluated_model import EvaluatedModel
+from model.quoting import quoted
 from model.rows import Vectors
 
 # Of one call of the model: several full batches, and a progress bar that still moves often.
@@ -18,7 +20,10 @@ Chunks = Sequence[str]
 
 
 class EmbeddingCache:
-    """The vectors of one model; `on_embedded` is called with the texts and chunks of each call."""
+    """The vectors of one model; `on_embedded` is called with the texts and chunks of each call.
+
+    Its methods raise EvaluationError where a number is not finite: no metric of it means anything.
+    """
 
     def __init__(
         self, model: EvaluatedModel, on_embedded: Callable[[Sequence[str]], object] = lambda _: None
@@ -35,7 +40,8 @@ class EmbeddingCache:
         new = sorted({text for text in texts if text not in vectors}, key=lambda t: (-len(t), t))
         for start in range(0, len(new), TEXTS_PER_CALL):
             batch = new[start : start + TEXTS_PER_CALL]
-            vectors.update(zip(batch, self.model.embed(batch, task), strict=True))
+            embedded = self._checked(self.model.embed(batch, task), batch)
+            vectors.update(zip(batch, embedded, strict=True))
             self._on_embedded(batch)
         return unit(np.stack([vectors[text] for text in texts]), size)
 
@@ -46,10 +52,18 @@ class EmbeddingCache:
             vectors = []
             for start in range(0, len(documents), DOCUMENTS_PER_CALL):
                 batch = documents[start : start + DOCUMENTS_PER_CALL]
-                vectors.append(self.model.embed_documents(batch, task))
-                self._on_embedded([chunk for chunks in batch for chunk in chunks])
+                chunks = [chunk for each in batch for chunk in each]
+                vectors.append(self._checked(self.model.embed_documents(batch, task), chunks))
+                self._on_embedded(chunks)
             self._documents[key] = np.concatenate(vectors)
         return unit(self._documents[key], size)
+
+    def _checked(self, vectors: Vectors, texts: Sequence[str]) -> Vectors:
+        if len(bad := np.flatnonzero(~np.isfinite(vectors).all(axis=1))):
+            raise EvaluationError(
+                f"the numbers of {self.model.name} for {quoted(texts[bad[0]])} are not finite."
+            )
+        return vectors
 
 
 def unit(vectors: Vectors, size: int) -> Vectors:

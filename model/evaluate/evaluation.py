@@ -50,7 +50,7 @@ def evaluate(
     """All metrics of a model on the datasets; progress always shows in a terminal.
 
     Raises:
-        EvaluationError: a service does not answer.
+        EvaluationError: a service does not answer, or numbers are not finite.
     """
     everywhere = (*further_tasks(model), *([None] if model.embeds_without_task else []))
     metrics: list[Metric] = []

@@ -63,7 +63,7 @@ class Quintet(AbsEncoder):  # type: ignore[misc]
         """Unit vectors (n, d) float32 of all texts of all batches.
 
         Raises:
-            EvaluationError: a service does not answer.
+            EvaluationError: a service does not answer, or numbers are not finite.
         """
         texts = [text for batch in inputs for text in batch["text"]]
         task = task_of(task_metadata.type, None if prompt_type is None else prompt_type.value)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from app.__main__ import main as quintet
 from model.evaluate.scoring import KINDS
@@ -88,6 +89,23 @@ def test_a_model_without_an_adapter_leaves_its_kinds_out(
     assert "no clustering, it has no adapter separation" in shown
     assert "CLASSIFICATION" in shown
     assert "CLUSTERING" not in shown
+
+
+@pytest.mark.parametrize("kind", ["pairs", "questions", "labels", "parallel"])
+def test_a_model_whose_numbers_are_not_finite_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    data.write(tmp_path / f"{kind}.jsonl", getattr(data, kind)())
+    shape = Shape()
+    tensors = random_tensors(shape)
+    tensors["roberta.encoder.layers.1.norm2.bias"][3] = torch.nan
+    broken = write_original(tmp_path / "broken", shape, tensors)
+    asked = ["--data", str(tmp_path), "--model", str(broken), "--against", "quintet-mini"]
+    assert main([*asked, "--limit", "4"]) == 2
+    refused = capsys.readouterr()
+    assert f"error: the numbers of {broken} for '" in refused.err
+    assert "are not finite." in refused.err
+    assert "values are worse" not in refused.out
 
 
 @pytest.mark.parametrize(
