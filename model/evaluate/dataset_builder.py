@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, groupby
+from operator import itemgetter
 
 from model.evaluate.datasets import Dataset, Labels, Pairs, Parallel, Questions, Sampling
 from model.evaluate.files import (
@@ -144,8 +145,10 @@ def _title(record: Record) -> str:
 def _labels(part: _Part, sampling: Sampling) -> list[Dataset]:
     measured, fitted = part.measured, part.fitted
     if not fitted:
-        # Without a train split every second record is fitted on.
-        measured, fitted = measured[::2], measured[1::2]
+        # Without a train split every second record is fitted on: of each label, as they may come
+        # in turns.
+        by_label = sorted(zip(_labels_of(measured), measured, strict=True), key=itemgetter(0))
+        measured, fitted = ([record for _, record in by_label[start::2]] for start in (0, 1))
     fitted = _evenly(part.name, fitted, sampling)
     measured = _sample(part.name, measured, sampling)
     columns = [

@@ -96,6 +96,18 @@ def test_without_splits_half_of_the_labels_fit_and_half_are_measured(tmp_path: P
     assert not set(found.texts) & set(found.fit_texts)
 
 
+def test_without_splits_labels_that_come_in_turns_are_both_fitted_and_measured(
+    tmp_path: Path,
+) -> None:
+    records = [{"text": f"text {index}", "label": "abcd"[index % 4]} for index in range(40)]
+    data.write(tmp_path / "a.jsonl", [*records, {"text": "alone", "label": "e"}])
+    (found,) = _read(tmp_path)
+    assert isinstance(found, Labels)
+    for labels in (found.labels, found.fit_labels):
+        assert [labels.count(label) for label in "abcd"] == [5] * 4
+    assert len({*found.texts, *found.fit_texts}) == 41
+
+
 def test_sampling_draws_the_same_by_the_seed_and_keeps_answers_right(tmp_path: Path) -> None:
     records = [
         {
