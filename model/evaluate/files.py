@@ -145,8 +145,9 @@ def _checked(found: ParsedRecord, kind: str) -> Record:
         raise LineError(found.line, f"not {kind} like the first line of the file.")
     if kind == "pairs":
         score_of(found, "score")
+    same: Record = {}
     if "sentence" in record and kind == "sentences":
-        id_of(found, "sentence")
+        same = {"sentence": str(id_of(found, "sentence"))}
     if kind == "questions":
         asked = _all_questions(record)
         if not isinstance(asked, list) or not all(isinstance(each, str) for each in asked):
@@ -157,7 +158,7 @@ def _checked(found: ParsedRecord, kind: str) -> Record:
     if split not in SPLITS:
         raise LineError(found.line, f"split is {split!r}, not one of {', '.join(SPLITS)}.")
     labels = [name for name in LABEL_FIELDS if name in record and kind in ("labels", "parallel")]
-    return {**record, **{name: label_of(found, name) for name in labels}}
+    return {**record, **same, **{name: label_of(found, name) for name in labels}}
 
 
 def _text_fields(record: Record, kind: str) -> list[str]:

@@ -59,6 +59,19 @@ def test_sentences_in_several_languages_are_measured_between_each_two(tmp_path: 
     assert len(_read(tmp_path, Sampling(limit=2))[0].a) == 2
 
 
+def test_sentences_may_be_numbered_by_texts_and_by_whole_numbers(tmp_path: Path) -> None:
+    records = [
+        {"lang": lang, "text": f"{lang} {sentence}", "sentence": sentence}
+        for lang, sentences in (("en", (1, 2, "a")), ("de", ("a", "1", 2)))
+        for sentence in sentences
+    ]
+    data.write(tmp_path / "a.jsonl", records)
+    (found,) = _read(tmp_path)
+    assert isinstance(found, Parallel)
+    assert found.a == ("en 1", "en 2", "en a")
+    assert found.b == ("de 1", "de 2", "de a")
+
+
 def test_train_records_are_never_measured(tmp_path: Path) -> None:
     for each in _read(data.write_all(tmp_path)):
         match each:
