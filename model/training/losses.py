@@ -42,20 +42,21 @@ def info_nce(
         -1/2 mean over i of log(e[i, i] / sum over j of e[i, j]) + log(e[i, i] / sum of e[j, i])
         e[i, j] = exp(cos(anchor i, positive j) / temperature)
 
-    The first sum is over the `negatives` (X, D), too. anchors, positives (B, D). `same` (B, B) bool
-    says which positives j are right for anchor i as well; those are not negatives.
+    The first sum is over the `negatives` (X, D), too. anchors, positives (B, D). `same` (B, B + X)
+    bool says which positives and negatives are right for anchor i as well; those are not negatives.
     https://arxiv.org/abs/1807.03748 (InfoNCE), eq. 4; both ways as in https://arxiv.org/abs/2103.00020
     (CLIP), fig. 3.
     """
     cosines = _unit(anchors) @ _unit(positives).T / temperature
-    targets = torch.arange(len(anchors), device=anchors.device)
-    if same is not None:
-        others = same & ~torch.eye(len(anchors), dtype=torch.bool, device=same.device)
-        cosines = cosines.masked_fill(others, -torch.inf)
-    candidates = cosines
+    count = len(anchors)
+    targets = torch.arange(count, device=anchors.device)
     if negatives is not None:
-        candidates = torch.cat([cosines, _unit(anchors) @ _unit(negatives).T / temperature], dim=1)
-    return (F.cross_entropy(candidates, targets) + F.cross_entropy(cosines.T, targets)) / 2
+        cosines = torch.cat([cosines, _unit(anchors) @ _unit(negatives).T / temperature], dim=1)
+    if same is not None:
+        others = same & ~torch.eye(*same.shape, dtype=torch.bool, device=same.device)
+        cosines = cosines.masked_fill(others, -torch.inf)
+    back = cosines[:, :count].T
+    return (F.cross_entropy(cosines, targets) + F.cross_entropy(back, targets)) / 2
 
 
 def cosent(first: Tensor, second: Tensor, *, scores: Tensor, temperature: float) -> Tensor:

@@ -115,11 +115,14 @@ def distance_to(targets: Targets, texts: Sequence[str], vectors: Tensor) -> Tens
 
 
 def _same(batch: Examples) -> Tensor:
-    """(B, B): whether positive j is right for anchor i because they share a text."""
-    same = torch.zeros(len(batch), len(batch), dtype=torch.bool)
-    for column in batch.columns[:2]:
-        numbers = _numbered(column)
-        same |= numbers[:, None] == numbers[None, :]
+    """(B, B + X): whether a positive or a negative is right for anchor i: its text is that of a
+    positive of the anchor's text, or, of a positive, the anchor's own."""
+    count = len(batch)
+    numbers = _numbered([text for column in batch.columns for text in column])
+    anchors, candidates = numbers[:count], numbers[count:]
+    found = candidates[:count, None] == candidates
+    same = (anchors[:, None] == anchors).float() @ found.float() > 0
+    same[:, :count] |= anchors[:, None] == candidates[:count]
     return same
 
 

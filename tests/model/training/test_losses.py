@@ -29,7 +29,7 @@ def slow_info_nce(a: Tensor, p: Tensor, n: list[Tensor], same: list[set[int]]) -
     for i in range(len(a)):
         right = cosine(a[i], p[i]) / TEMPERATURE
         there = [cosine(a[i], p[j]) for j in range(len(p)) if j == i or j not in same[i]]
-        there += [cosine(a[i], each) for each in n]
+        there += [cosine(a[i], each) for x, each in enumerate(n, len(p)) if x not in same[i]]
         back = [cosine(a[j], p[i]) for j in range(len(a)) if j == i or i not in same[j]]
         for others in (there, back):
             total -= right - math.log(sum(math.exp(each / TEMPERATURE) for each in others))
@@ -52,6 +52,11 @@ def test_info_nce_does_not_push_away_what_is_right_as_well() -> None:
     same[0, 2] = same[2, 0] = True
     found = info_nce(a, p, temperature=TEMPERATURE, same=same)
     expected = slow_info_nce(a, p, [], [{0, 2}, {1}, {0, 2}, {3}])
+    assert found.item() == pytest.approx(expected)
+    n, right = drawn(3), torch.zeros(4, 3, dtype=torch.bool)
+    right[3, 1] = right[0, 2] = True
+    found = info_nce(a, p, n, temperature=TEMPERATURE, same=torch.cat([same, right], dim=1))
+    expected = slow_info_nce(a, p, list(n), [{0, 2, 6}, {1}, {0, 2}, {3, 5}])
     assert found.item() == pytest.approx(expected)
 
 

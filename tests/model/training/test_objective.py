@@ -11,10 +11,11 @@ from model.config import read_config
 from model.tasks import Tasks
 from model.tokenizer import Tokenizer
 from model.training import weights
-from model.training.data import LABELLED, SCORED, Examples
+from model.training.data import LABELLED, SCORED, TRIPLES, Examples
 from model.training.losses import cosent, cosine_regression
 from model.training.objective import LossConfig, Objective, SideTasks, Targets
 from model.training.trainable_encoder import TrainableEncoder
+from tests.model.training.test_losses import slow_info_nce
 
 TASK = "separation"
 PAIRS = Examples(SCORED, (("bread", "a river"), ("a loaf of bread", "the sea")), (0.9, 0.4))
@@ -51,6 +52,29 @@ def test_scored_pairs_are_learned_by_order_or_by_value(original: Path, *, regres
             else cosent(*cut, scores=scores, temperature=0.1)
         ).item()
     assert scored(PAIRS).item() == pytest.approx(expected, rel=1e-3)
+
+
+def test_no_text_is_a_negative_of_an_anchor_whose_positive_it_is(original: Path) -> None:
+    """Of each anchor: the places of positives, then of negatives, that are right for it."""
+    triples = Examples(
+        TRIPLES,
+        (
+            ("bread", "bread", "sea", "ship", "a loaf"),
+            ("a loaf", "toast", "the sea", "toast", "bread"),
+            ("toast", "a loaf", "a loaf", "the sea", "a river"),
+        ),
+    )
+    right = [{0, 1, 3, 4, 5, 6, 7}, {0, 1, 3, 4, 5, 6, 7}, {2, 8}, {1, 3, 5}, {0, 4}]
+    asked = objective(original, LossConfig(0.3))
+    anchors, positives, negatives = (
+        torch.cat([alone(asked, original, text, TASK) for text in column])
+        for column in triples.columns
+    )
+    expected = sum(
+        slow_info_nce(anchors[:, :m], positives[:, :m], list(negatives[:, :m]), right)
+        for m in read_config(original).matryoshka_dimensions
+    )
+    assert asked(triples).item() == pytest.approx(expected, rel=1e-3)
 
 
 def test_the_distance_of_texts_to_their_targets_is_added_to_the_loss(original: Path) -> None:
