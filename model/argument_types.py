@@ -4,6 +4,10 @@ Each raises argparse.ArgumentTypeError, whose sentence argparse prints, for any 
 """
 
 import argparse
+import math
+
+# Generators of random numbers take seeds of 32 bits.
+_SEEDS = 2**32
 
 
 def positive_int(text: str) -> int:
@@ -14,6 +18,33 @@ def positive_int(text: str) -> int:
 def non_negative_int(text: str) -> int:
     """A whole number from 0 up."""
     return _int_from(0, text)
+
+
+def seed(text: str) -> int:
+    """A whole number from 0 up that every generator of random numbers takes."""
+    number = _int_from(0, text)
+    if number >= _SEEDS:
+        raise argparse.ArgumentTypeError(f"must be below {_SEEDS}, not {text}")
+    return number
+
+
+def finite_float(text: str) -> float:
+    """A number, neither infinite nor nan."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"must be a number, not {text}")
+    return number
+
+
+def positive_float(text: str) -> float:
+    """A number above 0."""
+    number = finite_float(text)
+    if number <= 0:
+        raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
+    return number
 
 
 def _int_from(least: int, text: str) -> int:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from model.argument_types import positive_int
+from model.argument_types import finite_float, positive_int, seed
 from model.evaluate.datasets import LANGUAGES
 from model.hub import EMBEDDED_MODEL
 
@@ -26,7 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     one.add_argument("--url", help=f"a running service instead, with its key in {KEY_VARIABLE}")
     add("--against", metavar="MODEL_OR_URL", help="measure this one too, and compare")
-    add("--tolerance", type=float, default=0.01, help="how much worse is no worse (default: .01)")
+    add(
+        "--tolerance",
+        type=finite_float,
+        default=0.01,
+        help="how much worse is no worse (default: .01)",
+    )
     add("--out", type=Path, metavar="DIR", help="write evaluation.json and pictures of it there")
     add("--dimensions", type=int, nargs="+", default=(), help="default: the Matryoshka sizes")
     add(
@@ -48,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=LANGUAGES,
         help=f"of parallel texts; default: {' '.join(LANGUAGES)}",
     )
-    add("--seed", type=int, default=0, help="of what is drawn at random (default: 0)")
+    add("--seed", type=seed, default=0, help="of what is drawn at random (default: 0)")
     add("--device", default="cpu", help="cpu, cuda:0, ... or auto (default: cpu)")
     add("--dtype", default="auto", help="float32, bfloat16, float16, int8 or auto (default)")
     add("--progress", action="store_true", help="show the bar where there is no terminal, too")

@@ -23,6 +23,8 @@ Floats = npt.NDArray[np.floating]
 NEIGHBOURS = 5
 # One k-means depends on its start; the mean of several does less.
 KMEANS_STARTS = 4
+# It takes so many different ones.
+SEEDS = 2**32
 # The inverse strength of the probe's regularisation. scikit-learn's 1 is made for features of
 # variance 1; those of a unit vector have a variance of 1/D.
 PROBE_C = 10.0
@@ -78,6 +80,6 @@ def v_measure(vectors: Vectors, labels: Sequence[str], seed: int) -> float:
         # Fewer different vectors than labels make fewer clusters; v-measure says how bad that is.
         warnings.simplefilter("ignore", ConvergenceWarning)
         for start in range(KMEANS_STARTS):
-            means = KMeans(clusters, n_init=1, random_state=seed + start)
+            means = KMeans(clusters, n_init=1, random_state=(seed + start) % SEEDS)
             found.append(v_measure_score(labels, means.fit_predict(vectors)))
     return float(np.mean(found))

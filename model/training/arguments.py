@@ -3,7 +3,13 @@
 import argparse
 from pathlib import Path
 
-from model.argument_types import non_negative_int, positive_int
+from model.argument_types import (
+    finite_float,
+    non_negative_int,
+    positive_float,
+    positive_int,
+    seed,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,20 +41,20 @@ def _add_adapter(parser: argparse.ArgumentParser) -> None:
     add("--max-steps", type=positive_int, help="at most; default: what the epochs have")
     add(
         "--learning-rate",
-        type=_positive_float,
+        type=positive_float,
         default=1e-3,
         help="its peak (default: %(default)s)",
     )
     add(
         "--temperature",
-        type=_positive_float,
+        type=positive_float,
         default=0.05,
         help="of the loss (default: %(default)s)",
     )
     add("--max-tokens", type=positive_int, default=512, help="of a text (default: %(default)s)")
     add("--validate-every", type=positive_int, help="steps; default: a twentieth of all")
     add("--patience", type=positive_int, default=4, help="validations without a new best, 4")
-    add("--seed", type=int, default=0, help="default: %(default)s")
+    add("--seed", type=seed, default=0, help="default: %(default)s")
     add("--checkpointing", action="store_true", help="less memory, a third more time")
     add("--mixed-precision", choices=("no", "bf16"), help="default: accelerate's configuration")
 
@@ -74,7 +80,7 @@ def _add_mini(parser: argparse.ArgumentParser) -> None:
         default=1,
         help="larger batches, on a GPU 4 (default: %(default)s)",
     )
-    add("--seed", type=int, default=0, help="default: %(default)s")
+    add("--seed", type=seed, default=0, help="default: %(default)s")
 
 
 _COMMANDS = {
@@ -83,15 +89,8 @@ _COMMANDS = {
 }
 
 
-def _positive_float(text: str) -> float:
-    number = float(text)
-    if not number > 0:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return number
-
-
 def _fraction(text: str) -> float:
-    number = float(text)
+    number = finite_float(text)
     if not 0 < number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
     return number

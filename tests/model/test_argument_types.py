@@ -5,7 +5,13 @@ from collections.abc import Callable
 
 import pytest
 
-from model.argument_types import non_negative_int, positive_int
+from model.argument_types import (
+    finite_float,
+    non_negative_int,
+    positive_float,
+    positive_int,
+    seed,
+)
 
 
 @pytest.mark.parametrize(("read", "least"), [(positive_int, 1), (non_negative_int, 0)])
@@ -16,3 +22,26 @@ def test_a_number_is_read_and_any_other_text_refused(
     for text in (str(least - 1), "1.5", "x", ""):
         with pytest.raises(argparse.ArgumentTypeError, match=f"from {least} up, not {text}$"):
             read(text)
+
+
+@pytest.mark.parametrize(
+    ("read", "texts", "sentence"),
+    [
+        (seed, ("-1", "0.5", "x"), "must be a whole number from 0 up, not "),
+        (seed, (str(2**32),), "must be below 4294967296, not "),
+        (finite_float, ("nan", "inf", "-Infinity", "1e999", "x", ""), "must be a number, not "),
+        (positive_float, ("nan", "inf", "x"), "must be a number, not "),
+        (positive_float, ("0", "-1"), "must be above 0, not "),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(
+    read: Callable[[str], float], texts: tuple[str, ...], sentence: str
+) -> None:
+    for text in texts:
+        with pytest.raises(argparse.ArgumentTypeError, match=f"^{sentence}{text}$"):
+            read(text)
+
+
+def test_numbers_are_read() -> None:
+    assert [seed("0"), seed(str(2**32 - 1))] == [0, 2**32 - 1]
+    assert [finite_float("-1"), positive_float("1e-3")] == [-1, 0.001]

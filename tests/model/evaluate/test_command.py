@@ -108,6 +108,22 @@ def test_a_model_whose_numbers_are_not_finite_is_refused(
     assert "values are worse" not in refused.out
 
 
+def test_every_seed_is_taken(folder: Path, original: Path) -> None:
+    asked = ["--data", str(folder), "--model", str(original), "--limit", "4"]
+    assert main([*asked, "--seed", str(2**32 - 1)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("seed", "-1"), ("tolerance", "nan"), ("tolerance", "inf")]
+)
+def test_numbers_that_mean_nothing_are_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str], option: str, value: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--data", str(folder), f"--{option}", value])
+    assert f"argument --{option}: must be a" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -111,6 +111,21 @@ def test_a_run_stops_when_validation_gets_no_better_and_keeps_the_best(
     assert apartness(out, "separation") == apartness(out, "none")
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("seed", -1), ("seed", 2**64), ("learning-rate", "inf"), ("temperature", "nan")],
+)
+def test_numbers_that_mean_nothing_are_refused(
+    tmp_path: Path, original: Path, capsys: pytest.CaptureFixture[str], option: str, value: object
+) -> None:
+    data, out = write(tmp_path / "data.jsonl", labelled()), tmp_path / "out"
+    where = ("--base", original, "--task", "mine", "--data", data, "--out", out)
+    with pytest.raises(SystemExit, match="2"):
+        train_adapter(*where, f"--{option}", value, "--max-steps", 1)
+    assert f"argument --{option}: must be " in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_what_goes_wrong_is_a_sentence(
     tmp_path: Path, original: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
