@@ -6,6 +6,7 @@ B records of a batch.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -91,10 +92,12 @@ class Objective(nn.Module):
             labels = _numbered(batch.values).to(device)
             return self._matryoshka(sup_con)(*vectors, labels=labels, temperature=temperature)
         if batch.kind == SCORED:
-            scores = torch.tensor(batch.values, device=device)
             if self._config.regress_scores:
+                scores = torch.tensor(batch.values, device=device)
                 return self._matryoshka(cosine_regression)(*vectors, scores=scores)
-            return self._matryoshka(cosent)(*vectors, scores=scores, temperature=temperature)
+            # Only their order counts, and in float32 scores on a large scale would be equal.
+            ranks = torch.tensor(np.unique(batch.values, return_inverse=True)[1], device=device)
+            return self._matryoshka(cosent)(*vectors, scores=ranks, temperature=temperature)
         same = _same(batch).to(device)
         return self._matryoshka(info_nce)(*vectors, same=same, temperature=temperature)
 

@@ -54,6 +54,12 @@ def test_scored_pairs_are_learned_by_order_or_by_value(original: Path, *, regres
     assert scored(PAIRS).item() == pytest.approx(expected, rel=1e-3)
 
 
+def test_only_the_order_of_scores_counts_on_any_scale(original: Path) -> None:
+    asked = objective(original, LossConfig(0.1))
+    few, many = (Examples(SCORED, PAIRS.columns, values) for values in ((1.0, 0.0), (1e9 + 1, 1e9)))
+    assert asked(many).item() == asked(few).item() > 0
+
+
 def test_no_text_is_a_negative_of_an_anchor_whose_positive_it_is(original: Path) -> None:
     """Of each anchor: the places of positives, then of negatives, that are right for it."""
     triples = Examples(
