@@ -9,6 +9,7 @@ from model.modules import adapter_folder
 from model.training.data import LABELLED
 from model.training.errors import TrainingError
 from model.training.objective import SideTasks
+from model.unicode import well_formed
 
 QUERY, PASSAGE = "retrieval.query", "retrieval.passage"
 # `--task` for both of them together.
@@ -56,6 +57,7 @@ def set_up_adapters(options: AdapterOptions, config: EncoderConfig, kind: str) -
         )
     if new:
         _check_name(task, config)
+        _check_instruction(options.instruction or "")
     elif options.instruction is not None:
         raise TrainingError(f"--instruction is for a new task; {task} has its own.")
     if options.start not in (None, ZERO, *config.tasks):
@@ -75,6 +77,11 @@ def _new_fields(options: AdapterOptions, config: EncoderConfig) -> dict[str, Any
         "lora_adaptations": [*config.tasks, options.task],
         "task_instructions": {**config.instructions, options.task: options.instruction or ""},
     }
+
+
+def _check_instruction(text: str) -> None:
+    if well_formed(text) != text:
+        raise TrainingError("--instruction is not UTF-8; config.json, which keeps it, is.")
 
 
 def _check_name(task: str, config: EncoderConfig) -> None:

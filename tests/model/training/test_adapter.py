@@ -141,6 +141,7 @@ def test_what_goes_wrong_is_a_sentence(
     assert "cannot be a task's name" in refusal(task="my task")
     assert "would have the folder of text-matching" in refusal(task="text.matching")
     assert "text-matching has its own" in refusal(task="text-matching", instruction="x")
+    assert "--instruction is not UTF-8" in refusal(instruction="caf\udce9: ")
     assert "the base has retrieval.query" in refusal(start="yours")
     assert "the data are labelled texts" in refusal(task="retrieval")
     assert "cannot read" in refusal(data=tmp_path / "nowhere")
