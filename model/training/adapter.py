@@ -21,7 +21,14 @@ from model.tasks import Tasks
 from model.tokenizer import Tokenizer
 from model.training import weights
 from model.training.adapter_setup import AdapterOptions, AdapterSetup, set_up_adapters
-from model.training.batches import BatchOrder, Split, epoch_batches, split, split_by_file
+from model.training.batches import (
+    BatchOrder,
+    Split,
+    check_batch_size,
+    epoch_batches,
+    split,
+    split_by_file,
+)
 from model.training.data import Examples, read_examples
 from model.training.export import write_hf
 from model.training.objective import LossConfig, Objective
@@ -52,6 +59,7 @@ def run(options: argparse.Namespace) -> None:
     examples = read_examples(options.data)
     adapter_options = AdapterOptions(options.task, options.instruction, options.start)
     setup = set_up_adapters(adapter_options, config, examples.kind)
+    check_batch_size(options.batch_size, examples.kind)
     parts = _split(options, examples)
     accelerator = Accelerator(mixed_precision=options.mixed_precision)
     batches = BatchOrder(parts.training, options.batch_size, options.seed)

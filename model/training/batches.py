@@ -83,6 +83,18 @@ def _checked(parts: Split) -> Split:
     return parts
 
 
+def check_batch_size(size: int, kind: str) -> None:
+    """Refuse batches in which nothing differs from anything: their loss would teach nothing.
+
+    Raises:
+        TrainingError: they are too small for examples of this kind.
+    """
+    # A triple has a negative of its own. Labelled texts come in groups of one label.
+    least = {TRIPLES: 1, LABELLED: PER_LABEL + 1}.get(kind, 2)
+    if size < least:
+        raise TrainingError(f"--batch-size {size}: of {kind} a batch needs {least} at least.")
+
+
 def epoch_batches(examples: Examples, batch_size: int, seed: Sequence[int]) -> list[list[int]]:
     """The batches of one epoch as record indices, in an order that the seed decides.
 
