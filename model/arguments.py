@@ -103,6 +103,7 @@ def checked_spans(
     """The caller's spans of each text, (C, 2) each in code points, or None if `by` asks for none.
 
     Raises:
+        TypeError: those of a text are no pairs of whole numbers.
         ValueError: they are missing or not asked for, or one is empty or outside of its text, or
             the text has characters in two halves, which are read as one.
     """
@@ -120,13 +121,26 @@ def checked_spans(
                 "that spans would be elsewhere; join them: "
                 'text.encode("utf-16", "surrogatepass").decode("utf-16").'
             )
-        each = np.array(text_spans, np.int64).reshape(-1, 2)
+        each = _pairs(f"spans[{index}]", text_spans)
         wrong = (each[:, 0] < 0) | (each[:, 0] >= each[:, 1]) | (each[:, 1] > len(text))
         if len(bad := np.flatnonzero(wrong)):
             sentence = f"spans[{index}][{bad[0]}] is {tuple(each[bad[0]].tolist())}"
             raise ValueError(f"{sentence}; texts[{index}] has {len(text)} code points.")
         found.append(each)
     return found
+
+
+def _pairs(name: str, spans: Sequence[tuple[int, int]]) -> Int64Array:
+    """Spans as an array (C, 2); a part of a number is not cut off, nor are other shapes cut up."""
+    try:
+        found = np.array(spans)
+    except ValueError:  # of several lengths
+        found = np.array(None)
+    if found.shape == (0,):
+        return np.empty((0, 2), np.int64)
+    if found.ndim != 2 or found.shape[1] != 2 or found.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be pairs of whole numbers (start, end), not {quoted(spans)}.")
+    return found.astype(np.int64)
 
 
 def rows_of(

@@ -216,6 +216,33 @@ def test_spans_of_a_text_whose_characters_are_in_halves_are_refused(small: Embed
     assert [chunk.text for chunk in found.chunks] == ["Alpha"]
 
 
+@pytest.mark.parametrize(
+    "spans",
+    [
+        [(0.5, 3.9)],
+        [(False, True)],
+        [("0", "3")],
+        [(0, 3, 4, 7)],
+        [0, 3, 4, 7],
+        [(0, 3), (4,)],
+        [()],
+        [(0, None)],
+        [(0, 10**30)],
+        5,
+    ],
+)
+def test_spans_that_are_no_pairs_of_whole_numbers_are_refused(small: Embedder, spans: Any) -> None:
+    said = r"^spans\[1\] must be pairs of whole numbers \(start, end\), not "
+    with pytest.raises(TypeError, match=said):
+        small.embed_documents(TEXTS[:2], by="spans", spans=[[(0, 3)], spans])
+
+
+def test_spans_may_be_arrays_and_none(small: Embedder) -> None:
+    spans = [np.array([[0, 5], [6, 12]], np.uint8), []]
+    found = small.embed_documents(TEXTS[:2], by="spans", spans=spans)
+    assert [[chunk.text for chunk in each.chunks] for each in found] == [["Guten", "Morgen"], []]
+
+
 def test_vectors_that_are_not_finite_are_refused() -> None:
     broken = embedder.load(MINI, "cpu", "float32")
     (row,) = broken.tokenizer.rows(["zebra"], broken.tasks.by_name(None)).rows
