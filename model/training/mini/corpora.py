@@ -19,8 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from model.quoting import quoted
 from model.records import (
     LineError,
+    ParsedRecord,
     RecordsError,
     jsonl_files,
     label_of,
@@ -37,7 +39,16 @@ _NOT_LETTERS = re.compile(r"[\W\d_]+")
 _FEWEST_LETTERS = 8
 _CODE = re.compile(r"[a-z]{2,3}")
 _NO_CODES = ("set",)
-_TEXTS, _LABELS = {"text", "passage", "a", "b", "gloss"}, {"label", "topic"}
+# What a row needs that has the field, the first one in this order.
+_NEEDED = {
+    "passage": ("lang", "questions"),
+    "gloss": ("words", "examples"),
+    "label": ("text",),
+    ENGLISH: (),
+    "text": ("lang",),
+}
+_TEXTS = {"text", "passage", "a", "b", "gloss", "lang", "set"}
+_LISTS, _LABELS = {"questions", "words", "examples"}, {"label", "topic"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,14 +173,36 @@ class _Gathering:
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
     try:
         for found in raise_errors(read_file(path, "jsonl")):
-            for name in _TEXTS & found.fields.keys():
-                text_of(found, name, blank=True)
-            labels = {name: label_of(found, name) for name in _LABELS & found.fields.keys()}
-            yield {**found.fields, **labels}
+            yield _checked(found)
     except LineError as error:
         raise TrainingError(f"{path.name}, {error}") from None
     except RecordsError as error:
         raise TrainingError(str(error)) from None
+
+
+def _checked(found: ParsedRecord) -> dict[str, Any]:
+    """The fields of a row, in which those are that its kind needs, of their types.
+
+    Raises:
+        LineError: one is missing, or of another type.
+    """
+    fields = found.fields
+    kind = next((name for name in _NEEDED if name in fields), "")
+    for name in _NEEDED.get(kind, ()):
+        if name not in fields:
+            raise LineError(found.line, f"it has {kind!r}, and no {name!r}.")
+    codes = {name for name in fields if ENGLISH in fields and _is_code(name)}
+    missing = {name for name in codes - {ENGLISH} if fields[name] is None}
+    for name in (_TEXTS | codes) & fields.keys() - missing:
+        text_of(found, name, blank=True)
+    for name in _LISTS & fields.keys():
+        each = fields[name]
+        if not isinstance(each, list) or not all(isinstance(text, str) for text in each):
+            raise LineError(
+                found.line, f"the field {name!r} is {quoted(each)}, not a list of texts."
+            )
+    labels = {name: label_of(found, name) for name in _LABELS & fields.keys()}
+    return {**{name: fields[name] for name in fields if name not in missing}, **labels}
 
 
 def _for_evaluation(row: dict[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import lzma
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,6 +40,39 @@ def test_a_line_that_is_not_understood_is_named(tmp_path: Path) -> None:
     with lzma.open(tmp_path / "odd.jsonl.xz", "wt") as file:
         file.write(json.dumps({"en": "fine"}) + "\n[1]\n")
     with pytest.raises(TrainingError, match=r"odd.jsonl.xz, line 2: must be an object"):
+        read_corpora(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        ({"text": "fine"}, "it has 'text', and no 'lang'."),
+        ({"passage": "fine", "lang": "en"}, "it has 'passage', and no 'questions'."),
+        ({"passage": "fine", "questions": []}, "it has 'passage', and no 'lang'."),
+        (
+            {"passage": "fine", "lang": "en", "questions": "fine?"},
+            "the field 'questions' is 'fine?'",
+        ),
+        (
+            {"passage": "x", "lang": "en", "questions": [1], "split": "dev"},
+            "the field 'questions' is",
+        ),
+        ({"gloss": "fine", "words": ["x"]}, "it has 'gloss', and no 'examples'."),
+        ({"gloss": "fine", "words": "x", "examples": []}, "the field 'words' is 'x', not a list"),
+        ({"label": "fine"}, "it has 'label', and no 'text'."),
+        ({"label": "fine", "text": "x", "set": 3}, "the field 'set' must be a text, not a number."),
+        ({"text": "fine", "lang": None}, "the field 'lang' must be a text, not null."),
+        ({"en": "fine", "de": 3}, "the field 'de' must be a text, not a number."),
+        ({"en": None, "de": "gut"}, "the field 'en' must be a text, not null."),
+        ({"a": "fine", "b": 3, "score": 1}, "the field 'b' must be a text, not a number."),
+    ],
+)
+def test_a_row_without_what_its_kind_needs_is_named(
+    tmp_path: Path, row: dict, sentence: str
+) -> None:
+    rows = [{"en": "fine", "de": None, "split": "dev"}, row]
+    (tmp_path / "odd.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(TrainingError, match=re.escape(f"odd.jsonl, line 2: {sentence}")):
         read_corpora(tmp_path)
 
 
