@@ -149,7 +149,8 @@ class _Gathering:
     def _word(self, row: dict[str, Any]) -> None:
         for word in row["words"]:
             self._english("word", word)
-            self.corpora.glosses.append((word, row["gloss"]))
+            if self._usable(row["gloss"]):
+                self.corpora.glosses.append((word, row["gloss"]))
         self._english("gloss", row["gloss"])
         for example in row["examples"]:
             self._english("example", example)

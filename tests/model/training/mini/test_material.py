@@ -36,6 +36,17 @@ def test_what_is_held_out_is_never_trained_on(corpora: Corpora, texts: Texts) ->
     assert set(corpora.labelled) == {"topics"}
 
 
+def test_a_gloss_that_is_held_out_is_never_trained_on(tmp_path: Path) -> None:
+    rows = [
+        {"a": "a domestic animal", "b": "an animal", "score": 3},
+        {"words": ["cow"], "gloss": "A domestic animal.", "examples": []},
+        {"words": ["tree"], "gloss": "a tall plant", "examples": []},
+        {"words": ["void"], "gloss": "", "examples": []},
+    ]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert read_corpora(tmp_path).glosses == [("tree", "a tall plant")]
+
+
 def test_a_line_that_is_not_understood_is_named(tmp_path: Path) -> None:
     with lzma.open(tmp_path / "odd.jsonl.xz", "wt") as file:
         file.write(json.dumps({"en": "fine"}) + "\n[1]\n")
