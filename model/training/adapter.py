@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _split(options: argparse.Namespace, examples: Examples) -> Split:
     if options.validation is not None:
-        return split_by_file(examples, read_examples(options.validation))
+        return split_by_file(examples, read_examples(options.validation, validation=True))
     share = options.validation_share or min(_SHARE, _MAX_VALIDATED / len(examples))
     return split(examples, share, options.seed)
 

@@ -9,7 +9,8 @@
 
 Instead of `anchor` and `sentence1` there may be `query`, `question` or `a`; instead of `positive`
 and `sentence2` there may be `passage`, `answer` or `b`. Further fields are ignored, but for
-`split`: records of another split than train are left out. model.records says how files are read:
+`split`: records of another split than train are left out, but for dev in a file to validate with.
+model.records says how files are read:
 compressed ones too, and labels that are whole numbers.
 """
 
@@ -31,7 +32,7 @@ from model.training.errors import TrainingError
 
 FIRST = ("anchor", "sentence1", "query", "question", "a")
 SECOND = ("positive", "sentence2", "passage", "answer", "b")
-TRAIN = ("train", "training")
+TRAIN, DEV = ("train", "training"), ("dev", "val", "valid", "validation")
 PAIRS, TRIPLES, SCORED, LABELLED = "pairs", "triples", "scored pairs", "labelled texts"
 
 
@@ -63,24 +64,18 @@ class Examples:
 _Example = tuple[str, tuple[str, ...], float | str | None]
 
 
-def read_examples(path: Path) -> Examples:
-    """Read a .jsonl file, which may be compressed.
+def read_examples(path: Path, *, validation: bool = False) -> Examples:
+    """Read a .jsonl file, which may be compressed. Of a file to validate with, records of the
+    validation split are taken where there are any, and those to learn from where there are none.
 
     Raises:
         TrainingError: the file is missing or empty, a line is not a record of one of the kinds, or
             of another kind than the lines before it; the sentence names file and line.
     """
-    examples: list[_Example] = []
-    repaired = 0
     try:
-        for found in raise_errors(read_file(path, "jsonl")):
-            if found.fields.get("split", TRAIN[0]) not in TRAIN:
-                continue
-            examples.append(_example(found))
-            repaired += found.repaired
-            if examples[-1][0] != (kind := examples[0][0]):
-                what = f"it is of the kind {examples[-1][0]}; those before it are {kind}."
-                raise LineError(found.line, what)
+        examples, repaired = _read(path, DEV if validation else TRAIN)
+        if validation and not examples:
+            examples, repaired = _read(path, TRAIN)
     except RecordsError as error:
         where = f"{path}, " if isinstance(error, LineError) else ""
         raise TrainingError(f"{where}{error}") from None
@@ -89,6 +84,25 @@ def read_examples(path: Path) -> Examples:
     columns = tuple(zip(*(texts for _, texts, _ in examples), strict=True))
     values = tuple(value for _, _, value in examples if value is not None)
     return Examples(examples[0][0], columns, values, repaired)
+
+
+def _read(path: Path, splits: Sequence[str]) -> tuple[list[_Example], int]:
+    """The records of these splits, all of one kind, and how many were repaired.
+
+    Raises:
+        RecordsError: the file cannot be read, or a line of it is not such a record.
+    """
+    examples: list[_Example] = []
+    repaired = 0
+    for found in raise_errors(read_file(path, "jsonl")):
+        if found.fields.get("split", TRAIN[0]) not in splits:
+            continue
+        examples.append(_example(found))
+        repaired += found.repaired
+        if examples[-1][0] != (kind := examples[0][0]):
+            what = f"it is of the kind {examples[-1][0]}; those before it are {kind}."
+            raise LineError(found.line, what)
+    return examples, repaired
 
 
 def _example(found: ParsedRecord) -> _Example:

@@ -75,3 +75,17 @@ def test_records_of_other_splits_are_left_out_and_archives_are_read(tmp_path: Pa
     path = tmp_path / "data.jsonl.xz"
     path.write_bytes(lzma.compress("\n".join([*map(json.dumps, records), *lines]).encode()))
     assert len(read_examples(path)) == len(records)
+
+
+@pytest.mark.parametrize("split", ["dev", "val", "valid", "validation"])
+def test_a_file_to_validate_with_may_say_that_it_is_one(tmp_path: Path, split: str) -> None:
+    dev = [{**each, "split": split} for each in labelled(3, seed=1)]
+    rest = [{**each, "split": name} for each in labelled() for name in ("train", "test")]
+    path = tmp_path / "data.jsonl"
+    for records in (dev, [*rest, *dev]):
+        found = read_examples(write(path, records), validation=True)
+        assert found.columns[0] == tuple(each["text"] for each in dev)
+    assert len(read_examples(path)) == len(labelled())
+    for records in (labelled(), rest):
+        found = read_examples(write(path, records), validation=True)
+        assert len(found) == len(labelled())
