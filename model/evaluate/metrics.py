@@ -4,7 +4,7 @@ Q questions, P passages, N texts, D dimensions.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,9 @@ from sklearn.metrics import v_measure_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from model.rows import Vectors
+
+# Questions that are compared with all passages at once.
+QUESTIONS_AT_ONCE = 1024
 
 Floats = npt.NDArray[np.floating]
 
@@ -53,6 +56,20 @@ def accuracy_and_ndcg(
     sums = np.cumsum(discounts)
     gains = (sums[before + equal] - sums[before]) / equal
     return float(np.where(before == 0, 1 / equal, 0).mean()), float(gains.mean())
+
+
+def accuracy_and_ndcg_in_parts(
+    similarities: Callable[[slice], Floats], answers: Sequence[int]
+) -> tuple[float, float]:
+    """The same where `similarities` gives those of some of the questions, as those of many texts
+    with all others would take gigabytes."""
+    found, counts = [], []
+    for start in range(0, len(answers), QUESTIONS_AT_ONCE):
+        part = slice(start, start + QUESTIONS_AT_ONCE)
+        found.append(accuracy_and_ndcg(similarities(part), answers[part]))
+        counts.append(len(answers[part]))
+    accuracy, ndcg = np.average(found, axis=0, weights=counts).tolist()
+    return accuracy, ndcg
 
 
 def probe(

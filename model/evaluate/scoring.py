@@ -160,13 +160,16 @@ def _sts(pairs: Pairs, embed: _Embedder) -> Scores:
 def _languages(parallel: Parallel, embed: _Embedder) -> Scores:
     a, b = embed.first(parallel.a), embed.last(parallel.b)
     answers = range(len(a))
-    both = [metrics.accuracy_and_ndcg(cosines, answers)[0] for cosines in (a @ b.T, b @ a.T)]
-    return {"accuracy@1": float(np.mean(both))}
+    there, _ = metrics.accuracy_and_ndcg_in_parts(lambda part: a[part] @ b.T, answers)
+    back, _ = metrics.accuracy_and_ndcg_in_parts(lambda part: b[part] @ a.T, answers)
+    return {"accuracy@1": (there + back) / 2}
 
 
 def _retrieval(asked: Questions, embed: _Embedder) -> Scores:
-    cosines = embed.first(asked.questions) @ embed.last(asked.passages).T
-    accuracy, ndcg = metrics.accuracy_and_ndcg(cosines, asked.answers)
+    questions, passages = embed.first(asked.questions), embed.last(asked.passages)
+    accuracy, ndcg = metrics.accuracy_and_ndcg_in_parts(
+        lambda part: questions[part] @ passages.T, asked.answers
+    )
     return {"accuracy@1": accuracy, "nDCG@10": ndcg}
 
 
@@ -178,8 +181,11 @@ def _late_chunking(asked: Questions, embed: _Embedder) -> Scores:
     questions = embed.first(asked.questions)
     scores = {}
     for way, vectors in {INDEPENDENT: embed.last(chunks), LATE: embed.documents(documents)}.items():
-        best = np.maximum.reduceat(questions @ vectors.T, starts, axis=1)
-        scores[way] = metrics.accuracy_and_ndcg(best, asked.answers)
+
+        def best(part: slice, vectors: Vectors = vectors) -> Vectors:
+            return np.maximum.reduceat(questions[part] @ vectors.T, starts, axis=1)
+
+        scores[way] = metrics.accuracy_and_ndcg_in_parts(best, asked.answers)
     return {
         f"{measure} {way}": scores[way][index]
         for index, measure in enumerate(LATE_MEASURES)

@@ -42,6 +42,16 @@ def test_accuracy_is_ndcg_at_1(rng: np.random.Generator) -> None:
     assert accuracy == pytest.approx(ndcg)
 
 
+@pytest.mark.parametrize("questions", [1, 1024, 2500])
+def test_in_parts_the_measures_are_those_of_all_at_once(
+    rng: np.random.Generator, questions: int
+) -> None:
+    similarities = rng.integers(0, 9, (questions, 11)).astype(float)
+    answers = rng.integers(0, 11, questions).tolist()
+    found = metrics.accuracy_and_ndcg_in_parts(lambda part: similarities[part], answers)
+    assert found == pytest.approx(metrics.accuracy_and_ndcg(similarities, answers))
+
+
 def test_vectors_that_order_pairs_as_people_do_have_a_spearman_of_1(
     rng: np.random.Generator,
 ) -> None:

@@ -1,5 +1,6 @@
 """Metrics agree with a slow and obvious computation, on random vectors of each text."""
 
+import tracemalloc
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from model.evaluate.chunks import chunks_of
-from model.evaluate.datasets import Dataset, Questions, Sampling
+from model.evaluate.datasets import Dataset, Parallel, Questions, Sampling
 from model.evaluate.evaluation import evaluate, read_datasets
 from model.evaluate.scoring import MEAN, PASSAGE, QUERY, Metric
 from model.rows import Vectors
@@ -114,3 +115,13 @@ def test_each_kind_has_its_metrics(metrics: dict[tuple[str, ...], Metric]) -> No
         ("classification", "neighbours"),
         ("clustering", "v-measure"),
     }
+
+
+def test_the_cosines_of_many_translations_are_never_in_memory_at_once() -> None:
+    count = 6000
+    sides = (tuple(f"{lang} {number}" for number in range(count)) for lang in "ab")
+    tracemalloc.start()
+    evaluate(RandomModel(), [Parallel("many", "a-b", *sides)], seed=0)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < count * count * 4
