@@ -54,7 +54,7 @@ def read_folder(folder: Path) -> tuple[list[File], list[str]]:
 
     Raises:
         EvaluationError: there is no such folder or no JSONL file in it, or a line of a file is not
-            a record of the kind of the file's first line.
+            a record of the kind of the file's first line, or two files have one name.
     """
     if not folder.is_dir():
         raise EvaluationError(f"{folder} is not a folder.")
@@ -65,6 +65,10 @@ def read_folder(folder: Path) -> tuple[list[File], list[str]]:
         paths = jsonl_files(folder)
         for path in paths:
             file, sentences = _read(path)
+            if double := {each.name for each in files} & {each.name for each in file}:
+                raise EvaluationError(
+                    f"{folder} has two files {double.pop()}: {path.name} and one of another ending."
+                )
             files += file
             passed_over += sentences
     except RecordsError as error:

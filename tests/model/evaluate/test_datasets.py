@@ -222,6 +222,13 @@ def test_a_broken_archive_and_an_empty_folder_are_named(tmp_path: Path) -> None:
         _read(tmp_path)
 
 
+def test_a_file_that_is_there_packed_and_unpacked_is_named(tmp_path: Path) -> None:
+    for name in ("a.jsonl", "a.jsonl.xz"):
+        data.write(tmp_path / name, data.labels())
+    with pytest.raises(EvaluationError, match=r"has two files a: a\.jsonl\.xz and"):
+        _read(tmp_path)
+
+
 def test_what_cannot_be_told_apart_is_passed_over(tmp_path: Path) -> None:
     data.write(tmp_path / "a.jsonl", [{"a": "x", "b": "y", "score": 1}] * 3)
     data.write(tmp_path / "b.jsonl", [{"text": f"{n}", "label": "one"} for n in range(4)])
