@@ -34,8 +34,10 @@ PROBE_C = 10.0
 
 
 def spearman(a: Vectors, b: Vectors, scores: Sequence[float]) -> float:
-    """Spearman's rank correlation of the cosines of a (N, D) and b (N, D) with people's scores."""
-    return float(spearmanr(np.einsum("nd,nd->n", a, b), scores).statistic)
+    """Spearman's rank correlation of the cosines of a (N, D) and b (N, D) with people's scores; 0
+    where all cosines are equal, which order nothing."""
+    cosines = np.einsum("nd,nd->n", a, b)
+    return 0.0 if np.ptp(cosines) == 0 else float(spearmanr(cosines, scores).statistic)
 
 
 def accuracy_and_ndcg(

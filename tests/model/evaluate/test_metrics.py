@@ -61,6 +61,11 @@ def test_vectors_that_order_pairs_as_people_do_have_a_spearman_of_1(
     assert metrics.spearman(a, b, -cosines) == pytest.approx(-1)
 
 
+def test_equal_cosines_have_a_spearman_of_0() -> None:
+    same = unit(np.ones((3, 8), "f4"), 8)
+    assert metrics.spearman(same, same, [1, 2, 3]) == 0
+
+
 def test_probe_neighbours_and_clusters_find_what_is_separate_and_not_what_is_not(
     rng: np.random.Generator,
 ) -> None:
