@@ -36,6 +36,8 @@ _STYLE: Any = {
     "axes.spines.right": False,
     "axes.titlesize": 9,
     "axes.titlelocation": "left",
+    # A "$" in a file's or a model's name begins no formula.
+    "text.parse_math": False,
     "svg.hashsalt": "quintet",
     "svg.fonttype": "none",
 }

@@ -40,6 +40,15 @@ def test_it_prints_a_table_and_writes_json_and_pictures(
         assert "<svg" in (tmp_path / f"{picture}.svg").read_text()
 
 
+def test_a_name_may_look_like_a_formula(tmp_path: Path, original: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    data.write(folder / "a$x^{$.jsonl", data.questions())
+    asked = ["--data", str(folder), "--model", str(original), "--out", str(tmp_path)]
+    assert main([*asked, "--limit", "4"]) == 0
+    assert "a$x^{$ en" in (tmp_path / "late-chunking.svg").read_text()
+
+
 def test_the_same_run_writes_the_same_bytes(folder: Path, tmp_path: Path, original: Path) -> None:
     asked = ["--data", str(folder), "--model", str(original), "--limit", "8"]
     for name in "ab":
