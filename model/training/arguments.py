@@ -34,8 +34,13 @@ def _add_adapter(parser: argparse.ArgumentParser) -> None:
     add("--out", required=True, type=Path, help="folder to write; an interrupted run goes on")
     add("--instruction", help="what a new task puts in front of each text; default: nothing")
     add("--start", help="task whose adapter to start from, or `none`; default: the task's own")
-    add("--validation", type=Path, help="file to validate with; default: a part of --data")
-    add("--validation-share", type=_fraction, help="that part; default: .1, at most 500 records")
+    one = parser.add_mutually_exclusive_group()
+    one.add_argument(
+        "--validation", type=Path, help="file to validate with; default: a part of --data"
+    )
+    one.add_argument(
+        "--validation-share", type=_fraction, help="that part; default: .1, at most 500 records"
+    )
     add("--batch-size", type=positive_int, default=64, help="records a step (default: %(default)s)")
     add("--epochs", type=positive_int, default=10, help="at most (default: %(default)s)")
     add("--max-steps", type=positive_int, help="at most; default: what the epochs have")

@@ -126,6 +126,17 @@ def test_numbers_that_mean_nothing_are_refused(
     assert not out.exists()
 
 
+def test_a_file_to_validate_with_and_a_share_contradict_each_other(
+    tmp_path: Path, original: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = write(tmp_path / "data.jsonl", labelled()), tmp_path / "out"
+    other = write(tmp_path / "other.jsonl", labelled(9, seed=1))
+    where = ("--base", original, "--task", "mine", "--data", data, "--out", out, "--max-steps", 1)
+    with pytest.raises(SystemExit, match="2"):
+        train_adapter(*where, "--validation", other, "--validation-share", 0.3)
+    assert "not allowed with argument --validation" in capsys.readouterr().err
+
+
 def test_what_goes_wrong_is_a_sentence(
     tmp_path: Path, original: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
