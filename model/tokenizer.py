@@ -107,7 +107,7 @@ def slices(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
     yield start, len(texts)
 
 
-def _pieces(text: str) -> Iterator[str]:
+def pieces(text: str) -> Iterator[str]:
     """A text in pieces of some _CHARACTERS, cut before words, whose tokens are those of the text.
     Where no such word comes a piece is longer."""
     start = 0
@@ -165,8 +165,8 @@ class Tokenizer:
         for start, stop in slices(texts):
             clean = [well_formed(text) for text in texts[start:stop]]
             if len(clean) == 1:
-                pieces = [self._ids([piece])[0] for piece in _pieces(clean[0])]
-                found.append(np.concatenate(pieces) if len(pieces) > 1 else pieces[0])
+                parts = [self._ids([piece])[0] for piece in pieces(clean[0])]
+                found.append(np.concatenate(parts) if len(parts) > 1 else parts[0])
             else:
                 found += self._ids(clean)
         return found

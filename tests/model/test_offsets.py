@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from model.offsets import tokenize_with_offsets
 from model.tokenizer import TooManyTokensError
@@ -20,6 +21,16 @@ def test_a_text_over_the_limit_is_named_and_none_of_its_offsets_is_listed() -> N
     with pytest.raises(TooManyTokensError, match=r"texts\[2\] has 12 tokens; at most 11") as raised:
         list(tokenize_with_offsets(["a", "b " * 11, "c " * 12], TOKENIZER, 11))
     assert (raised.value.index, raised.value.tokens, raised.value.limit) == (2, 12, 11)
+
+
+@given(texts, st.sampled_from([1, 7]))
+def test_a_text_in_pieces_has_the_offsets_of_the_text(text: str, characters: int) -> None:
+    (whole,) = tokenize_with_offsets([text], TOKENIZER, None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("model.tokenizer._CHARACTERS", characters)
+        (found,) = tokenize_with_offsets([text], TOKENIZER, None)
+    np.testing.assert_array_equal(found.token_ids, whole.token_ids)
+    np.testing.assert_array_equal(found.offsets, whole.offsets)
 
 
 @pytest.mark.parametrize(

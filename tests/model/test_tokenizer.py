@@ -186,24 +186,35 @@ PEAK = """
 import re, sys
 from pathlib import Path
 from model.config import read_config
+from model.offsets import tokenize_with_offsets
 from model.tokenizer import Tokenizer
 
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) << 10
 
 tokenizer = Tokenizer(folder := Path(sys.argv[1]), read_config(folder))
-texts, words = map(int, sys.argv[2:])
+texts, words = map(int, sys.argv[2:4])
 tokenizer.ids(["Warm up."])
 before = peak()
-print(sum(map(len, tokenizer.ids(["a " * words] * texts))), peak() - before)
+read = ["a " * words] * texts
+if sys.argv[4] == "offsets":
+    found = (each.token_ids for each in tokenize_with_offsets(read, tokenizer, None))
+else:
+    found = tokenizer.ids(read)
+print(sum(map(len, found)), peak() - before)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how much it was at most")
-@pytest.mark.parametrize(("texts", "words", "most"), [(64, 62_500, 200), (1, 2_000_000, 400)])
-def test_long_texts_are_not_tokenised_all_at_once(texts: int, words: int, most: int) -> None:
-    """8 and 4 MB, whose encodings take 300 and 800 MB."""
-    command = [sys.executable, "-c", PEAK, str(MINI), str(texts), str(words)]
+@pytest.mark.parametrize(
+    ("texts", "words", "what", "most"),
+    [(64, 62_500, "ids", 200), (1, 2_000_000, "ids", 400), (1, 2_000_000, "offsets", 650)],
+)
+def test_long_texts_are_not_tokenised_all_at_once(
+    texts: int, words: int, what: str, most: int
+) -> None:
+    """8 and 4 MB, whose encodings take 300 and 800 MB, with offsets 900."""
+    command = [sys.executable, "-c", PEAK, str(MINI), str(texts), str(words), what]
     ran = subprocess.run(command, capture_output=True, check=True, text=True)
     tokens, grown = map(int, ran.stdout.split())
     assert tokens == texts * words
