@@ -2,7 +2,7 @@
 
     python -m tests.bench.bench_peers --python PEERS/bin/python
         [--infinity INFINITY/bin/infinity_emb] [--shape 6x384] [--rounds 3] [--requests 800,40]
-        [--only openvino,quintet] [--checkpoints FOLDER]
+        [--only openvino,quintet] [--checkpoints FOLDER] [--batcher="--rows 16 --multiple 32"]
 
 Random weights of one shape: Quintet's with five adapters and rotary positions, the peers' a plain
 XLM-RoBERTa without either (tests/bench/peers). The same texts, the same tokenizer, base64, the same
@@ -168,6 +168,7 @@ def arguments() -> argparse.Namespace:
     add("--rounds", type=int, default=3)
     add("--only", type=lambda text: text.split(","), help="parts of configurations' names")
     add("--requests", type=lambda text: [*map(int, text.split(","))], default=[800, 40])
+    add("--batcher", type=str.split, default=[], help="for peers/serve.py: '--rows 16'")
     return parser.parse_args()
 
 

@@ -160,7 +160,7 @@ def _command(configuration: Configuration, port: int, options: argparse.Namespac
         own += ["--port", str(port), "--device", "cpu", "--no-bettertransformer", "--log-level"]
         return [*own, "warning", *configuration.arguments]
     own = [options.python, str(SERVE), configuration.kind, configuration.dtype, str(port)]
-    return [*own, ".", *configuration.arguments]
+    return [*own, ".", *configuration.arguments, *options.batcher]
 
 
 def _answers(url: str) -> bool:
