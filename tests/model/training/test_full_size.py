@@ -21,7 +21,7 @@ def test_a_step_on_a_full_size_checkpoint_fits(tmp_path: Path) -> None:
     data, out = write(tmp_path / "data.jsonl", labelled()), tmp_path / "out"
     command = [sys.executable, "-m", "app", "train", "adapter", "--checkpointing"]
     command += ["--base", folder, "--task", "separation", "--data", data, "--out", out]
-    process = subprocess.Popen([*command, "--max-steps", "1", "--batch-size", "4"])
+    process = subprocess.Popen([*command, "--max-steps", "1", "--batch-size", "8"])
     try:
         _, status, used = os.wait4(process.pid, 0)
     except BaseException:
