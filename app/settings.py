@@ -26,8 +26,6 @@ MAX_HEAD_BYTES = 32_768
 UPLOAD_PATH = "/v1/files"
 # The slowest upload that goes on: 1 Mbit a second.
 _UPLOAD_BYTES_PER_S = 125_000
-# Bytes of answers that are not read, for each that bodies may have.
-_UNREAD = 4
 
 
 class SettingsError(Exception):
@@ -278,11 +276,6 @@ class Settings(BaseModel):
     def has_limits(self) -> bool:
         """Whether callers have rate limits."""
         return bool(self.max_requests_per_minute or self.max_tokens_per_minute)
-
-    @property
-    def max_unread_bytes(self) -> int:
-        """Bytes of all answers that are written and not read yet."""
-        return _UNREAD * self.max_bodies_bytes
 
     def upload_timeout_s(self, received: int) -> float:
         """Seconds that an uploaded file may take of which so many bytes have arrived."""

@@ -1,7 +1,7 @@
 """Offsets: texts -> token ids with the characters that each token covers."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -10,8 +10,7 @@ import numpy.typing as npt
 import tokenizers
 
 from model.rows import TokenIds
-from model.tokenizer import Tokenizer, TooManyTokensError, pieces, slices
-from model.unicode import well_formed
+from model.tokenizer import Tokenizer, TooManyTokensError, in_pieces
 
 # XLM-RoBERTa's normaliser deletes control characters. Where a text begins with one, or what follows
 # a special token does, tokenizers 0.23 gives offsets that are one too small from there on. With
@@ -43,40 +42,22 @@ def tokenize_with_offsets(
     Raises:
         TooManyTokensError: a text has more tokens than `limit`.
     """
-    for start, stop in slices(texts):
-        clean = [well_formed(text) for text in texts[start:stop]]
-        for index, parts in enumerate(_encodings(clean, tokenizer), start):
-            text, tokens = clean[index - start], 0
-            ids, offsets = [np.empty(0, np.int32)], [np.empty((0, 2), np.int64)]
-            for begin, encoding in parts:
-                tokens += len(encoding)
-                if limit is not None and tokens > limit:
-                    tokens = len(tokenizer.ids([text])[0])
-                    sentence = f"texts[{index}] has {tokens} tokens; at most {limit} are read."
-                    count = len(texts)
-                    raise TooManyTokensError(sentence, tokens, limit, inputs=count, index=index)
-                ids.append(np.array(encoding.ids, dtype=np.int32))
-                flat = np.fromiter(chain.from_iterable(encoding.offsets), np.int64)
-                offsets.append(flat.reshape(-1, 2) + begin)
-            yield TokenizedText(text, np.concatenate(ids), np.concatenate(offsets))
 
+    def encode(some: list[str]) -> list[tokenizers.Encoding]:
+        return tokenizer.encodings([_without_deleted(text) for text in some])
 
-def _encodings(
-    texts: Sequence[str], tokenizer: Tokenizer
-) -> Iterator[Iterable[tuple[int, tokenizers.Encoding]]]:
-    """The encodings of each text, and where in it each begins; of a long text one at a time."""
-    if len(texts) == 1:
-        yield _of_pieces(texts[0], tokenizer)
-    else:
-        for encoding in tokenizer.encodings([_without_deleted(text) for text in texts]):
-            yield [(0, encoding)]
-
-
-def _of_pieces(text: str, tokenizer: Tokenizer) -> Iterator[tuple[int, tokenizers.Encoding]]:
-    begin = 0
-    for piece in pieces(text):
-        yield begin, tokenizer.encodings([_without_deleted(piece)])[0]
-        begin += len(piece)
+    for index, (text, encodings) in enumerate(in_pieces(texts, encode)):
+        tokens, ids, offsets = 0, [], []
+        for begin, encoding in encodings:
+            tokens += len(encoding)
+            if limit is not None and tokens > limit:
+                tokens += sum(len(rest) for _, rest in encodings)
+                sentence = f"texts[{index}] has {tokens} tokens; at most {limit} are read."
+                raise TooManyTokensError(sentence, tokens, limit, inputs=len(texts), index=index)
+            ids.append(np.array(encoding.ids, dtype=np.int32))
+            flat = np.fromiter(chain.from_iterable(encoding.offsets), np.int64)
+            offsets.append(flat.reshape(-1, 2) + begin)
+        yield TokenizedText(text, np.concatenate(ids), np.concatenate(offsets))
 
 
 def _without_deleted(text: str) -> str:

@@ -38,6 +38,8 @@ from model.parsing import (
 __all__ = ["READERS", "TEXT", "LineError", "ParsedRecord", "RecordsError", "separator_hint"]
 
 Id = str | int
+# The names of the splits that records may belong to.
+DEV, TEST, TRAIN = ("dev", "val", "valid", "validation"), ("test",), ("train", "training")
 
 DEFAULT_ID_FIELD = "id"
 # The options of commands that name the field with the text.

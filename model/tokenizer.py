@@ -10,7 +10,7 @@ splits at white space first and an instruction ends with a space.
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,18 +96,7 @@ class TokenizedInputs:
 _PLAIN = RowOptions()
 
 
-def slices(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Ranges [start, stop) of texts with at most _CHARACTERS together, or of one longer text."""
-    start, characters = 0, 0
-    for index, text in enumerate(texts):
-        if characters and characters + len(text) > _CHARACTERS:
-            yield start, index
-            start, characters = index, 0
-        characters += len(text)
-    yield start, len(texts)
-
-
-def pieces(text: str) -> Iterator[str]:
+def _pieces(text: str) -> Iterator[str]:
     """A text in pieces of some _CHARACTERS, cut before words, whose tokens are those of the text.
     Where no such word comes a piece is longer."""
     start = 0
@@ -120,6 +109,41 @@ def pieces(text: str) -> Iterator[str]:
         else:
             break
     yield text[start:]
+
+
+def in_pieces(
+    texts: Sequence[str], encode: Callable[[list[str]], list[tokenizers.Encoding]]
+) -> Iterator[tuple[str, Iterator[tuple[int, tokenizers.Encoding]]]]:
+    """Each text, well-formed, with the encodings of its pieces and where in it each begins.
+
+    Texts of at most _CHARACTERS together are encoded in one call, a longer one a piece at a time:
+    convert an encoding before you take the next one, so that only one is in memory.
+    """
+
+    def of_long(text: str) -> Iterator[tuple[int, tokenizers.Encoding]]:
+        begin = 0
+        for piece in _pieces(text):
+            yield begin, encode([piece])[0]
+            begin += len(piece)
+
+    for start, stop in _slices(texts):
+        clean = [well_formed(text) for text in texts[start:stop]]
+        if len(clean) == 1:
+            yield clean[0], of_long(clean[0])
+        else:
+            for text, encoding in zip(clean, encode(clean), strict=True):
+                yield text, iter([(0, encoding)])
+
+
+def _slices(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Ranges [start, stop) of texts with at most _CHARACTERS together, or of one longer text."""
+    start, characters = 0, 0
+    for index, text in enumerate(texts):
+        if characters and characters + len(text) > _CHARACTERS:
+            yield start, index
+            start, characters = index, 0
+        characters += len(text)
+    yield start, len(texts)
 
 
 class Tokenizer:
@@ -161,19 +185,15 @@ class Tokenizer:
     def ids(self, texts: list[str]) -> list[TokenIds]:
         """The token ids (tokens,) int32 of each text, without special tokens. A lone surrogate is
         read as U+FFFD."""
-        found: list[TokenIds] = []
-        for start, stop in slices(texts):
-            clean = [well_formed(text) for text in texts[start:stop]]
-            if len(clean) == 1:
-                parts = [self._ids([piece])[0] for piece in pieces(clean[0])]
-                found.append(np.concatenate(parts) if len(parts) > 1 else parts[0])
-            else:
-                found += self._ids(clean)
+        found = []
+        for _, encodings in in_pieces(texts, self._encode):
+            parts = [np.array(encoding.ids, dtype=np.int32) for _, encoding in encodings]
+            found.append(np.concatenate(parts) if len(parts) > 1 else parts[0])
         return found
 
-    def _ids(self, texts: list[str]) -> list[TokenIds]:
-        encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
+    def _encode(self, texts: list[str]) -> list[tokenizers.Encoding]:
+        """Without offsets, which are not computed."""
+        return self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
 
     def encodings(self, texts: list[str]) -> list[tokenizers.Encoding]:
         """The same with offsets; the texts must have no lone surrogates."""

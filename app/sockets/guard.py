@@ -40,6 +40,8 @@ log = logging.getLogger("quintet.guard")
 
 # What the application has for its own 408, or a caller for reading one, before the connection ends.
 _GRACE_S = 1.0
+# Bytes of answers that are not read, for each that bodies may have; its setting says so.
+_UNREAD = 4
 
 
 @dataclass(slots=True)
@@ -48,17 +50,15 @@ class Connections:
 
     settings: Settings
     metrics: Metrics
+    unread: UnreadAnswers
     count: int = 0
     idle: dict["GuardedProtocol", None] = field(default_factory=dict)
-    unread: UnreadAnswers = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.unread = UnreadAnswers(self.settings.max_unread_bytes)
 
 
 def guarded(settings: Settings, metrics: Metrics) -> Any:
     """The `http` of uvicorn.Config: makes the protocol of each connection."""
-    return partial(GuardedProtocol, connections=Connections(settings, metrics))
+    unread = UnreadAnswers(_UNREAD * settings.max_bodies_bytes)
+    return partial(GuardedProtocol, connections=Connections(settings, metrics, unread))
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -73,7 +73,6 @@ class GuardedProtocol(HttpToolsProtocol):
         self._unanswered: deque[RequestResponseCycle] = deque()  # in order
         self._refused = False
         self._start = self.loop.time()  # of the connection, or of the latest request
-        self._heads = 0  # that have begun
         self._in_head = False
         self._pieces = 0  # heads and pieces of bodies that have begun
         self._head_bytes = 0  # that were read since then, of a head or of trailers
@@ -151,7 +150,6 @@ class GuardedProtocol(HttpToolsProtocol):
         """The first byte of a request."""
         super().on_message_begin()
         self._start = self.loop.time()
-        self._heads += 1
         self._in_head = True
         self._begin_piece()
         self._start_receive_timer(self._settings.header_timeout_s, self._headers_late)
@@ -271,7 +269,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """The port is closed: answer the requests, or a first one that comes now, and hang up."""
-        if self._heads:
+        if self._pieces:
             super().shutdown()
         else:
             self._start_receive_timer(_GRACE_S, self.hang_up)

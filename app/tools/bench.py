@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from app.processes import signals
 from app.tools.service import KEY_VARIABLE, api_key, base_url
 from app.tools.tool_errors import ToolError
-from model.argument_types import positive_int
+from model.argument_types import positive_float, positive_int
 
 if TYPE_CHECKING:
     from app.tools.bench_run import BenchRun
@@ -44,7 +44,7 @@ def _add_load(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--rate",
-        type=_positive,
+        type=positive_float,
         metavar="R",
         help="open loop: R requests a second, whatever comes back; latencies from the due time",
     )
@@ -81,7 +81,7 @@ def _add_texts(parser: argparse.ArgumentParser) -> None:
 
 def _add_bounds(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--seconds", type=_positive, default=20.0, metavar="S", help="to measure, 20, at most")
+    add("--seconds", type=positive_float, default=20.0, metavar="S", help="to measure, 20, at most")
     add("--requests", type=positive_int, metavar="N", help="to measure at most")
     add(
         "--warm-up",
@@ -90,7 +90,7 @@ def _add_bounds(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="at most so long until two windows agree within 5 %%, 30; 0 measures at once",
     )
-    add("--timeout", type=_positive, default=60.0, metavar="S", help="for one answer, 60")
+    add("--timeout", type=positive_float, default=60.0, metavar="S", help="for one answer, 60")
     add("--progress", action="store_true", help="show the bar where there is no terminal, too")
     add("--quiet", "-q", action="store_true", help="print the result only")
 
@@ -149,13 +149,6 @@ def _check_length(option: str, lengths: list[int] | None, fewest: int) -> None:
             f"{option} {shortest} is too short: of 100,000 such texts over one in a thousand comes "
             f"again, by which a cache would be measured; give {fewest} or more."
         )
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text}")
-    return value
 
 
 def _lengths(text: str) -> list[int]:

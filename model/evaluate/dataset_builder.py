@@ -8,15 +8,13 @@ from operator import itemgetter
 
 from model.evaluate.datasets import Dataset, Labels, Pairs, Parallel, Questions, Sampling
 from model.evaluate.files import (
-    DEV,
     LABEL_FIELDS,
-    TEST,
-    TRAIN,
     File,
     Record,
     languages_of,
     questions_of,
 )
+from model.records import DEV, TEST, TRAIN
 
 # Of one language, where no --limit is given.
 DEFAULT_PASSAGES, DEFAULT_QUESTIONS = 300, 1000

@@ -19,6 +19,9 @@ from typing import Any
 
 from model.evaluate.errors import EvaluationError
 from model.records import (
+    DEV,
+    TEST,
+    TRAIN,
     LineError,
     ParsedRecord,
     RecordsError,
@@ -34,7 +37,6 @@ from model.records import (
 
 Record = Mapping[str, Any]
 
-DEV, TEST, TRAIN = ("dev", "val", "valid", "validation"), ("test",), ("train", "training")
 SPLITS = (*DEV, *TEST, *TRAIN)
 LABEL_FIELDS = ("label", "topic")
 _LANGUAGE = re.compile(r"[a-z]{2,3}([-_][A-Za-z]{2,4})?")

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.records import (
+    DEV,
+    TRAIN,
     LineError,
     ParsedRecord,
     RecordsError,
@@ -32,7 +34,6 @@ from model.training.errors import TrainingError
 
 FIRST = ("anchor", "sentence1", "query", "question", "a")
 SECOND = ("positive", "sentence2", "passage", "answer", "b")
-TRAIN, DEV = ("train", "training"), ("dev", "val", "valid", "validation")
 PAIRS, TRIPLES, SCORED, LABELLED = "pairs", "triples", "scored pairs", "labelled texts"
 
 
