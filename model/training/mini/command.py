@@ -34,27 +34,24 @@ from model.training.base import base_of, tensors_of
 from model.training.errors import TrainingError
 from model.training.export import write_original
 from model.training.mini.corpora import read_corpora
-from model.training.mini.healing import SHARE, Healing, TeacherSpace, attention_of
+from model.training.mini.healing import SHARE, Healing, TeacherSpace
 from model.training.mini.initial import centred, reordered
-from model.training.mini.lessons import Judge, Lesson, lessons_of
+from model.training.mini.lessons import Judge, lessons_of
 from model.training.mini.material import TOKENS, Draw, Material
-from model.training.mini.stages import Gain, Stages, Tensors, flat, nested
+from model.training.mini.stages import Gain, Stages, Tensors
 from model.training.mini.student import stored, student_of
 from model.training.mini.teacher import QUERY_PREFIX, Teacher
 from model.training.mini.teacher_file import TeacherFile
-from model.training.mini.teaching import teaching_of
+from model.training.mini.teaching import Teaching, gained, training_config
 from model.training.mini.texts import PASSAGE, QUESTION, Texts, texts_of
 from model.training.mini.vocabulary import chosen_pieces, count_pieces, encode, tokenizer_of
 from model.training.optimizers import muon
 from model.training.run_folder import RunFolder
-from model.training.trainable_encoder import TrainableEncoder
-from model.training.trainer import Trainer, TrainingConfig, TrainingState
+from model.training.trainer import Trainer
 
 _HEALING_RATE = 7e-4
 # What decides how the student starts.
 _TEXTS_READ, _TOKENS_READ = 300, 64
-_WARM_UP = 0.05
-_VALIDATIONS = 20
 _NOT_SETTINGS = ("command", "training", "out", "corpora", "teacher")
 
 
@@ -104,9 +101,13 @@ class _Pipeline:
         healed = self._stages.made("healing", lambda: self._heal(student, texts, vectors, space))
         whole = weights.Weights(student.fields, healed, {})
         judge = Judge(texts, vectors, space)
+        teaching = Teaching(self._stages, self._accelerator, self._work, judge)
         lessons = lessons_of(corpora, judge, self._seed, self._options.batch_scale)
-        for number, (name, lesson) in enumerate(lessons.items()):
-            whole = self._with_lesson(whole, name, lesson, judge, self._seed + number)
+        adapters: dict[str, weights.Adapter] = {}
+        for seed, (name, lesson) in enumerate(lessons.items(), self._seed):
+            steps = self._options.adapter_steps
+            adapters |= teaching.adapters(name, lesson, whole, steps, seed)
+        whole = weights.Weights(student.fields, healed, adapters)
         if self._accelerator.is_main_process:
             self._finish(whole)
             print(f"written to {self._out}; serve it: EMBED_MODEL={self._out} quintet serve")
@@ -209,52 +210,11 @@ class _Pipeline:
         assert sizes, "the student's config has them"
         torch.manual_seed(self._seed)
         healing = Healing(base_of(student), space, sizes)
-        config = _config(len(batches) // self._accelerator.num_processes, _HEALING_RATE)
+        config = training_config(len(batches) // self._accelerator.num_processes, _HEALING_RATE)
         folder = self._stages.training("healing")
         trainer = Trainer(healing, config, folder, self._accelerator, muon)
         state = trainer.run(batches, material.validation())
-        return tensors_of(healing.healed(), student.config), _gained(state)
-
-    def _with_lesson(
-        self, whole: weights.Weights, name: str, lesson: Lesson, judge: Judge, seed: int
-    ) -> weights.Weights:
-        """The weights with the adapters of a lesson."""
-        made = self._stages.made(name, lambda: self._teach(whole, name, lesson, judge, seed))
-        return weights.Weights(whole.fields, whole.base, {**whole.adapters, **nested(made)})
-
-    def _teach(
-        self, whole: weights.Weights, name: str, lesson: Lesson, judge: Judge, seed: int
-    ) -> tuple[Tensors, Gain]:
-        torch.manual_seed(seed)
-        base = base_of(whole)
-        attention = attention_of(lesson.max_tokens, self._accelerator.device)
-        base.set_attn_implementation(attention)
-        encoder = TrainableEncoder(base, whole.config)
-        for task in lesson.trained:
-            encoder.add(task)
-        encoder.set_trainable(*lesson.trained)
-        teaching = teaching_of(lesson, encoder, self._work, judge, seed)
-        config = _config(self._options.adapter_steps, lesson.learning_rate)
-        folder = self._stages.training(name)
-        trainer = Trainer(teaching.objective, config, folder, self._accelerator)
-        state = trainer.run(teaching.batches, teaching.validation)
-        adapters = {task: encoder.adapter(task) for task in lesson.trained}
-        return flat(adapters), _gained(state)
-
-
-def _config(steps: int, learning_rate: float) -> TrainingConfig:
-    return TrainingConfig(
-        steps=max(1, steps),
-        learning_rate=learning_rate,
-        warm_up=_WARM_UP,
-        validate_every=max(1, steps // _VALIDATIONS),
-        patience=_VALIDATIONS + 1,
-    )
-
-
-def _gained(state: TrainingState) -> dict[str, float]:
-    """The validation loss before and after, and the step it was best at."""
-    return {"before": state.first, "after": state.best, "best_step": state.best_step}
+        return tensors_of(healing.healed(), student.config), gained(state)
 
 
 def _no_service(name: str, _: Sequence[int]) -> EvaluatedModel:
