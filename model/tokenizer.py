@@ -139,7 +139,7 @@ def _slices(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
     """Ranges [start, stop) of texts with at most _CHARACTERS together, or of one longer text."""
     start, characters = 0, 0
     for index, text in enumerate(texts):
-        if characters and characters + len(text) > _CHARACTERS:
+        if index > start and characters + len(text) > _CHARACTERS:
             yield start, index
             start, characters = index, 0
         characters += len(text)

@@ -196,7 +196,7 @@ tokenizer = Tokenizer(folder := Path(sys.argv[1]), read_config(folder))
 texts, words = map(int, sys.argv[2:4])
 tokenizer.ids(["Warm up."])
 before = peak()
-read = ["a " * words] * texts
+read = [*sys.argv[5:], *["a " * words] * texts]
 if sys.argv[4] == "offsets":
     found = (each.token_ids for each in tokenize_with_offsets(read, tokenizer, None))
 else:
@@ -207,13 +207,19 @@ print(sum(map(len, found)), peak() - before)
 
 @pytest.mark.parametrize(
     ("texts", "words", "what", "most"),
-    [(64, 62_500, "ids", 200), (1, 2_000_000, "ids", 400), (1, 2_000_000, "offsets", 650)],
+    [
+        (64, 62_500, ["ids"], 200),
+        (1, 2_000_000, ["ids"], 400),
+        (1, 2_000_000, ["ids", ""], 400),
+        (1, 2_000_000, ["offsets"], 650),
+        (1, 2_000_000, ["offsets", ""], 650),
+    ],
 )
 def test_long_texts_are_not_tokenised_all_at_once(
-    texts: int, words: int, what: str, most: int
+    texts: int, words: int, what: list[str], most: int
 ) -> None:
-    """8 and 4 MB, whose encodings take 300 and 800 MB, with offsets 900."""
-    command = [sys.executable, "-c", PEAK, str(MINI), str(texts), str(words), what]
+    """8 and 4 MB, whose encodings take 300 and 800 MB, with offsets 900; after an empty one too."""
+    command = [sys.executable, "-c", PEAK, str(MINI), str(texts), str(words), *what]
     ran = subprocess.run(command, capture_output=True, check=True, text=True)
     tokens, grown = map(int, ran.stdout.split())
     assert tokens == texts * words
