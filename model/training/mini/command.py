@@ -104,8 +104,8 @@ class _Pipeline:
         teaching = Teaching(self._stages, self._accelerator, self._work, judge)
         lessons = lessons_of(corpora, judge, self._seed, self._options.batch_scale)
         adapters: dict[str, weights.Adapter] = {}
+        steps = self._options.adapter_steps
         for seed, (name, lesson) in enumerate(lessons.items(), self._seed):
-            steps = self._options.adapter_steps
             adapters |= teaching.adapters(name, lesson, whole, steps, seed)
         whole = weights.Weights(student.fields, healed, adapters)
         if self._accelerator.is_main_process:

@@ -30,19 +30,18 @@ from model.training.weights import Adapter, Weights
 _VALIDATION_BATCHES = 4
 _HELD_OUT = 0.05
 _WARM_UP = 0.05
-VALIDATIONS = 20
+_VALIDATIONS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Teaching:
     """What all lessons have: where their outcome is kept, what trains, the folder of the student's
-    tokenizer.json, the judge, and how often a lesson is validated."""
+    tokenizer.json, and the judge."""
 
     stages: Stages
     accelerator: Accelerator
     tokenizer: Path
     judge: Judge
-    validations: int = VALIDATIONS
 
     def adapters(
         self, name: str, lesson: Lesson, whole: Weights, steps: int, seed: int
@@ -60,53 +59,42 @@ class Teaching:
         for task in lesson.trained:
             encoder.add(task)
         encoder.set_trainable(*lesson.trained)
-        teaching = _material_of(lesson, encoder, self.tokenizer, self.judge, seed)
-        config = training_config(steps, lesson.learning_rate, self.validations)
-        trainer = Trainer(teaching.objective, config, self.stages.training(name), self.accelerator)
-        state = trainer.run(teaching.batches, teaching.validation)
+        objective, batches, validation = self._prepared(lesson, encoder, seed)
+        config = training_config(steps, lesson.learning_rate)
+        trainer = Trainer(objective, config, self.stages.training(name), self.accelerator)
+        state = trainer.run(batches, validation)
         return flat({task: encoder.adapter(task) for task in lesson.trained}), gained(state)
 
+    def _prepared(
+        self, lesson: Lesson, encoder: TrainableEncoder, seed: int
+    ) -> tuple[nn.Module, Batches, Sequence[Examples]]:
+        """The objective, the batches to learn from, and those that validate."""
+        parts = split(lesson.examples, _HELD_OUT, seed)
+        held_out = epoch_batches(parts.validation, lesson.batch_size, [seed])[:_VALIDATION_BATCHES]
+        config, tasks = encoder.config, Tasks(encoder.config)
+        cut = Tokenizer(self.tokenizer, replace(config, max_tokens=lesson.max_tokens)), tasks
+        texts = BatchOrder(parts.training, lesson.batch_size, seed)
+        validation = [parts.validation.only(batch) for batch in held_out]
+        unseen = {text for column in parts.validation.columns[:2] for text in column}
+        documents = document_batches(lesson.documents, unseen, Random(seed))
+        what = encoder, cut, lesson.sides, lesson.loss, self.judge.targets
+        if not documents:
+            return Objective(*what), texts, validation
+        objective = DocumentObjective(*what, whole=Tokenizer(self.tokenizer, config))
+        return objective, MixedBatches(texts, documents), validation
 
-def training_config(
-    steps: int, learning_rate: float, validations: int = VALIDATIONS
-) -> TrainingConfig:
+
+def training_config(steps: int, learning_rate: float) -> TrainingConfig:
     """Of a training that is validated all along, and ended by nothing but its steps."""
     return TrainingConfig(
         steps=max(1, steps),
         learning_rate=learning_rate,
         warm_up=_WARM_UP,
-        validate_every=max(1, steps // validations),
-        patience=validations + 1,
+        validate_every=max(1, steps // _VALIDATIONS),
+        patience=_VALIDATIONS + 1,
     )
 
 
 def gained(state: TrainingState) -> Gain:
     """The validation loss before and after, and the step it was best at."""
     return {"before": state.first, "after": state.best, "best_step": state.best_step}
-
-
-@dataclass(frozen=True, slots=True)
-class _Material:
-    """The objective, the batches to learn from, and those that validate."""
-
-    objective: nn.Module
-    batches: Batches
-    validation: Sequence[Examples]
-
-
-def _material_of(
-    lesson: Lesson, encoder: TrainableEncoder, folder: Path, judge: Judge, seed: int
-) -> _Material:
-    parts = split(lesson.examples, _HELD_OUT, seed)
-    held_out = epoch_batches(parts.validation, lesson.batch_size, [seed])[:_VALIDATION_BATCHES]
-    config, tasks = encoder.config, Tasks(encoder.config)
-    cut = Tokenizer(folder, replace(config, max_tokens=lesson.max_tokens)), tasks
-    texts = BatchOrder(parts.training, lesson.batch_size, seed)
-    validation = [parts.validation.only(batch) for batch in held_out]
-    unseen = {text for column in parts.validation.columns[:2] for text in column}
-    documents = document_batches(lesson.documents, unseen, Random(seed))
-    what = encoder, cut, lesson.sides, lesson.loss, judge.targets
-    if not documents:
-        return _Material(Objective(*what), texts, validation)
-    objective = DocumentObjective(*what, whole=Tokenizer(folder, config))
-    return _Material(objective, MixedBatches(texts, documents), validation)
