@@ -86,6 +86,12 @@ def _whole(
     texts = ["any"] if asked.input is None else asked.input
     request = validated(kind, {**_fields(asked), "input": texts})
     request.replace_surrogates(asked.replaced_surrogates)
+    if request.late_chunking:
+        sentence = (
+            "here each input is read alone, and late_chunking reads them as parts of one document. "
+            "Send a document as a line of a file of POST /v1/batches, or leave late_chunking out."
+        )
+        raise invalid_field("late_chunking", sentence, "conflict", True)
     most = min(_MOST_INPUTS, batches.shelf.settings.max_file_lines)
     if len(request.input) > most:
         raise TooManyInputsError(len(request.input), most)
