@@ -40,6 +40,7 @@ from app.processes.metrics_folder import metrics_folder
 from app.settings import PREFIX, Settings, SettingsError, read_settings
 from model.config import CheckpointError
 from model.extras import how_to_install, missing
+from model.waiting_file import wait_for_readers
 
 _EXTRA_IS_MISSING = 2
 
@@ -56,6 +57,7 @@ class _Command:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit status."""
+    wait_for_readers()
     words = sys.argv[1:] if arguments is None else arguments
     options = command_line(words).parse_args(words)
     command = _COMMANDS[options.command]

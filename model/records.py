@@ -34,6 +34,7 @@ from model.parsing import (
     json_type,
     separator_hint,
 )
+from model.waiting_file import WaitingFile
 
 __all__ = ["READERS", "TEXT", "LineError", "ParsedRecord", "RecordsError", "separator_hint"]
 
@@ -91,7 +92,7 @@ def read_file(
     """
     # Not sys.stdin: if a thread is reading it when the process ends, its lock blocks the exit.
     return read_opened(
-        lambda: open(path or 0, "rb", closefd=path is not None),
+        lambda: io.BufferedReader(WaitingFile(path or 0, "rb", closefd=path is not None)),
         str(path or "standard input"),
         kind,
         delimiter,

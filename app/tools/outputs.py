@@ -22,6 +22,7 @@ from app.tools.journal import Entry, Journal, Totals, sync_folder
 from app.tools.output_path import STANDARD_OUTPUT, UNFINISHED, beside, is_stream, resolved
 from app.tools.tool_errors import ToolError
 from model.extras import how_to_install
+from model.waiting_file import WaitingFile
 
 DEFAULT_FORMAT = "jsonl"
 _FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".npy": "npy"}
@@ -67,7 +68,8 @@ class StreamOutput:
         try:
             # At the end: `>> out.jsonl` with /dev/stdout opens a file that has something in it.
             flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY
-            self._descriptor = os.dup(1) if standard else os.open(output, flags)
+            descriptor = os.dup(1) if standard else os.open(output, flags)
+            self._file = WaitingFile(descriptor, "wb")
         except OSError as error:
             raise ToolError(f"cannot write {self.name}: {error.strerror}.") from None
 
@@ -82,7 +84,7 @@ class StreamOutput:
         rest = memoryview(b"".join(_jsonl(entry)))
         try:
             while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
+                rest = rest[self._file.write(rest) :]
         except BrokenPipeError:
             raise ToolError(f"whoever read {self.name} does not read on.") from None
         except OSError as error:
@@ -91,7 +93,7 @@ class StreamOutput:
 
     def close(self) -> None:
         """Close it."""
-        os.close(self._descriptor)
+        self._file.close()
 
 
 def write(journal: Journal, output: Path, chosen: str, width: int) -> None:

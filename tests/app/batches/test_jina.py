@@ -136,7 +136,12 @@ def test_a_job_is_cancelled(served: Served) -> None:
         ({"input": ["a"], "task": "no such"}, 422, "VALIDATION_ERROR", "unknown task"),
         ({"input": ["a"], "model": "gpt"}, 404, "INPUT_MODEL_NOT_FOUND", "is not served"),
         ({"input": ["a"], "dimensions": "many"}, 422, "VALIDATION_ERROR", "dimensions"),
-        ({"input": ["a", "b"], "late_chunking": True}, 422, "VALIDATION_ERROR", "each input is read"),
+        (
+            {"input": ["a", "b"], "late_chunking": True},
+            422,
+            "VALIDATION_ERROR",
+            "each input is read",
+        ),
         ({"input_file": "file-x", "late_chunking": True}, 422, "VALIDATION_ERROR", "parts of one"),
         ({"input": []}, 422, "VALIDATION_ERROR", "empty list"),
         ({"input": ["a"] * 1001}, 400, "INPUT_LIMIT_EXCEEDED", "at most 1000"),

@@ -28,20 +28,27 @@ class Ended:
 
 
 class Command:
-    """A running command. Warnings are errors in it; one that nobody can raise is found in `err`."""
+    """A running command. Warnings are errors in it; one that nobody can raise is found in `err`.
+    Without `blocking` its standard input and output are pipes with O_NONBLOCK."""
 
     started: ClassVar[list["Command"]] = []
 
-    def __init__(self, *arguments: object, **environment: str) -> None:
+    def __init__(self, *arguments: object, blocking: bool = True, **environment: str) -> None:
+        (stdin, to_it), (from_it, stdout) = os.pipe(), os.pipe()
+        for end in (stdin, stdout):
+            os.set_blocking(end, blocking)
         own = {name: value for name, value in os.environ.items() if not name.startswith("EMBED_")}
         self.process = subprocess.Popen(
             [sys.executable, "-W", "error", "-m", "app", *map(str, arguments)],
             env=own | environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdin=stdin,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
         )
+        os.close(stdin)
+        os.close(stdout)
+        self.process.stdin, self.process.stdout = os.fdopen(to_it, "w"), os.fdopen(from_it)
         self.started.append(self)
 
     def write(self, text: str) -> None:
@@ -79,7 +86,7 @@ class Command:
 
 def run(*arguments: object, text: str = "", **environment: str) -> Ended:
     """Run a command to its end, with `text` as its standard input."""
-    return Command(*arguments, **environment).wait(text)
+    return Command(*arguments, blocking=True, **environment).wait(text)
 
 
 def run_here(*arguments: object) -> Ended:

@@ -220,6 +220,18 @@ def test_a_pipe_has_an_answer_before_the_next_record_is_read(scripted: Scripted)
     assert "the text is bad." in command.wait().err
 
 
+def test_pipes_that_do_not_block_are_waited_for(scripted: Scripted) -> None:
+    """Whoever has an end of them may have set that: an empty pipe is not its end, and a full one
+    is no error."""
+    command = Command("embed", "-", "-o", "-", "--url", scripted.url, blocking=False)
+    assert command.process.stdout is not None
+    command.write('{"text": "one"}\n')
+    assert "embedding" in orjson.loads(command.process.stdout.readline())
+    command.write('{"text": "more"}\n' * 1000)  # several times what the output's pipe takes
+    ended = command.wait()
+    assert (ended.code, len(ended.out.splitlines())) == (0, 1000), ended.err
+
+
 def test_what_cannot_be_an_output_is_refused_before_anything_is_sent(
     scripted: Scripted, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,13 +1,17 @@
 """`quintet tokens`: the same counts as /tokenize and the same charge as /v1/embeddings."""
 
+import array
+import fcntl
 import json
 import os
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
-from tests.app.tools.command import run, run_here, write_jsonl
+from tests.app.tools.command import Command, run, run_here, write_jsonl
 from tests.server import Service
+from tests.waiting import wait_until
 
 TEXTS = ["Guten Morgen!", "", "新しいメイクのトレンド", "a much longer text " * 20, "x\ty"]
 
@@ -55,6 +59,24 @@ def test_the_table_names_the_first_ten_that_are_too_long() -> None:
     assert table["texts"] == "24"
     assert table["over the limit"] == "12"
     assert int(table["charged"]) == int(table["tokens"]) + 2 * 24
+
+
+def test_a_full_pipe_that_does_not_block_is_waited_for(tmp_path: Path) -> None:
+    file = tmp_path / "in.txt"
+    file.write_text("some words\n" * 20_000)
+    command = Command("tokens", file, "--each", blocking=False)
+    pipe = command.process.stdout
+    assert pipe is not None
+    room = fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 4096)
+    waiting = array.array("i", [0])
+
+    def full() -> bool:
+        fcntl.ioctl(pipe, termios.FIONREAD, waiting)
+        return waiting[0] == room
+
+    wait_until(full, "a full pipe")
+    ended = command.wait()
+    assert (ended.code, ended.err, len(ended.out.splitlines())) == (0, "", 20_000)
 
 
 def test_wrong_options_and_lines_are_sentences(tmp_path: Path) -> None:
