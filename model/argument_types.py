@@ -5,6 +5,7 @@ Each raises argparse.ArgumentTypeError, whose sentence argparse prints, for any 
 
 import argparse
 import math
+from collections.abc import Callable
 
 # Generators of random numbers take seeds of 32 bits.
 _SEEDS = 2**32
@@ -13,6 +14,18 @@ _SEEDS = 2**32
 def positive_int(text: str) -> int:
     """A whole number from 1 up."""
     return _int_from(1, text)
+
+
+def positive_int_to(most: int) -> Callable[[str], int]:
+    """A whole number from 1 to `most`."""
+
+    def read(text: str) -> int:
+        number = positive_int(text)
+        if number > most:
+            raise argparse.ArgumentTypeError(f"must be at most {most}, not {text}")
+        return number
+
+    return read
 
 
 def non_negative_int(text: str) -> int:
@@ -44,6 +57,14 @@ def positive_float(text: str) -> float:
     number = finite_float(text)
     if number <= 0:
         raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
+    return number
+
+
+def non_negative_float(text: str) -> float:
+    """A number from 0 up."""
+    number = finite_float(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"must be 0 or above, not {text}")
     return number
 
 

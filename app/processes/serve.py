@@ -10,6 +10,7 @@ from app.processes.parent import Parent
 from app.settings import PREFIX, SettingsError, check_servable, read_settings
 from app.sockets.address import bound_socket, inherited_socket, listen
 from app.telemetry.logs import configure_logging
+from model.argument_types import non_negative_int
 from model.config import CheckpointError, read_config
 from model.hub import locate
 
@@ -23,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `quintet serve`."""
     parser.add_argument(
         "--fd",
-        type=int,
+        type=non_negative_int,
         metavar="N",
         help="serve on this inherited socket, which is bound already, not on EMBED_HOST and _PORT",
     )

@@ -37,6 +37,8 @@ def inherited_socket(fd: int) -> socket.socket:
         inherited = socket.socket(fileno=fd)
     except OSError as error:
         raise SettingsError(f"--fd {fd} is no socket: {error.strerror}.") from None
+    except OverflowError:
+        raise SettingsError(f"--fd {fd} is no socket: descriptors are small numbers.") from None
     tcp = inherited.family in (socket.AF_INET, socket.AF_INET6)
     if not tcp or inherited.type != socket.SOCK_STREAM or not inherited.getsockname()[1]:
         inherited.detach()

@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING
 from app.processes import signals
 from app.tools.service import KEY_VARIABLE, api_key, base_url
 from app.tools.tool_errors import ToolError
-from model.argument_types import positive_float, positive_int
+from model.argument_types import (
+    non_negative_float,
+    positive_float,
+    positive_int,
+    positive_int_to,
+)
 
 if TYPE_CHECKING:
     from app.tools.bench_run import BenchRun
@@ -20,6 +25,12 @@ if TYPE_CHECKING:
 # the next word is too long, with 7e-8 at 11 and 1e-8 at 12.
 FEWEST_WORDS = 4
 FEWEST_TOKENS = 12
+# More is a mistake, or needs several machines: what is sent is made in memory, and each client is a
+# connection from a port of its own.
+_LONGEST = 1_000_000
+_MOST_INPUTS = 100_000
+_MOST_CLIENTS = 65_535
+_MOST_PROCESSES = 1024
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_load(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--clients",
-        type=positive_int,
+        type=positive_int_to(_MOST_CLIENTS),
         metavar="N",
         help="closed loop: N that each wait for their answer (4); with --rate: connections (256)",
     )
@@ -49,7 +60,11 @@ def _add_load(parser: argparse.ArgumentParser) -> None:
         help="open loop: R requests a second, whatever comes back; latencies from the due time",
     )
     parser.add_argument(
-        "--processes", type=positive_int, default=1, metavar="N", help="that send requests, 1"
+        "--processes",
+        type=positive_int_to(_MOST_PROCESSES),
+        default=1,
+        metavar="N",
+        help="that send requests, 1",
     )
 
 
@@ -68,7 +83,8 @@ def _add_texts(parser: argparse.ArgumentParser) -> None:
         help=f"instead: tokens, two special ones included; {FEWEST_TOKENS} or more",
     )
     add = parser.add_argument
-    add("--inputs", type=positive_int, default=1, metavar="N", help="texts a request, 1")
+    inputs = positive_int_to(_MOST_INPUTS)
+    add("--inputs", type=inputs, default=1, metavar="N", help="texts a request, 1")
     add(
         "--tasks",
         type=lambda text: text.split(","),
@@ -85,7 +101,7 @@ def _add_bounds(parser: argparse.ArgumentParser) -> None:
     add("--requests", type=positive_int, metavar="N", help="to measure at most")
     add(
         "--warm-up",
-        type=float,
+        type=non_negative_float,
         default=30.0,
         metavar="S",
         help="at most so long until two windows agree within 5 %%, 30; 0 measures at once",
@@ -152,4 +168,4 @@ def _check_length(option: str, lengths: list[int] | None, fewest: int) -> None:
 
 
 def _lengths(text: str) -> list[int]:
-    return [positive_int(each) for each in text.split(",")]
+    return [positive_int_to(_LONGEST)(each) for each in text.split(",")]

@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.__main__ import main
 from app.processes.metrics_folder import VARIABLE, metrics_folder
 from app.settings import Settings, SettingsError
 from app.sockets.address import address_of, bound_socket, inherited_socket, listen
@@ -236,13 +237,20 @@ def test_an_inherited_socket_that_others_can_reach_needs_keys() -> None:
     service.log.wait_for(r"cannot start: EMBED_HOST=0\.0\.0\.0 can be reached by others")
 
 
-def test_an_inherited_descriptor_that_is_no_bound_socket_is_told() -> None:
+def test_an_inherited_descriptor_that_is_no_bound_socket_is_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with socket.socket() as unbound, socket.socket(socket.AF_UNIX) as unix:
         for each in (unbound, unix):
             with pytest.raises(SettingsError, match="a TCP socket that is bound"):
                 inherited_socket(each.fileno())
     with Path(os.devnull).open("rb") as file, pytest.raises(SettingsError, match="is no socket"):
         inherited_socket(file.fileno())
+    with pytest.raises(SettingsError, match="is no socket: descriptors are small"):
+        inherited_socket(10**20)
+    with pytest.raises(SystemExit):
+        main(["serve", "--fd", "-1"])
+    assert "--fd: must be a whole number from 0 up, not -1" in capsys.readouterr().err
 
 
 def test_who_listens_first_has_the_port() -> None:

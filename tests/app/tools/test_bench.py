@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from app.__main__ import main
 from app.tools.bench import FEWEST_TOKENS, FEWEST_WORDS
 from app.tools.bench_texts import WORDS, TextSizes, TextStream
 from model.config import read_config
@@ -104,6 +105,26 @@ def test_what_cannot_be_measured_is_a_sentence(
     assert ended.code == 1
     assert sentence in ended.err
     assert not ended.out
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "sentence"),
+    [
+        ("--warm-up", "nan", "must be a number, not nan"),
+        ("--warm-up", "-3", "must be 0 or above, not -3"),
+        ("--words", "12,1000001", "must be at most 1000000, not 1000001"),
+        ("--tokens", "9" * 30, "must be at most 1000000, not 9999"),
+        ("--inputs", "100001", "must be at most 100000, not 100001"),
+        ("--clients", "65536", "must be at most 65535, not 65536"),
+        ("--processes", "1025", "must be at most 1024, not 1025"),
+    ],
+)
+def test_absurd_numbers_are_refused(
+    capsys: pytest.CaptureFixture[str], option: str, text: str, sentence: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["bench", "--url", "http://127.0.0.1:1", option, text])
+    assert f"argument {option}: {sentence}" in capsys.readouterr().err
 
 
 def test_a_service_that_counts_no_tokens_is_measured_by_words(scripted: Scripted) -> None:
