@@ -71,6 +71,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._receive_timer: asyncio.TimerHandle | None = None  # of the headers or body on its way
         self._send_timer: asyncio.TimerHandle | None = None
         self._unanswered: deque[RequestResponseCycle] = deque()  # in order
+        self._writing = False  # an answer, which fails where the caller is gone
+        self._unread = False  # an answer waits for its caller to read it
         self._refused = False
         self._start = self.loop.time()  # of the connection, or of the latest request
         self._in_head = False
@@ -95,6 +97,10 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the requests and the timers."""
         super().connection_lost(exc)
+        begun = any(cycle.response_started for cycle in self._unanswered)
+        failed = self._writing and exc is not None
+        if failed or begun or self._unread:
+            self._connections.metrics.dropped_answers.inc()
         self._cancel_requests()
         self._connections.count -= 1
         self._connections.idle.pop(self, None)
@@ -251,20 +257,28 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """An answer is written to the connection; watch that it is read."""
         self._unanswered.popleft()
+        self._writing = True
+        # uvloop writes at the end of this iteration, and in the next one says that it failed.
+        self.loop.call_soon(self.loop.call_soon, self._written)
         super().on_response_complete()
         self._watch_sending()
         if not self.pipeline and not self.transport.is_closing():
             self._connections.idle[self] = None
 
+    def _written(self) -> None:
+        self._writing = False
+
     def pause_writing(self) -> None:
         """The connection has enough to send; watch that it is read."""
         super().pause_writing()
+        self._unread = True
         self._connections.unread.add(self.transport)
         self._watch_sending()
 
     def resume_writing(self) -> None:
         """Most of what was written is read."""
         super().resume_writing()
+        self._unread = False
         self._connections.unread.discard(self.transport)
 
     def shutdown(self) -> None:
@@ -290,6 +304,7 @@ class GuardedProtocol(HttpToolsProtocol):
         unsent = self.transport.get_write_buffer_size()
         if 0 < before <= unsent:
             log.warning("a caller does not read its answer: %d bytes of it are dropped", unsent)
+            self._unread = True
             self.transport.abort()
         elif unsent:
             self._watch_sending()

@@ -85,6 +85,10 @@ class Metrics:
             buckets=_SECONDS,
         )
         self.refused = make.counter("refused", "Requests that were not taken on.", ["reason"])
+        self.dropped_answers = make.counter(
+            "dropped_answers",
+            "Answers whose callers hung up or did not read on before their end.",
+        )
         # The label is the name of a key, never the key itself.
         self.key_requests = make.counter("key_requests", "Requests with a known key.", ["key"])
         self.key_tokens = make.counter("key_tokens", "Tokens charged to a key.", ["key"])

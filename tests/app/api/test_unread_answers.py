@@ -4,8 +4,9 @@ import json
 import socket
 from contextlib import ExitStack
 
-from tests.operations.wire import connect, read_to_end, request
+from tests.operations.wire import LENGTH, connect, read_to_end, request, talk
 from tests.server import running
+from tests.waiting import wait_until
 
 # Answered by 9 MB, of which the sockets of a connection take 4 at most.
 BODY = json.dumps({"input": ["a"] * 2048}).encode()
@@ -27,3 +28,25 @@ def test_the_answer_that_has_waited_longest_is_dropped_where_all_take_too_much()
         assert last.endswith(b"]}")
         assert not any(each.endswith(b"]}") for each in early)
         assert service.embed(input="a").status_code == 200
+        assert service.metric("dropped_answers_total") == 2
+
+
+def test_answers_whose_callers_hang_up_are_counted() -> None:
+    with running(send_timeout_s=600) as service:
+        with connect(service.url) as connection:
+            connection.sendall(ASKED)
+            assert read_to_end(connection).endswith(b"]}")
+        for _ in range(5):
+            assert talk(service.url, request(b"Connection: close", LENGTH)).endswith(b"}")
+        assert service.metric("dropped_answers_total") == 0
+        with connect(service.url, 4096) as connection:
+            connection.sendall(ASKED)
+            assert connection.recv(1, socket.MSG_PEEK)
+        wait_until(lambda: service.metric("dropped_answers_total") == 1, "an answer that counts")
+
+
+def test_an_answer_that_is_not_read_in_time_is_counted() -> None:
+    with running(send_timeout_s=1) as service, connect(service.url, 4096) as connection:
+        connection.sendall(ASKED)
+        service.log.wait_for("a caller does not read its answer")
+        wait_until(lambda: service.metric("dropped_answers_total") == 1, "an answer that counts")
