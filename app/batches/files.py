@@ -174,6 +174,27 @@ class Files:
         """Where its content stands."""
         return self._store.path(file.id)
 
+    def content(self, file: StoredFile) -> Path:
+        """Where its content stands, which can be read and has its size.
+
+        Raises:
+            NotFoundError: it does not.
+        """
+        path = self.path(file)
+        try:
+            with path.open("rb") as content:
+                found = os.fstat(content.fileno()).st_size
+        except FileNotFoundError:
+            raise NotFoundError(f"the content of {file.id} is not there any more.") from None
+        except OSError as error:
+            sentence = f"the content of {file.id} cannot be read: {error.strerror}."
+            raise NotFoundError(sentence) from None
+        if found != file.bytes:
+            raise NotFoundError(
+                f"the content of {file.id} is damaged: {found} of {file.bytes} bytes are there."
+            )
+        return path
+
     def delete(self, owner: str, file_id: str) -> None:
         """
         Raises:

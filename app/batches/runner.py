@@ -7,7 +7,8 @@ Promises
    does not wait for another owner's.
 3. A job that cannot be written goes on by itself when there is room; its `errors` say so meanwhile.
 4. When it is told to stop it sends no further line; what is answered soon is still written.
-5. It alone counts jobs and lines, when they are committed: a kill may lose the last count, and
+5. Whatever it cannot do it says in the log, and tries again.
+6. It alone counts jobs and lines, when they are committed: a kill may lose the last count, and
    nothing counts twice.
 """
 
@@ -19,6 +20,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 from app.batches import records
 from app.batches.folder import Shelf
@@ -77,7 +79,10 @@ class Runner:
         try:
             while not self._stopped:
                 self._wake.clear()
-                await self._look()
+                try:
+                    await self._look()
+                except Exception as error:  # noqa: BLE001  (else jobs stay queued for ever)
+                    self._say(f"batch jobs cannot be looked after: {error!r}", error)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), _LOOK_S)
         finally:
@@ -87,17 +92,16 @@ class Runner:
     async def _lock(self) -> int | None:
         """Wait for the lock; None if it is the end before."""
         path = self._shelf.store.folder / "runner.lock"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         while not self._stopped:
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                self._wake.clear()
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), _LOCK_S)
-            else:
-                return descriptor
-        os.close(descriptor)
+                return _locked(path)
+            except BlockingIOError:  # another process has it
+                pass
+            except OSError as error:
+                self._say(f"batch jobs wait: {path} cannot be locked: {error.strerror}.")
+            self._wake.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), _LOCK_S)
         return None
 
     async def _look(self) -> None:
@@ -211,10 +215,10 @@ class Runner:
         with writing():
             discard_empty(shelf.store, failed)
 
-    def _say(self, sentence: str) -> None:
+    def _say(self, sentence: str, trace: Exception | None = None) -> None:
         """Log a sentence, unless it was the last one."""
         if sentence != self._said:
-            log.error("%s", sentence)
+            log.error("%s", sentence, exc_info=trace)
         self._said = sentence
 
     async def _end(self) -> None:
@@ -225,3 +229,19 @@ class Runner:
             for task in late:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _locked(path: Path) -> int:
+    """The descriptor of a file that this process alone has locked.
+
+    Raises:
+        BlockingIOError: another one has.
+        OSError: it cannot be opened or locked.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor

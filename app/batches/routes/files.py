@@ -111,9 +111,7 @@ async def get_content(request: Request, id: str) -> Response:  # noqa: A002
     """The bytes of a file."""
     files = batches_of(request).shelf.files
     file = await asyncio.to_thread(files.get, owner_of(request), id)
-    path = files.path(file)
-    if not await asyncio.to_thread(path.exists):
-        raise NotFoundError(f"the content of {file.id} is not there any more.")
+    path = await asyncio.to_thread(files.content, file)
     return FileResponse(path, media_type="application/octet-stream", filename=file.filename)
 
 

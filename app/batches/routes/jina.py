@@ -195,4 +195,5 @@ async def _file(request: Request, job: Job, file_id: str, size: int) -> Response
         return Response(media_type=_JSONL)
     files = batches_of(request).shelf.files
     file = await asyncio.to_thread(files.get, owner_of(request), file_id)
-    return FileResponse(files.path(file), media_type=_JSONL)
+    path = await asyncio.to_thread(files.content, file)
+    return FileResponse(path, media_type=_JSONL)

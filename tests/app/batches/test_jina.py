@@ -115,6 +115,28 @@ def test_fields_that_mean_nothing_are_named_and_not_kept(served: Served) -> None
     assert len(response["body"]["data"][0]["embedding"]) == 4
 
 
+def test_answers_that_are_damaged_or_gone_are_said_to_be(served: Served) -> None:
+    job = submitted(served, input=["a"])
+    output = done(served, job)["output_url"]
+    file = seen(served.one, {"id": job})["output_file_id"]
+    path = served.folder / "files" / file
+    addresses = (str(output), f"/v1/files/{file}/content")
+    whole = served.one.get(addresses[0]).content
+    path.write_bytes(whole[:-1])
+    sentence = f"is damaged: {len(whole) - 1} of {len(whole)} bytes are there."
+    for address in addresses:
+        assert_error(served.one.get(address), 404, "RESOURCE_NOT_FOUND", sentence)
+    path.unlink()
+    for address in addresses:
+        assert_error(served.one.get(address), 404, "RESOURCE_NOT_FOUND", "not there any more")
+    path.mkdir()
+    for address in addresses:
+        assert_error(served.one.get(address), 404, "RESOURCE_NOT_FOUND", "cannot be read: Is a")
+    path.rmdir()
+    path.write_bytes(whole)
+    assert served.one.get(addresses[1]).content == whole
+
+
 def test_a_job_is_cancelled(served: Served) -> None:
     job = submitted(served, input=["some words of a text"] * 1000)
     wait_until(lambda: seen(served.one, {"id": job})["status"] == "in_progress", "a beginning")

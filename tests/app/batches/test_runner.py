@@ -1,0 +1,113 @@
+"""The runner of batch jobs goes on, whatever it finds; jobs stay as long as the settings say."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from app.batches.folder import Shelf
+from app.batches.jobs import NewJob
+from app.batches.records import DAY_S, Job, ended, now
+from app.batches.runner import Runner
+from app.errors import NotFoundError
+from tests.app.batches import crashing
+from tests.app.batches.asking import jsonl, line
+from tests.app.batches.crashing import Echo, shelf
+from tests.waiting import wait_until_async
+
+
+def submitted(shelf: Shelf) -> Job:
+    upload = shelf.files.begin()
+    upload.write(jsonl([line("c1", input="x")]))
+    file = shelf.files.commit(upload, "", "in.jsonl")
+    return shelf.jobs.create(file, NewJob("/v1/embeddings"), "")
+
+
+@asynccontextmanager
+async def working(shelf: Shelf) -> AsyncIterator[None]:
+    runner = Runner(shelf, Echo())
+    task = asyncio.create_task(runner.run())
+    try:
+        yield
+    finally:
+        runner.stop()
+        await task
+
+
+async def said(caplog: pytest.LogCaptureFixture, sentence: str) -> None:
+    async def found() -> bool:
+        return sentence in caplog.text
+
+    await wait_until_async(found, sentence)
+
+
+async def completed(shelf: Shelf, job: Job) -> None:
+    async def end() -> bool:
+        return shelf.jobs.get("", job.id).status == "completed"
+
+    await wait_until_async(end, "the end of the job")
+
+
+def test_a_lock_that_cannot_be_opened_is_told_and_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    there, lock = shelf(tmp_path), tmp_path / "runner.lock"
+    lock.mkdir()
+
+    async def work() -> None:
+        job = submitted(there)
+        async with working(there):
+            await said(caplog, f"{lock} cannot be locked: Is a directory.")
+            lock.rmdir()
+            await completed(there, job)
+
+    asyncio.run(work())
+    there.store.close()
+
+
+def test_what_nobody_foresaw_is_told_once_and_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    there = shelf(tmp_path)
+
+    async def work() -> None:
+        damaged, job = submitted(there), submitted(there)
+        there.store.rows("UPDATE jobs SET record = '{' WHERE id = ?", damaged.id)
+        async with working(there):
+            await said(caplog, "batch jobs cannot be looked after: DecodeError")
+            there.store.rows("DELETE FROM jobs WHERE id = ?", damaged.id)
+            await completed(there, job)
+
+    asyncio.run(work())
+    told = [each for each in caplog.records if each.levelno == logging.ERROR]
+    assert [bool(each.exc_info) for each in told] == [True]
+    there.store.close()
+
+
+def test_a_job_stays_for_its_days_after_its_end(tmp_path: Path) -> None:
+    there = crashing.shelf(tmp_path)
+    days, at = there.settings.data_days, now()
+
+    def stays(seconds: float) -> bool:
+        """Whether a job does that ended so long ago and was made long before."""
+        job, made = submitted(there), at - int(100 * days * DAY_S)
+        there.store.rows("UPDATE jobs SET created_at = ? WHERE id = ?", made, job.id)
+        there.jobs.change(
+            job.id,
+            lambda job: ended(
+                msgspec.structs.replace(job, created_at=made), "completed", at - int(seconds)
+            ),
+        )
+        there.jobs.sweep()
+        try:
+            return there.jobs.get("", job.id).status == "completed"
+        except NotFoundError:
+            return False
+
+    assert stays(days * DAY_S - 600)
+    assert not stays(days * DAY_S + 600)
+    there.store.close()
