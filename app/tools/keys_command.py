@@ -51,6 +51,27 @@ def run(options: argparse.Namespace) -> int:
     except KeysError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:
+    except OSError as error:
         discard_output()
+        return _unprinted(options, path, error)
     return 0
+
+
+def _unprinted(options: argparse.Namespace, path: Path, error: OSError) -> int:
+    """Say that standard output did not take what was to be printed; the exit code. A key that
+    nobody has seen is removed again."""
+    if options.action != "add":
+        if isinstance(error, BrokenPipeError):
+            return 0
+        print(f"error: cannot write standard output: {error.strerror}.", file=sys.stderr)
+        return 1
+    try:
+        remove_key(path, options.name)
+        outcome = "it was removed again"
+    except KeysError as kept:
+        outcome = f"it is still in the file: {kept}"
+    print(
+        f"error: the key of {options.name} could not be printed ({error.strerror}); {outcome}",
+        file=sys.stderr,
+    )
+    return 1

@@ -46,6 +46,31 @@ def key(file: Path) -> str:
     return made(command(file), "search")
 
 
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_key_that_cannot_be_printed_is_not_kept(tmp_path: Path, closed: bool) -> None:
+    """On a full disk, or into a pipe that nobody reads."""
+    file = tmp_path / "keys"
+    made(command(file), "other")
+    before = file.read_text()
+    if closed:
+        reading, output = os.pipe()
+        os.close(reading)
+    else:
+        output = os.open("/dev/full", os.O_WRONLY)
+    whole = [sys.executable, "-m", "app", "keys", "--file", str(file)]
+    with os.fdopen(output, "w") as out:
+        added, listed = (
+            subprocess.run([*whole, *action], stdout=out, stderr=-1, text=True, check=False)
+            for action in (("add", "search"), ("list",))
+        )
+    reason = "Broken pipe" if closed else "No space left on device"
+    told = f"error: the key of search could not be printed ({reason}); it was removed again\n"
+    assert (added.returncode, added.stderr.splitlines(keepends=True)[-1]) == (1, told)
+    full = f"error: cannot write standard output: {reason}.\n"
+    assert (listed.returncode, listed.stderr) == ((0, "") if closed else (1, full))
+    assert file.read_text() == before
+
+
 @pytest.fixture(scope="module")
 def keyed(file: Path, key: str) -> Iterator[Service]:
     with running(keys_file=file, metrics_open=False, log_format="text") as service:
