@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 
 from limits.errors import StorageError
 
-from app.access.limits import MinuteLimit, RateLimits, StorePausedError
+from app.access.limits import Charge, MinuteLimit, RateLimits, StorePausedError
 from app.errors import LimitReachedError, RequestError, UnavailableError
 
 
@@ -17,7 +17,7 @@ class Budget:
         self._limits = limits
         self._caller = caller
         self._headers = headers
-        self._charged = {"requests": 0, "tokens": 0}
+        self._charged: dict[str, list[Charge]] = {"requests": [], "tokens": []}
         self._unlimited = False
 
     async def admit(self) -> None:
@@ -53,17 +53,18 @@ class Budget:
             raise
 
     async def _charge(self, limit: MinuteLimit, unit: str, cost: int) -> None:
-        await limit.charge(self._caller, cost, self._headers)
-        self._charged[unit] += cost
+        charge = await limit.charge(self._caller, cost, self._headers)
+        self._charged[unit].append(charge)
 
     async def give_back(self) -> None:
         """Undo all charges: the request is refused."""
         for unit, limit in (("requests", self._limits.requests), ("tokens", self._limits.tokens)):
-            cost, self._charged[unit] = self._charged[unit], 0
-            if limit and cost:
+            charges, self._charged[unit] = self._charged[unit], []
+            if limit and charges:
                 with self._store():
                     self._limits.check_store()
-                    await limit.give_back(self._caller, cost)
+                    for charge in charges:
+                        await limit.give_back(self._caller, charge)
                     await limit.read(self._caller, self._headers)
 
     @contextlib.contextmanager

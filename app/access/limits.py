@@ -1,7 +1,8 @@
 """Rate limits: how many requests and tokens one caller may use in a minute.
 
 Promises:
-1. A request over a limit is refused whole and costs nothing: what it was charged is given back.
+1. A request over a limit is refused whole and costs nothing: what it was charged is given back, or
+   fades with its minute where that is over: in the next one it would be more than the limit.
 2. Requests are charged when they come, tokens when they are counted, before the engine has them.
 3. Replicas with one Redis count together. When Redis does not answer, requests are let through and
    counted in a metric: a service without limits is better than none.
@@ -89,6 +90,14 @@ class MinuteWindow:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What was counted, and when its minute ends, by the monotonic clock."""
+
+    cost: int
+    minute_ends: float
+
+
 class MinuteLimit:
     """A limit on one unit, requests or tokens, in a minute."""
 
@@ -106,7 +115,7 @@ class MinuteLimit:
         self._storage = storage
         self._limiter = SlidingWindowCounterRateLimiter(storage)  # type: ignore[arg-type]
 
-    async def charge(self, caller: str, cost: int, headers: dict[str, str]) -> None:
+    async def charge(self, caller: str, cost: int, headers: dict[str, str]) -> Charge:
         """Count `cost`, at most the limit, or nothing; what is left is written into `headers`.
 
         Raises:
@@ -116,10 +125,12 @@ class MinuteLimit:
         window = await self.read(caller, headers)
         if not fits:
             raise self._refusal(cost, self.limit, window.wait_s(cost))
+        return Charge(cost, time.monotonic() + window.current_ends_s - MINUTE_S)
 
-    async def give_back(self, caller: str, cost: int) -> None:
-        """Undo a charge."""
-        await self._limiter.hit(self._item, caller, cost=-cost)
+    async def give_back(self, caller: str, charge: Charge) -> None:
+        """Undo a charge, if it counts for the current minute."""
+        if time.monotonic() < charge.minute_ends:
+            await self._limiter.hit(self._item, caller, cost=-charge.cost)
 
     async def read(self, caller: str, headers: dict[str, str]) -> MinuteWindow:
         """The caller's window; what is left is written into `headers`."""

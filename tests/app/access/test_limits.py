@@ -1,8 +1,10 @@
 """Limits: refused whole, for nothing, with the time after which it helps to ask again."""
 
+import asyncio
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +15,12 @@ import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.access.limits import MinuteWindow
+from app.access.budget import Budget
+from app.access.limits import MinuteWindow, limits_of
 from app.access.store import store_of
+from app.errors import UnavailableError
 from app.settings import Settings, SettingsError, check_servable
+from app.telemetry.metrics import Metrics
 from model.extras import how_to_install
 from tests.app.answers import assert_error
 from tests.checkpoints import MINI
@@ -181,6 +186,40 @@ def test_what_the_engine_does_not_take_costs_nothing(bounded: Service) -> None:
 
 def _ask(service: Service) -> None:
     assert service.embed(**BULK).status_code == 200
+
+
+def test_what_is_given_back_after_its_minute_is_not_the_next_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # From the first second of a minute on, the clocks go by as much as is said here.
+    ahead = 61 - time.time() % 60
+    for clock in ("time", "monotonic"):
+        read = getattr(time, clock)
+        monkeypatch.setattr(time, clock, lambda read=read: read() + ahead)
+    settings = Settings(max_requests_per_minute=10, max_tokens_per_minute=100)
+    limits = limits_of(settings, Metrics("0", "model"))
+    requests, tokens = limits.requests, limits.tokens
+    assert requests
+    assert tokens
+
+    async def spend(budget: Budget, seconds: float) -> None:
+        """What is refused so many seconds later."""
+        nonlocal ahead
+        await budget.admit()
+        async with budget.spend(80):
+            ahead += seconds
+            raise UnavailableError("the queue is full.")
+
+    async def refused_after(seconds: float) -> list[tuple[int, int]]:
+        """What then counts for the minute before and for the current one, in each unit."""
+        caller = f"asks {seconds}"
+        with pytest.raises(UnavailableError):
+            await spend(Budget(limits, caller, {}), seconds)
+        windows = [await each.read(caller, {}) for each in (requests, tokens)]
+        return [(window.before, window.current) for window in windows]
+
+    assert asyncio.run(refused_after(1)) == [(0, 0), (0, 0)]
+    assert asyncio.run(refused_after(60)) == [(1, 0), (80, 0)]
 
 
 def test_several_processes_do_not_count_each_for_itself() -> None:
