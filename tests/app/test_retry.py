@@ -9,6 +9,13 @@ from hypothesis import strategies as st
 
 from app import retry
 
+# One long ago, and some that no clock can say.
+DATES = (
+    "Thu, 01 Jan 1970 00:00:00 GMT",
+    "Fri, 32 Dec 9999 23:59:59 GMT",
+    "Fri, 31 Dec 99999999 23:59:59 GMT",
+    "Fri, 31 Dec 2030 23:59:59 +99999999999999",
+)
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
@@ -26,14 +33,27 @@ def test_waits_double_up_to_the_cap_and_differ_between_callers() -> None:
     assert retry.wait_s(3, 0, 0) == 2
 
 
-@given(st.integers(0, 10**6))
+@given(st.integers(0, int(retry.LONGEST_ASKED_S)))
 def test_retry_after_is_seconds_or_a_date(seconds: int) -> None:
     date = format_datetime(NOW + timedelta(seconds=seconds), usegmt=True)
     assert retry.retry_after_s(str(seconds), NOW) == seconds
     assert retry.retry_after_s(date, NOW) == seconds
 
 
-@pytest.mark.parametrize("said", [None, "", "soon", "-5", "1e3", "Thu, 01 Jan 1970 00:00:00 GMT"])
+@pytest.mark.parametrize(
+    "said", ["601", "864000", "9" * 400, "9" * 5000, "Fri, 31 Dec 9999 23:59:59 GMT"]
+)
+def test_an_absurd_retry_after_is_obeyed_for_ten_minutes(said: str) -> None:
+    assert retry.retry_after_s(said, NOW) == 600
+    assert retry.wait_s(0, retry.retry_after_s(said, NOW), 0) == 600
+
+
+@given(st.text(st.characters(codec="latin-1")) | st.text("0123456789 :+-,JanFriGMT"))
+def test_whatever_it_says_the_wait_is_finite(said: str) -> None:
+    assert 0 <= retry.retry_after_s(said, NOW) <= 600
+
+
+@pytest.mark.parametrize("said", [None, "", "soon", "-5", "1e3", "nan", *DATES])
 def test_a_retry_after_that_says_nothing_is_no_wait(said: str | None) -> None:
     assert retry.retry_after_s(said, NOW) == 0
 
