@@ -29,6 +29,7 @@ QuintetError                        500 INTERNAL_ERROR
 │   ├── LimitReachedError           429 INPUT_INVALID                   rate_limit_exceeded
 │   │   ├── RequestsPerMinuteError  429 RATE_REQUEST_LIMIT_EXCEEDED     rate_limit_exceeded
 │   │   └── TokensPerMinuteError    429 RATE_TOKEN_LIMIT_EXCEEDED       rate_limit_exceeded
+│   ├── TooManyJobsError            429 RATE_JOB_LIMIT_EXCEEDED         rate_limit_exceeded
 │   └── HeadersTooLargeError        431 INPUT_HEADERS_TOO_LARGE         headers_too_large
 ├── ClientDisconnectedError         499 CLIENT_CLOSED_REQUEST
 ├── UnavailableError                503 SERVICE_UNAVAILABLE             service_unavailable
@@ -374,6 +375,17 @@ class RequestsPerMinuteError(LimitReachedError):
 class TokensPerMinuteError(LimitReachedError):
     code, openai_type = "RATE_TOKEN_LIMIT_EXCEEDED", "tokens"
     reason = "tokens per minute"
+
+
+class TooManyJobsError(RequestError):
+    status, code, openai_code = 429, "RATE_JOB_LIMIT_EXCEEDED", "rate_limit_exceeded"
+
+    def __init__(self, unfinished: int, limit: int) -> None:
+        super().__init__(
+            f"{unfinished} batch jobs of this caller have not ended, and at most {limit} are kept. "
+            "Wait for one to end, or cancel one; one job may have many lines."
+        )
+        self.retry_after_s = LONGEST_RETRY_S
 
 
 class HeadersTooLargeError(RequestError):

@@ -225,6 +225,12 @@ class Settings(BaseModel):
     data_days: float = Field(
         30.0, gt=0, description="Days after which files and ended batch jobs are deleted."
     )
+    max_batch_jobs: int = Field(
+        1000,
+        ge=1,
+        description="Batch jobs of one key (without keys: of all callers) that have not ended. "
+        "Past it a new one is answered 429.",
+    )
     batch_job_inputs: int = Field(
         512,
         ge=1,

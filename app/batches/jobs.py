@@ -15,7 +15,7 @@ from app.batches import records
 from app.batches.files import Files, unfinished_jobs
 from app.batches.records import DAY_S, UNFINISHED, Job, StoredFile, now
 from app.batches.store import Store
-from app.errors import ConflictError, NotFoundError
+from app.errors import ConflictError, NotFoundError, TooManyJobsError
 from app.settings import Settings
 
 
@@ -37,9 +37,27 @@ class Jobs:
         self._store = store
         self._files = files
         self._days = settings.data_days
+        self._most = settings.max_batch_jobs
+
+    def check_room(self, owner: str) -> None:
+        """
+        Raises:
+            TooManyJobsError: that owner has as many unfinished jobs as the settings allow.
+        """
+        ((unfinished,),) = self._store.rows(
+            "SELECT count(*) FROM jobs WHERE owner = ? AND status IN (?, ?, ?, ?)",
+            *(owner, *UNFINISHED),
+        )
+        if unfinished >= self._most:
+            raise TooManyJobsError(unfinished, self._most)
 
     def create(self, file: StoredFile, asked: NewJob, address: str) -> Job:
-        """A new job for that file, asked for from that address."""
+        """A new job for that file, asked for from that address.
+
+        Raises:
+            TooManyJobsError: its owner has too many.
+            NotFoundError: the file has been deleted.
+        """
         name, at = secrets.token_hex(16), now()
         job = Job(
             id=f"batch_{name}",
@@ -60,6 +78,7 @@ class Jobs:
             "INSERT INTO jobs (id, owner, status, created_at, record) VALUES (?, ?, ?, ?, ?)"
         )
         with self._store.transaction() as connection:
+            self.check_room(job.owner)
             values = (job.id, job.owner, job.status, at, msgspec.json.encode(job))
             connection.execute(statement, values)
             # It may have been deleted since it was looked up.

@@ -127,7 +127,8 @@ def _named(batches: Batches, owner: str, name: str) -> StoredFile:
 
 
 def _written(batches: Batches, owner: str, texts: list[str]) -> StoredFile:
-    """The file that the inputs of a body become."""
+    """The file that the inputs of a body become, if they may become a job."""
+    batches.shelf.jobs.check_room(owner)
     upload = batches.shelf.files.begin()
     try:
         for text in texts:

@@ -132,6 +132,26 @@ def test_over_the_bytes_of_all_files_uploads_are_refused_and_jobs_wait(
         assert job["request_counts"]["completed"] == 10
 
 
+def test_a_caller_may_have_so_many_jobs_that_have_not_ended(original: Path, tmp_path: Path) -> None:
+    bounds = {**BOUNDS, "max_batch_jobs": 2, "request_timeout_s": 600, "batch_timeout_s": 600}
+    with running(model=original, data_dir=tmp_path, **bounds) as service:
+        with service.suspended(), service.client() as client:
+            jobs = [submit(client, jsonl([line("a", input="x")])) for _ in range(2)]
+            files = client.get("/v1/files").json()["data"]
+            body = {"input_file_id": files[0]["id"], "endpoint": "/v1/embeddings"}
+            asked = {"/v1/batches": body, "/v1/batch/embeddings": {"input": ["x"]}}
+            said = "2 batch jobs of this caller have not ended, and at most 2 are kept."
+            for path, each in asked.items():
+                refused = client.post(path, json=each)
+                assert_error(refused, 429, "RATE_JOB_LIMIT_EXCEEDED", said)
+                assert refused.headers["retry-after"] == "120"
+            assert client.get("/v1/files").json()["data"] == files
+        with service.client() as client:
+            assert {ended(client, job)["status"] for job in jobs} == {"completed"}
+            for path, each in asked.items():
+                assert client.post(path, json=each).status_code in (200, 202)
+
+
 def limit_files(service: Service, size: int) -> None:
     """No process of the service may have a file longer than that: its write fails as on a full
     disk, with a reason of its own."""
