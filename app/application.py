@@ -32,9 +32,9 @@ from app.served_names import MINI_NOTE, served_names
 from app.settings import Settings, SettingsError
 from app.telemetry.metrics import LANES, ServiceMetrics
 from app.telemetry.tracing import tracing_of
-from model.config import EncoderConfig, read_config
+from model.config import NO_TASK, EncoderConfig, read_config
 from model.hub import EMBEDDED_MODEL, locate
-from model.tasks import NO_TASK, Tasks, UnknownTaskError
+from model.tasks import Tasks, UnknownTaskError
 from model.tokenizer import Tokenizer
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.config import CheckpointError, EncoderConfig, read_json
+from model.config import CheckpointError, EncoderConfig, is_number_over, read_json
 from model.modules import ModuleName, adapter_folder
 from model.tensors import TensorFiles
 
@@ -122,7 +122,7 @@ class HfLayout(Layout):
     """A base without adapters, and one PEFT folder for each task."""
 
     def __init__(self, base: TensorFiles, folder: Path, config: EncoderConfig) -> None:
-        folders = [folder / adapter_folder(task) for task in config.tasks]
+        folders = _adapter_folders(folder, config)
         missing = [path.name for path in folders if not (path / "adapter_config.json").is_file()]
         if missing:
             raise CheckpointError(
@@ -180,6 +180,23 @@ def open_layout(folder: Path, config: EncoderConfig) -> Layout:
     return HfLayout(tensors, folder, config)
 
 
+def _adapter_folders(folder: Path, config: EncoderConfig) -> list[Path]:
+    """The folder of each task's adapter in the -hf layout.
+
+    Raises:
+        CheckpointError: two tasks have the same one.
+    """
+    task_of: dict[str, str] = {}
+    for task in config.tasks:
+        name = adapter_folder(task)
+        if (other := task_of.setdefault(name, task)) != task:
+            raise CheckpointError(
+                f"config.json: the tasks {other!r} and {task!r} would both have the adapter in "
+                f"{folder.name}/{name}; give one of them another name."
+            )
+    return [folder / name for name in task_of]
+
+
 def _joined(parts: list[Lora]) -> Lora:
     """The LoRAs of q, k and v -> one LoRA of the weight that they are stacked into.
 
@@ -201,21 +218,27 @@ def _rank_and_scale(folders: list[Path], config: EncoderConfig) -> tuple[int, fl
         CheckpointError: adapters differ from each other or from config.json, or use a variant of
             LoRA with another formula.
     """
-    found = set()
-    for folder in folders:
-        fields = read_json(folder / "adapter_config.json")
-        for name, values in _PLAIN_LORA.items():
-            if fields.get(name, values[0]) not in values:
-                raise CheckpointError(
-                    f"{folder.name}/adapter_config.json: {name} is {fields[name]!r}; this encoder "
-                    f"computes plain LoRA, {name} = {values[0]!r}."
-                )
-        found.add((fields.get("r"), fields.get("lora_alpha")))
-    if config.lora_rank is not None:
-        found.add((config.lora_rank, config.lora_alpha))
+    found = {_checked_adapter(folder) for folder in folders}
+    rank, alpha = next(iter(found))
+    found.add((config.lora_rank or rank, config.lora_alpha or alpha))
     if len(found) != 1:
-        raise CheckpointError(f"adapters differ in (rank, alpha): {sorted(found, key=str)}.")
-    rank, alpha = found.pop()
-    if not isinstance(rank, int) or rank < 1 or not isinstance(alpha, int | float):
-        raise CheckpointError(f"adapter_config.json: rank {rank!r} with alpha {alpha!r}.")
+        raise CheckpointError(f"adapters differ in (rank, alpha): {sorted(found)}.")
     return rank, alpha / rank
+
+
+def _checked_adapter(folder: Path) -> tuple[int, float]:
+    """The rank and alpha of the adapter in `folder`."""
+    fields = read_json(folder / "adapter_config.json")
+    where = f"{folder.name}/adapter_config.json"
+    for name, values in _PLAIN_LORA.items():
+        if fields.get(name, values[0]) not in values:
+            raise CheckpointError(
+                f"{where}: {name} is {fields[name]!r}; this encoder computes plain LoRA, {name} = "
+                f"{values[0]!r}."
+            )
+    rank, alpha = fields.get("r"), fields.get("lora_alpha")
+    if not is_number_over(rank, 0) or not isinstance(rank, int):
+        raise CheckpointError(f"{where}: r must be a positive whole number, not {rank!r}.")
+    if not is_number_over(alpha, 0):
+        raise CheckpointError(f"{where}: lora_alpha must be a finite number over 0, not {alpha!r}.")
+    return rank, float(alpha)

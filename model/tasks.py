@@ -2,11 +2,9 @@
 
 from dataclasses import dataclass
 
-from model.config import EncoderConfig
+from model.config import NO_TASK, EncoderConfig
 from model.quoting import quoted
 
-# The name that stands for the base model where a task's name is required.
-NO_TASK = "none"
 # Defaults of the service and of Python: for texts (EMBED_DEFAULT_TASK), and for documents.
 DEFAULT_TASK = "text-matching"
 PASSAGE_TASK = "retrieval.passage"

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from app.access.budget import Budget
 from app.engine.client import EngineClient
 from app.errors import SpaceMismatchError
+from model.config import NO_TASK
 from model.spaces import Fingerprint, Pooling, Space, Spaces
-from model.tasks import NO_TASK, Task, Tasks
+from model.tasks import Task, Tasks
 from model.tokenizer import Tokenizer
 
 

@@ -17,9 +17,9 @@ from app.tools.input_records import REPAIRED, InputCounts, Record, request_batch
 from app.tools.pipes import discard_output
 from app.tools.token_counts import TokenCounts, report_of, table
 from app.tools.tool_errors import ToolError
-from model.config import read_config
+from model.config import NO_TASK, read_config
 from model.hub import locate
-from model.tasks import NO_TASK, Task, Tasks, UnknownTaskError
+from model.tasks import Task, Tasks, UnknownTaskError
 
 _BATCH = 256
 

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,9 @@ def test_a_base_without_any_adapter_is_refused(folder: Path) -> None:
         ({"rank_pattern": {"fc1": 8}}, "rank_pattern is {'fc1': 8}"),
         ({"r": 8}, "adapters differ in (rank, alpha)"),
         ({"lora_alpha": 4}, "adapters differ in (rank, alpha)"),
+        ({"r": [4]}, "r must be a positive whole number, not [4]"),
+        ({"lora_alpha": "1"}, "lora_alpha must be a finite number over 0, not '1'"),
+        ({"lora_alpha": math.nan}, "lora_alpha must be a finite number over 0, not nan"),
         ({"init_lora_weights": "pissa"}, "init_lora_weights is 'pissa'"),
         ({"init_lora_weights": "olora"}, "init_lora_weights is 'olora'"),
         ({"alora_invocation_tokens": [5]}, "alora_invocation_tokens is [5]"),
@@ -142,6 +146,25 @@ def test_another_variant_of_lora_is_refused(
     path = hf_folder / "text_matching" / "adapter_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
     assert said in refusal(hf_folder)
+
+
+def test_an_adapters_rank_is_a_whole_number_and_no_flag(tmp_path: Path, shape: Shape) -> None:
+    hf_folder = write_hf(tmp_path / "hf", replace(shape, rank=1))
+    for path in hf_folder.glob("*/adapter_config.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "r": True}))
+    assert "r must be a positive whole number, not True" in refusal(hf_folder)
+
+
+def test_an_alpha_in_the_config_alone_must_be_that_of_the_adapters(hf_folder: Path) -> None:
+    change_config(hf_folder, lora_rank=..., lora_alpha=2)
+    assert "adapters differ in (rank, alpha)" in refusal(hf_folder)
+
+
+def test_two_tasks_with_one_adapter_folder_are_refused(tmp_path: Path, shape: Shape) -> None:
+    hf_folder = write_hf(tmp_path / "hf", replace(shape, tasks=("a.b", "c")))
+    instructions = {"a.b": "", "a-b": "", "c": ""}
+    change_config(hf_folder, lora_adaptations=[*instructions], task_instructions=instructions)
+    assert "the tasks 'a.b' and 'a-b' would both have the adapter in hf/a_b" in refusal(hf_folder)
 
 
 def test_an_hf_checkpoint_may_leave_rank_and_alpha_to_its_adapters(hf_folder: Path) -> None:

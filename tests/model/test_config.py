@@ -1,6 +1,7 @@
 """config.json: what would give wrong vectors is refused."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,11 @@ def change_config(folder: Path, **fields: object) -> None:
     config = {**json.loads(path.read_text()), **fields}
     kept = {name: value for name, value in config.items() if value is not ...}
     path.write_text(json.dumps(kept))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, shape: Shape) -> Path:
+    return write_original(tmp_path / "original", shape)
 
 
 def refusal(folder: Path) -> str:
@@ -42,12 +48,27 @@ def refusal(folder: Path) -> str:
         ({"rope_parameters": {"type": "linear", "factor": 4.0}}, "rope_type 'linear'"),
         ({"rope_scaling": {"rope_type": "linear", "factor": 4.0}}, "positions of another scale"),
         ({"layer_norm_eps": ...}, "does not say layer_norm_eps"),
-        ({"layer_norm_eps": "small"}, "a field is of another type than it should be: could not"),
-        ({"eos_token_id": [2, 3]}, "a field is of another type than it should be: int() arg"),
-        ({"lora_alpha": None}, "a field is of another type than it should be: float() arg"),
-        ({"task_instructions": [""]}, "a field is of another type than it should be: 'list'"),
-        ({"rope_parameters": ["default"]}, "a field is of another type than it should be: 'li"),
-        ({"hidden_size": 63}, "does not divide"),
+        *(
+            ({"layer_norm_eps": eps}, "layer_norm_eps must be ")
+            for eps in (0, -1e-5, 1.0, 1e-50, math.nan, math.inf, 10**400, True, "1e-5")
+        ),
+        *(
+            ({"rotary_emb_base": base}, "rotary_emb_base must be a finite number over 1, not ")
+            for base in (0, -20000.0, 1, math.nan, math.inf, True, "20000")
+        ),
+        ({"rope_parameters": {"rope_theta": 0}}, "rope_theta must be a finite number over 1"),
+        ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor is 0.5"),
+        ({"rope_parameters": ["default"]}, "rope_parameters must be an object, not ['default']"),
+        ({"eos_token_id": [2, 3]}, "eos_token_id must be a whole number from 0 to 54999"),
+        ({"bos_token_id": 0.5}, "bos_token_id must be a whole number from 0 to 54999"),
+        ({"max_position_embeddings": 2}, "max_position_embeddings is 2; 2 of them are reserved"),
+        ({"lora_alpha": math.nan}, "lora_alpha must be a finite number over 0, not nan"),
+        ({"lora_alpha": None}, "config.json does not say lora_alpha"),
+        ({"task_instructions": [""]}, "task_instructions must be an object, not ['']"),
+        ({"matryoshka_dimensions": "32"}, "matryoshka_dimensions must be a list of whole numbers"),
+        ({"matryoshka_dimensions": [65]}, "from 1 to hidden_size, 64, not [65]"),
+        ({"lora_adaptations": ["none"]}, "a task 'none', which is the name of the base model"),
+        ({"hidden_size": 63, "matryoshka_dimensions": []}, "does not divide"),
         ({"num_attention_heads": 0}, "must be a positive whole number"),
         ({"lora_adaptations": ...}, "does not say lora_adaptations"),
         ({"lora_adaptations": []}, "must be a list of different task names"),
@@ -61,11 +82,21 @@ def refusal(folder: Path) -> str:
     ],
 )
 def test_a_config_that_would_give_wrong_numbers_is_refused(
-    tmp_path: Path, shape: Shape, fields: dict[str, Any], said: str
+    folder: Path, fields: dict[str, Any], said: str
 ) -> None:
-    folder = write_original(tmp_path / "original", shape)
     change_config(folder, **fields)
     assert said in refusal(folder)
+
+
+def test_a_config_that_is_no_file_is_refused(folder: Path) -> None:
+    (folder / "config.json").unlink()
+    (folder / "config.json").mkdir()
+    assert "config.json cannot be read: Is a directory." in refusal(folder)
+
+
+def test_a_config_of_deep_lists_is_refused(folder: Path) -> None:
+    (folder / "config.json").write_text("[" * 100_000)
+    assert "config.json is not valid JSON" in refusal(folder)
 
 
 def test_the_embedded_model_has_the_published_architecture() -> None:
