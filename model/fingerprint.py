@@ -13,6 +13,7 @@ mapping them, so that their pages count once. Whether all tensors are there the 
 
 import hashlib
 import json
+import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -91,9 +92,26 @@ def fingerprint(folder: Path, config: EncoderConfig) -> Fingerprint:
     """The fingerprint of the checkpoint in `folder`.
 
     Raises:
-        CheckpointError, KeyError, OSError, ValueError: the folder has no checkpoint of such numbers
-            in either layout.
+        CheckpointError: the folder has no checkpoint of such numbers in either layout.
     """
+    try:
+        return _fingerprint(folder, config)
+    except KeyError as error:
+        raise _unreadable(folder, f"{error.args[0]} is not there") from None
+    except OSError as error:
+        why = f"{error.filename}: {error.strerror}" if error.strerror else str(error)
+        raise _unreadable(folder, why) from None
+    except (ArithmeticError, TypeError, ValueError) as error:
+        raise _unreadable(folder, str(error)) from None
+
+
+def _unreadable(folder: Path, why: str) -> CheckpointError:
+    return CheckpointError(
+        f"the weights in {folder} cannot be read ({why}); a file is damaged, or not whole."
+    )
+
+
+def _fingerprint(folder: Path, config: EncoderConfig) -> Fingerprint:
     tensors = _read_heads(folder.glob("model*.safetensors"), "roberta.")
     adapters = (
         _stacked_adapters(tensors, config)
@@ -126,11 +144,14 @@ def digest_of_readers(folder: Path, expected: str | None = None) -> str:
     another release of its library.
 
     Raises:
-        CheckpointError: another one is expected.
+        CheckpointError: another one is expected, or one cannot be read.
     """
     digest = hashlib.blake2b()
     for name in ("config.json", "tokenizer.json"):
-        digest.update(hashlib.blake2b((folder / name).read_bytes()).digest())
+        try:
+            digest.update(hashlib.blake2b((folder / name).read_bytes()).digest())
+        except OSError as error:
+            raise CheckpointError(f"{folder / name} cannot be read: {error.strerror}.") from None
     if expected not in (None, digest.hexdigest()):
         raise changed(folder)
     return digest.hexdigest()
@@ -143,8 +164,13 @@ def _read_heads(paths: Iterator[Path], *prefixes: str) -> dict[str, _Stored]:
     found = {}
     for path in paths:
         with path.open("rb") as file:
+            whole = os.fstat(file.fileno()).st_size
             size = int.from_bytes(file.read(8), "little")
+            if 8 + size > whole:
+                raise ValueError(f"{path} ends early")
             head = orjson.loads(file.read(size))
+        if not isinstance(head, dict):
+            raise ValueError(f"{path} does not begin with an object")  # noqa: TRY004
         head.pop("__metadata__", None)
         for name, facts in head.items():
             for prefix in prefixes:
@@ -152,6 +178,8 @@ def _read_heads(paths: Iterator[Path], *prefixes: str) -> dict[str, _Stored]:
             if facts["dtype"] not in _NUMPY:
                 raise CheckpointError(f"{path}: {name} has numbers of the type {facts['dtype']}.")
             start, stop = (8 + size + offset for offset in facts["data_offsets"])
+            if not 8 + size <= start <= stop <= whole:
+                raise ValueError(f"{path} does not have {name} where its header says")
             found[name] = _Stored(path, facts["dtype"], tuple(facts["shape"]), start, stop)
     return found
 
@@ -193,7 +221,7 @@ def _peft_adapter(folder: Path, config: EncoderConfig) -> list[Any]:
 def _read_into(file: FileIO, rest: memoryview) -> None:
     while rest:
         if not (read := file.readinto(rest)):
-            raise OSError(f"{file.name} ends early.")
+            raise OSError(f"{file.name} ends early")
         rest = rest[read:]
 
 
