@@ -1,5 +1,6 @@
 """Hub: a model's name -> its folder: the embedded model, a folder, or a download from the hub."""
 
+from json import JSONDecodeError
 from pathlib import Path
 
 from model.config import CheckpointError
@@ -38,13 +39,14 @@ def locate(model: str, revision: str | None = None) -> Path:
             "jinaai/jina-embeddings-v3."
         )
     from huggingface_hub import snapshot_download  # noqa: PLC0415  (slow, and needed for hub ids only)
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError  # noqa: PLC0415
+    from huggingface_hub.errors import HFValidationError  # noqa: PLC0415
 
+    where = f"{model} at revision {revision}" if revision else model
     try:
         return Path(snapshot_download(model, revision=revision, allow_patterns=HUB_FILES))
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        where = f"{model} at revision {revision}" if revision else model
-        first_line = str(error).strip().partition("\n")[0]
+    except Exception as error:  # the library lets errors of its HTTP client through
+        of_hub = isinstance(error, HFValidationError | JSONDecodeError | OSError)
+        if isinstance(error, ImportError | ValueError) and not of_hub:
+            raise CheckpointError(f"cannot fetch {model}: {proxy_refusal(error)}") from error
+        first_line = str(error).strip().partition("\n")[0] or type(error).__name__
         raise CheckpointError(f"cannot fetch {where} from the hub: {first_line}") from error
-    except (ImportError, ValueError) as error:
-        raise CheckpointError(f"cannot fetch {model}: {proxy_refusal(error)}") from error

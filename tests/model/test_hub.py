@@ -27,6 +27,7 @@ class Hub(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     folder: ClassVar[Path]
     asked: ClassVar[list[str]]
+    trouble: ClassVar[str] = ""  # what is wrong with its answers: "cut off" or "garbled"
 
     def log_message(self, *_: object) -> None:
         pass
@@ -44,7 +45,10 @@ class Hub(BaseHTTPRequestHandler):
         for name, value in {**headers, "Content-Length": len(content or b"")}.items():
             self.send_header(name, str(value))
         self.end_headers()
-        if body:
+        if body and self.trouble == "cut off" and self.path.endswith(".safetensors"):
+            self.wfile.write((content or b"")[:1000])
+            self.close_connection = True
+        elif body:
             self.wfile.write(content or b"")
 
     def found(self) -> tuple[bytes | None, dict[str, str]]:
@@ -62,6 +66,8 @@ class Hub(BaseHTTPRequestHandler):
         elif self.path.startswith("/api/models/owner/name"):
             siblings = [{"rfilename": name} for name in files]
             said = {"id": "owner/name", "sha": COMMIT, "siblings": siblings}
+        if said is not None and self.trouble == "garbled":
+            return b"<html>", {"Content-Type": "application/json"}
         if said is not None:
             return json.dumps(said).encode(), {"Content-Type": "application/json"}
         name = self.path.removeprefix(f"/owner/name/resolve/{COMMIT}/")
@@ -74,7 +80,7 @@ class Hub(BaseHTTPRequestHandler):
 @pytest.fixture
 def hub(tmp_path: Path, shape: Shape) -> Iterator[tuple[str, list[str]]]:
     """A running hub; its address, and the paths it was asked for."""
-    Hub.folder, Hub.asked = write_hf(tmp_path / "hub", shape), []
+    Hub.folder, Hub.asked, Hub.trouble = write_hf(tmp_path / "hub", shape), [], ""
     for stranger in ("pytorch_model.bin", "modeling.py", "onnx/model.onnx"):
         (Hub.folder / stranger).parent.mkdir(exist_ok=True)
         (Hub.folder / stranger).write_text("not to be fetched")
@@ -110,6 +116,19 @@ def test_a_revision_is_fetched_once_and_found_offline(
     assert not [path for path in asked if path.endswith((".bin", ".py", ".onnx"))]
     offline = locate_apart(tmp_path, "owner/name", COMMIT, HF_HUB_OFFLINE="1")
     assert offline.stdout.strip() == str(folder)
+
+
+@pytest.mark.parametrize("trouble", ["cut off", "garbled"])
+def test_a_download_that_fails_midway_is_a_sentence(
+    hub: tuple[str, list[str]], tmp_path: Path, trouble: str
+) -> None:
+    Hub.trouble = trouble
+    failed = locate_apart(tmp_path, "owner/name", COMMIT, HF_ENDPOINT=hub[0])
+    assert failed.returncode == 1
+    assert (
+        f"CheckpointError: cannot fetch owner/name at revision {COMMIT} from the hub: "
+        in (failed.stderr.splitlines()[-1])
+    )
 
 
 def test_what_is_not_in_the_cache_is_not_there_offline(tmp_path: Path) -> None:
