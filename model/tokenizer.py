@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,8 @@ _WORD_START = re.compile(r"(?<=[ \n])[^\W_]")
 # Letters and digits, none of which is one grapheme with a white space before it, but for two.
 _STARTING = {"Lu", "Ll", "Lo", "Nd"}
 _JOINING = "\u0e33\u0eb3"
+# In no vocabulary: a code point that is no character.
+_UNKNOWN = "\U0010ffff"
 SPECIAL_TOKENS = 2  # <s> at the beginning of a row and </s> at its end
 
 
@@ -175,12 +178,25 @@ class Tokenizer:
             raise CheckpointError(
                 f"tokenizer.json has {size} tokens, the model's table {self._config.vocab_size}."
             )
+        vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
+        token, largest = max(vocabulary.items(), key=itemgetter(1))
+        if largest >= self._config.vocab_size:
+            raise CheckpointError(
+                f"tokenizer.json gives {token} the id {largest}, and the model's table has ids up "
+                f"to {self._config.vocab_size - 1}."
+            )
         special = {"<s>": self._config.bos_token_id, "</s>": self._config.eos_token_id}
         for token, expected in special.items():
             if (found := self._tokenizer.token_to_id(token)) != expected:
                 raise CheckpointError(
                     f"tokenizer.json gives {token} the id {found}, config.json {expected}."
                 )
+        try:
+            self._encode([_UNKNOWN])
+        except Exception as error:  # noqa: BLE001  (the library raises nothing narrower)
+            raise CheckpointError(
+                f"tokenizer.json has no token for what is not in its vocabulary: {error}."
+            ) from None
 
     def ids(self, texts: list[str]) -> list[TokenIds]:
         """The token ids (tokens,) int32 of each text, without special tokens. A lone surrogate is

@@ -151,6 +151,25 @@ def test_a_tokenizer_that_does_not_fit_the_model_is_refused(tmp_path: Path) -> N
         Tokenizer(tmp_path, CONFIG)
 
 
+def test_a_tokenizer_whose_ids_have_gaps_up_to_one_over_the_table_is_refused(
+    tmp_path: Path,
+) -> None:
+    ids = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "a": CONFIG.vocab_size}
+    gaps = tokenizers.Tokenizer(models.WordLevel(ids, "<unk>"))
+    gaps.save(str(tmp_path / "tokenizer.json"))
+    said = "gives a the id 55000, and the model's table has ids up to 54999"
+    with pytest.raises(CheckpointError, match=said):
+        Tokenizer(tmp_path, CONFIG)
+
+
+def test_a_tokenizer_without_a_token_for_the_unknown_is_refused(tmp_path: Path) -> None:
+    fields = json.loads((MINI / "tokenizer.json").read_text(encoding="utf-8"))
+    fields["model"]["unk_id"] = None
+    (tmp_path / "tokenizer.json").write_text(json.dumps(fields), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="no token for what is not in its vocabulary"):
+        Tokenizer(tmp_path, CONFIG)
+
+
 def test_rows_of_several_threads_do_not_mix() -> None:
     from concurrent.futures import ThreadPoolExecutor
 
