@@ -267,7 +267,8 @@ class Tokenizer:
         because they are empty or were truncated, share one span over the whole row.
         """
         limit = self._document_limit(inputs, options)
-        ends = np.cumsum([len(ids) for ids in inputs])
+        lengths = np.array([len(ids) for ids in inputs])
+        ends = np.cumsum(lengths)
         stops = np.minimum(ends, limit)
         starts = np.concatenate([[0], stops[:-1]])
         front = 1 + len(instruction)
@@ -289,7 +290,7 @@ class Tokenizer:
             rows,
             int(stops[-1]) + SPECIAL_TOKENS,
             tuple((stops - starts).tolist()),
-            tuple(np.flatnonzero(ends > limit).tolist()),
+            tuple(np.flatnonzero(lengths > stops - starts).tolist()),
             parts,
             span_of,
         )

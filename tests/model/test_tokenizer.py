@@ -120,6 +120,17 @@ def test_truncation_cuts_an_input_in_the_middle_of_a_document() -> None:
     assert spans == [[0, 8001], [8001, 8193], [0, 8194]]
 
 
+def test_an_empty_input_beside_a_truncated_one_is_not_truncated() -> None:
+    options = RowOptions(late_chunking=True, truncate=True)
+    long = "a " * 8193
+    for inputs, truncated in (
+        ([long, "", "b"], (0, 2)),
+        (["", long, ""], (1,)),
+        (["a " * 8192, "", "b"], (2,)),
+    ):
+        assert TOKENIZER.rows(inputs, TEXT_MATCHING, options).truncated == truncated
+
+
 def test_the_published_samples_have_the_published_token_counts(tmp_path: Path) -> None:
     """jina-ai/jina-sagemaker's sample: real v3 charged 8, 9, 12, 7, 9 and 9 tokens."""
     golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
