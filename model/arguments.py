@@ -15,6 +15,7 @@ from model.quoting import quoted
 from model.tasks import Task
 from model.tokenizer import RowOptions, TokenizedInputs, Tokenizer, TooManyTokensError
 from model.unicode import Int64Array, well_formed
+from model.windows import default_overlap
 
 
 def texts_of(texts: str | Iterable[str]) -> list[str]:
@@ -157,7 +158,8 @@ def rows_of(
         return tokenizer.rows(texts, task, options)
     except TooManyTokensError as error:
         by_windows = error.index is None and options.overlap is None
-        windows = ", or late_chunking_overlap=256 for windows" if by_windows else ""
+        overlap = default_overlap(tokenizer.max_tokens)
+        windows = f", or late_chunking_overlap={overlap} for windows" if by_windows else ""
         error.args = (f"{error} Pass truncate=True to cut at the limit{windows}.",)
         raise
 

@@ -21,11 +21,9 @@ from model.rows import Row, TokenIds, Vectors
 from model.tasks import Task
 from model.tokenizer import SPECIAL_TOKENS, Tokenizer, TooManyTokensError
 from model.unicode import Int64Array
-from model.windows import SpanParts, windows
+from model.windows import SpanParts, default_overlap, windows
 
 _NO_CHUNKS = np.empty((0, 2), np.int64)
-# Tokens by which the windows of a document longer than the model's limit overlap.
-DEFAULT_OVERLAP = 256
 
 
 class SpanError(ValueError):
@@ -72,7 +70,8 @@ class DocumentOptions:
     """How documents become rows.
 
     chunking: how each text is cut. late_chunking: false reads each chunk alone.
-    document_vector: whether each document gets a vector, too. overlap: of windows, in tokens.
+    document_vector: whether each document gets a vector, too. overlap: of windows, in tokens;
+    None is `default_overlap`.
     max_chunk_tokens: of all chunks together, `Chunks.size`: the caller's may overlap, and each may
     be the whole text. spans: the caller's chunks of each text, (C, 2) in code points, in place of
     those of `chunking`.
@@ -81,7 +80,7 @@ class DocumentOptions:
     chunking: Chunking
     late_chunking: bool = True
     document_vector: bool = True
-    overlap: int = DEFAULT_OVERLAP
+    overlap: int | None = None
     max_document_tokens: int = 1 << 40
     max_chunks: int = 1 << 40
     max_chunk_tokens: int = 1 << 40
@@ -173,6 +172,8 @@ class _RowBuilder:
         self._instruction = tokenizer.ids([task.instruction])[0]
         self._front = 1 + len(self._instruction)
         self._longest = self._front + tokenizer.max_tokens + 1
+        default = default_overlap(tokenizer.max_tokens)
+        self._overlap = default if options.overlap is None else options.overlap
         self._rows: list[Row] = []
         self._parts: list[SpanParts] = []
         self._spans = 0
@@ -203,7 +204,7 @@ class _RowBuilder:
         whole = [[0, len(row_ids)]]
         row = Row(row_ids, self._adapter, np.concatenate([spans, whole]).astype(np.int32))
         self._tokens += len(token_ids) + SPECIAL_TOKENS
-        rows, parts = windows(row, self._longest, self._options.overlap)
+        rows, parts = windows(row, self._longest, self._overlap)
         self._rows += rows
         self._parts.append(SpanParts(parts.span + self._spans, parts.tokens))
         self._spans += len(row.spans)

@@ -21,7 +21,7 @@ from model.arguments import (
     whole_number,
 )
 from model.config import EncoderConfig
-from model.documents import DEFAULT_OVERLAP, DocumentOptions
+from model.documents import DocumentOptions
 from model.rows import Row, Vectors, normalised
 from model.tasks import DEFAULT_TASK, PASSAGE_TASK, Tasks
 from model.tokenizer import RowOptions, Tokenizer
@@ -121,7 +121,7 @@ class PythonApi(ABC):
         overlap: int = 0,
         spans: Sequence[Sequence[tuple[int, int]]] | None = None,
         late_chunking: bool = True,
-        late_chunking_overlap: int = DEFAULT_OVERLAP,
+        late_chunking_overlap: int | None = None,
         dimensions: int | None = None,
         progress: bool | None = None,
     ) -> list[EmbeddedDocument]:
@@ -132,8 +132,9 @@ class PythonApi(ABC):
         more, short sentences are joined up to that many tokens. The last `overlap` tokens of a
         chunk are repeated in the next one. `spans` has for each text its chunks as (start, end) in
         code points. A text is read once and its chunks are pooled out of that; over the model's
-        limit it is read in windows that overlap by `late_chunking_overlap` tokens. Without
-        `late_chunking` each chunk is read alone. The other arguments are those of `embed_texts`.
+        limit it is read in windows that overlap by `late_chunking_overlap` tokens: 256, or half of
+        the limit if that is less. Without `late_chunking` each chunk is read alone. The other
+        arguments are those of `embed_texts`.
 
         Raises:
             TypeError, ValueError: an argument is of another type, or out of range.
@@ -150,7 +151,7 @@ class PythonApi(ABC):
         options = DocumentOptions(
             checked_chunking(by, (max_tokens, min_tokens, overlap), self.config),
             late_chunking=late_chunking,
-            overlap=window_overlap or 0,
+            overlap=window_overlap,
             spans=checked_spans(by, spans, clean),
         )
         tokenized = documents.tokenize(clean, self.tasks.by_argument(task), options, self.tokenizer)

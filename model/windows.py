@@ -16,6 +16,14 @@ import numpy.typing as npt
 
 from model.rows import Row, Vectors
 
+# Tokens by which the windows of a document longer than the model's limit overlap.
+DEFAULT_OVERLAP = 256
+
+
+def default_overlap(max_tokens: int) -> int:
+    """That of a model with this limit, which allows half of it at most."""
+    return min(DEFAULT_OVERLAP, max_tokens // 2)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SpanParts:

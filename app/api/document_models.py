@@ -21,8 +21,8 @@ from app.api.request_models import Count, Size, VectorsRequest
 from app.api.response_models import EmbeddingValue, ResponseModel, Usage
 from app.api.service_tiers import UsedTier
 from model.chunking import By, Chunking, unused
-from model.documents import DEFAULT_OVERLAP
 from model.unicode import Unit
+from model.windows import DEFAULT_OVERLAP
 
 _ID_BITS = 64  # the most that orjson writes
 _DEFAULT = Chunking()

@@ -69,11 +69,17 @@ def _check_sizes(request: DocumentsRequest, embeddings: EmbeddingService) -> Non
     """Check what depends on the loaded model."""
     rules, chunking = embeddings.rules, request.chunking
     check_range(request.sent_as("dimensions"), request.dimensions, 1, rules.width)
-    check_range("late_chunking_overlap", request.late_chunking_overlap, 0, rules.max_tokens // 2)
+    check_range("late_chunking_overlap", _overlap(request), 0, rules.max_tokens // 2)
     check_range("chunking.max_tokens", chunking.max_tokens, 1, rules.max_tokens)
     with_most = f"where max_tokens is {chunking.max_tokens} it may be"
     check_range("chunking.min_tokens", chunking.min_tokens, 0, chunking.max_tokens, with_most)
     check_range("chunking.overlap", chunking.overlap, 0, chunking.max_tokens // 2, with_most)
+
+
+def _overlap(request: DocumentsRequest) -> int | None:
+    """The overlap of windows that the caller asks for; None is the default of the loaded model."""
+    asked = "late_chunking_overlap" in request.model_fields_set
+    return request.late_chunking_overlap if asked else None
 
 
 def _tokenize(
@@ -84,7 +90,7 @@ def _tokenize(
         request.chunking.chunking(),
         late_chunking=request.late_chunking,
         document_vector=request.document_embedding,
-        overlap=request.late_chunking_overlap,
+        overlap=_overlap(request),
         max_document_tokens=rules.max_document_tokens,
         max_chunks=rules.max_chunks,
         max_chunk_tokens=_most_chunk_tokens(request, embeddings),

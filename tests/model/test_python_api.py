@@ -177,7 +177,7 @@ def test_a_long_document_is_read_in_windows_as_the_service_reads_it(short: Embed
         short.embed_texts(texts, late_chunking=True)
     assert str(refused.value) == (
         "late chunking reads all inputs as one document of at most 60 tokens; these 3 inputs "
-        "have 91. Pass truncate=True to cut at the limit, or late_chunking_overlap=256 for windows."
+        "have 91. Pass truncate=True to cut at the limit, or late_chunking_overlap=30 for windows."
     )
     reading = RowOptions(late_chunking=True, overlap=16, max_document_tokens=131_072)
     tokenized = short.tokenizer.rows(texts, short.tasks.by_name("text-matching"), reading)
@@ -186,6 +186,18 @@ def test_a_long_document_is_read_in_windows_as_the_service_reads_it(short: Embed
     found = short.embed_texts(texts, late_chunking=True, late_chunking_overlap=16)
     cosines = (found * expected).sum(axis=1) / np.linalg.norm(expected, axis=1)
     np.testing.assert_allclose(cosines, 1, atol=1e-6)
+
+
+def test_windows_overlap_by_half_of_a_small_limit_unless_another_overlap_is_said(
+    short: Embedder,
+) -> None:
+    text = "One sentence here. " * 40
+    (found,) = short.embed_documents([text], max_tokens=20)
+    (expected,) = short.embed_documents([text], max_tokens=20, late_chunking_overlap=30)
+    assert found.tokens > 60
+    np.testing.assert_array_equal(found.vector, expected.vector)
+    with pytest.raises(ValueError, match="late_chunking_overlap is 256; this model takes 0 to 30"):
+        short.embed_documents([text], max_tokens=20, late_chunking_overlap=256)
 
 
 @pytest.mark.parametrize("overlap", [-1, 31])

@@ -1,5 +1,7 @@
 """POST /v1/documents on a running service: texts in every script, every unit, every refusal."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,9 +11,9 @@ import pytest
 from model.embedder import Embedder
 from tests.app.answers import assert_error, cosines, vectors
 from tests.app.engine.test_promises import send_and_keep_open
-from tests.checkpoints import TASKS
+from tests.checkpoints import TASKS, Shape, write_original
 from tests.model.test_documents import texts_of
-from tests.server import Service
+from tests.server import Service, running
 
 FAMILY = (
     "👨‍👩‍👧 e\u0301t\u00e9. Zweiter Satz!\r\n\r\nสวัสดีครับ ชื่ออะไร مرحبا بالعالم. كيف؟ 你好。再见。 "
@@ -189,3 +191,21 @@ def test_tokenize_refuses_offsets_of_ids_that_are_left_out(service: Service) -> 
     refused = service.post("/tokenize", input="a", offsets="bytes", counts_only=True)
     assert_error(refused, 422, "VALIDATION_ERROR", "counts_only must be false")
     assert "offsets" not in service.post("/tokenize", input="a").json()["inputs"][0]
+
+
+def test_windows_overlap_by_half_of_a_small_limit_unless_another_overlap_is_said(
+    tmp_path: Path,
+) -> None:
+    folder = write_original(tmp_path / "small", Shape())
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 62}))
+    asked = {"input": ["word " * 200], "chunking": {"by": "tokens", "max_tokens": 20}}
+    with running(model=folder, cpu_threads=1) as service, service.client() as client:
+        default = client.post("/v1/documents", json=asked)
+        half = client.post("/v1/documents", json={**asked, "late_chunking_overlap": 30})
+        more = client.post("/v1/documents", json={**asked, "late_chunking_overlap": 256})
+    assert default.status_code == half.status_code == 200, default.text
+    np.testing.assert_allclose(embeddings(chunks(default)), embeddings(chunks(half)), atol=1e-6)
+    assert_error(
+        more, 422, "VALIDATION_ERROR", "late_chunking_overlap is 256; this model takes 0 to 30"
+    )
