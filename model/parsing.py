@@ -134,11 +134,11 @@ def _with_lone_surrogates(text: str) -> Any:
 
     try:
         value = json.loads(text, parse_constant=refuse)
-        written = json.dumps(value, ensure_ascii=False)
+        written = json.dumps(value, ensure_ascii=False, allow_nan=False)  # 1e999 is infinite
+        repaired = well_formed(written)
+        return None if repaired == written else orjson.loads(repaired)
     except (ValueError, RecursionError):
         return None
-    repaired = well_formed(written)
-    return None if repaired == written else json.loads(repaired)
 
 
 def from_csv(lines: _Lines, delimiter: str) -> Iterator[ParsedRecord | LineError]:

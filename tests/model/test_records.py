@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import io
 import lzma
 import re
 import unicodedata
@@ -154,6 +155,24 @@ def test_a_byte_is_counted_from_the_lines_first_also_behind_a_byte_order_mark(
     first, second = map(str, read_file(tmp_path / "a.txt", "text"))
     assert first.startswith("line 1: byte 6 of the line, 0xff, is not UTF-8")
     assert second.startswith("line 2: byte 3 of the line, 0xff, is not UTF-8")
+
+
+def test_a_number_that_is_infinite_is_refused_beside_half_a_surrogate_too() -> None:
+    lines = [
+        b'{"text": "one", "n": 1e999}',
+        b'{"text": "\\ud83d", "n": 1e999}',
+        b'{"text": "\\ud83d", "n": 12345678901234567890123}',
+        b'{"text": "one", "n": 12345678901234567890123}',
+    ]
+    alone, beside, large, plain = parsing.from_jsonl(
+        parsing.lines(io.BytesIO(b"\n".join(lines))), ""
+    )
+    for bad in (alone, beside):
+        assert isinstance(bad, LineError)
+        assert "invalid JSON" in str(bad)
+    assert isinstance(large, parsing.ParsedRecord)
+    assert isinstance(plain, parsing.ParsedRecord)
+    assert (large.fields["text"], large.fields["n"]) == ("\ufffd", plain.fields["n"])
 
 
 def test_reading_goes_on_behind_bad_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
