@@ -47,7 +47,16 @@ def test_a_character_that_the_tokenizer_deletes_moves_no_offset(before: str, del
     assert words == ["house", "tree"]
 
 
-@pytest.mark.parametrize("text", ["\u3000\xa0\u0301", "\xa0\u200da", "\u2003\x9f\u0301e"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\u3000\xa0\u0301",
+        "\xa0\u200da",
+        "\u2003\x9f\u0301e",
+        "\x01\u0e33\u0301e",
+        "a</s>\x01\u0e33\u0301",
+    ],
+)
 def test_white_space_before_a_text_stays_what_it_is(text: str) -> None:
     (each,) = tokenize_with_offsets([text], TOKENIZER, None)
     np.testing.assert_array_equal(each.token_ids, TOKENIZER.ids([text])[0])
