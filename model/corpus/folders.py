@@ -242,7 +242,12 @@ def claim(output: Folder, identity: dict[str, Any]) -> None:
             output.write(OPTIONS, json.dumps(identity, indent=1).encode())
             # Who begins at the same moment with other options reads what was written last.
             written = output.read(OPTIONS)
-        before = json.loads(written or b"{}")
+        before = json.loads(written or b"null")
+    if not isinstance(before, dict):
+        raise CorpusError(
+            f"{OPTIONS} in {output.given} is damaged: it must be an object with the options of the "
+            "run. Name another folder, or remove this one."
+        )
     for name, value in identity.items():
         if before.get(name) != value:
             raise CorpusError(

@@ -146,6 +146,11 @@ def _present(schema: Any, columns: Columns) -> list[str]:
             f"no column {columns.text!r} of texts; there is {there}: name one with --column."
         )
     name = columns.id or DEFAULT_ID_FIELD
+    for each in (columns.text, name):
+        if schema.names.count(each) > 1:
+            raise CorpusError(
+                f"{schema.names.count(each)} columns have the name {each!r}; give each its own."
+            )
     if name not in schema.names:
         if columns.id is not None:
             raise CorpusError(f"no column {name!r}; name one with --id-column.")

@@ -142,6 +142,13 @@ def test_a_folder_is_of_one_kind_of_vectors(tmp_path: Path) -> None:
         folders.claim(output, {**asked, "embedding space": "a.c"})
 
 
+@pytest.mark.parametrize("content", ["[]", "null", '"text"', ""])
+def test_options_that_are_no_object_are_a_sentence(tmp_path: Path, content: str) -> None:
+    (tmp_path / "_corpus.json").write_text(content)
+    with pytest.raises(CorpusError, match=r"_corpus\.json in .* is damaged"):
+        folders.claim(folder(str(tmp_path)), {"--task": "separation"})
+
+
 @pytest.mark.parametrize(
     ("source", "output", "there"),
     [("a", "a", True), ("a", "a/b", True), ("a/b", "a", True), ("a", "ab", False)],

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from model.corpus import reading
@@ -130,6 +131,19 @@ def test_a_column_that_is_not_there_is_a_sentence(
     with pytest.raises(CorpusError) as refused:
         reading.has_columns(file, folder(str(tmp_path)).filesystem, columns)
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize("twice", ["text", "id"])
+def test_two_columns_of_one_name_are_a_sentence(tmp_path: Path, twice: str) -> None:
+    names = ["text", "id", twice]
+    table = pa.Table.from_arrays([pa.array([f"in {at}"]) for at in range(3)], names=names)
+    pq.write_table(table, tmp_path / "p.parquet")
+    (file,) = files_of(tmp_path)
+    said = f"2 columns have the name '{twice}'; give each its own."
+    with pytest.raises(CorpusError, match=said):
+        reading.has_columns(file, folder(str(tmp_path)).filesystem, Columns("text"))
+    (part,) = parts_of(tmp_path)
+    assert part["broken"].endswith(said)
 
 
 def test_a_field_that_jsonl_lacks_is_one_too_and_a_bad_first_line_is_none(tmp_path: Path) -> None:
