@@ -32,7 +32,7 @@ from model.training.batches import (
 from model.training.data import Examples, read_examples
 from model.training.export import write_hf
 from model.training.objective import LossConfig, Objective
-from model.training.run_folder import RunFolder
+from model.training.run_folder import RunFolder, reporting_write_errors
 from model.training.summary import summary
 from model.training.trainable_encoder import TrainableEncoder
 from model.training.trainer import Trainer, TrainingConfig
@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> None:
     ]
     state = Trainer(objective, training, run_folder, accelerator).run(batches, validation)
     if accelerator.is_main_process:
-        with run_folder.reporting_write_errors():
+        with reporting_write_errors(options.out):
             _write(options.out, folder, setup, objective.encoder)
         run_folder.finish()
         print(summary(options, setup.trained, training, state))

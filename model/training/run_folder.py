@@ -16,6 +16,28 @@ from safetensors import SafetensorError
 
 from model.training.errors import TrainingError
 
+# What Trainer saves.
+_STATE = {"state", "now", "best", "optimizers"}
+
+
+@contextmanager
+def reporting_write_errors(out: Path) -> Iterator[None]:
+    """
+    Raises:
+        TrainingError: what is written to the folder `out` in the block cannot be. The libraries
+            have errors of their own for a full disk: torch a RuntimeError.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        why = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise TrainingError(f"cannot write to {out}: {why}") from None
+
+
+def damaged(path: Path) -> TrainingError:
+    """Why a run does not go on with a file that it has written."""
+    return TrainingError(f"{path} is damaged; delete it, and the same command makes it anew.")
+
 
 class RunFolder:
     """The folder of one run. One process writes; others may read the state."""
@@ -27,26 +49,13 @@ class RunFolder:
         self._log = self._files / "log.jsonl"
         self._state = self._files / "state.pt"
 
-    @contextmanager
-    def reporting_write_errors(self) -> Iterator[None]:
-        """
-        Raises:
-            TrainingError: what is written in the block cannot be. The libraries have errors of
-                their own for a full disk: torch a RuntimeError.
-        """
-        try:
-            yield
-        except (OSError, RuntimeError, SafetensorError) as error:
-            why = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-            raise TrainingError(f"cannot write to {self.out}: {why}") from None
-
     def claim(self, settings: Mapping[str, Any]) -> None:
         """Start a run in an empty folder, or resume the run that was interrupted there.
 
         Raises:
             TrainingError: the folder has something else; nothing in it is touched.
         """
-        with self.reporting_write_errors():
+        with reporting_write_errors(self.out):
             if self.out.exists() and not self.out.is_dir():
                 raise TrainingError(f"{self.out} is a file; name a new folder.")
             if not self._settings.is_file():
@@ -59,7 +68,7 @@ class RunFolder:
                 self._files.mkdir(parents=True, exist_ok=True)
                 _write(self._settings, json.dumps(dict(settings), indent=1).encode())
                 return
-            before = json.loads(self._settings.read_text(encoding="utf-8"))
+            before = _settings_in(self._settings)
             # A finished run has its checkpoint and no state any more.
             if (self.out / "config.json").is_file() and not self._state.is_file():
                 raise TrainingError(f"{self.out} has a finished run; name a new folder.")
@@ -71,41 +80,62 @@ class RunFolder:
                     )
 
     def load(self) -> dict[str, Any] | None:
-        """The state that was saved last, on the CPU; None before the first."""
+        """The state that was saved last, on the CPU; None before the first.
+
+        Raises:
+            TrainingError: it is damaged.
+        """
         if not self._state.is_file():
             return None
-        state: dict[str, Any] = torch.load(self._state, map_location="cpu", weights_only=True)
+        try:
+            state = torch.load(self._state, map_location="cpu", weights_only=True)
+        except Exception as error:
+            # What torch raises depends on which byte is wrong.
+            raise damaged(self._state) from error
+        if not isinstance(state, dict) or state.keys() != _STATE:
+            raise damaged(self._state)
         return state
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace the saved state, atomically."""
         new = self._state.with_suffix(".new")
-        with self.reporting_write_errors():
+        with reporting_write_errors(self.out):
             torch.save(dict(state), new)
             new.replace(self._state)
 
     def finish(self) -> None:
         """Delete the state: the run's checkpoint is written."""
-        self._state.unlink(missing_ok=True)
+        with reporting_write_errors(self.out):
+            self._state.unlink(missing_ok=True)
 
     def truncate_log(self, step: int) -> None:
         """Drop what was logged after that step, which will be done and logged again."""
         kept = []
-        for line in self._log.read_text("utf-8").splitlines() if self._log.is_file() else ():
-            try:
-                fields = json.loads(line)
-            except ValueError:  # cut short by the interruption
-                break
-            if fields["step"] > step:
-                break
-            kept.append(line + "\n")
-        with self.reporting_write_errors():
-            _write(self._log, "".join(kept).encode())
+        with reporting_write_errors(self.out):
+            content = self._log.read_bytes() if self._log.is_file() else b""
+            for line in content.splitlines():
+                try:
+                    if json.loads(line)["step"] > step:
+                        break
+                except (KeyError, TypeError, ValueError):  # cut short by the interruption
+                    break
+                kept.append(line + b"\n")
+            _write(self._log, b"".join(kept))
 
     def log(self, **fields: float) -> None:
         """Append a line to the log; one of the fields is `step`."""
-        with self.reporting_write_errors(), self._log.open("a", encoding="utf-8") as file:
+        with reporting_write_errors(self.out), self._log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(fields) + "\n")
+
+
+def _settings_in(path: Path) -> dict[str, Any]:
+    try:
+        settings = json.loads(path.read_bytes())
+    except ValueError:
+        settings = None
+    if not isinstance(settings, dict):
+        raise TrainingError(f"{path} is damaged; name a new folder.")
+    return settings
 
 
 def _write(path: Path, content: bytes) -> None:

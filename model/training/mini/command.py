@@ -46,7 +46,7 @@ from model.training.mini.teaching import Teaching, gained, training_config
 from model.training.mini.texts import PASSAGE, QUESTION, Texts, texts_of
 from model.training.mini.vocabulary import chosen_pieces, count_pieces, encode, tokenizer_of
 from model.training.optimizers import muon
-from model.training.run_folder import RunFolder
+from model.training.run_folder import RunFolder, damaged, reporting_write_errors
 from model.training.trainer import Trainer
 
 _HEALING_RATE = 7e-4
@@ -117,7 +117,8 @@ class _Pipeline:
         """Evaluate the checkpoint, then put it where it is wanted, config.json last: a folder that
         has one is a finished run."""
         made = self._work / "checkpoint"
-        write_original(made, stored(whole), self._tokenizer)
+        with reporting_write_errors(made):
+            write_original(made, stored(whole), self._tokenizer)
         arguments = argparse.ArgumentParser()
         add_arguments(arguments)
         asked = {"--data": self._options.corpora, "--model": made, "--out": self._out}
@@ -125,9 +126,10 @@ class _Pipeline:
         with self._stages.timed("evaluation"):
             if evaluate(arguments.parse_args(words), _no_service):
                 raise TrainingError(f"{made} could not be evaluated.")
-        for name in ("model.safetensors", "tokenizer.json", "config.json"):
-            (made / name).replace(self._out / name)
-        made.rmdir()
+        with reporting_write_errors(self._out):
+            for name in ("model.safetensors", "tokenizer.json", "config.json"):
+                (made / name).replace(self._out / name)
+            made.rmdir()
 
     def _check(self, file: TeacherFile) -> None:
         """
@@ -168,13 +170,16 @@ class _Pipeline:
                 with self._stages.timed("vocabulary"):
                     counts = count_pieces(tokenizer_of(file.pieces), texts.index, texts.langs)
                     kept = chosen_pieces(file.pieces, counts, self._options.vocabulary)
-                    tokenizer_of([file.pieces[at] for at in kept]).save(
-                        str(self._tokenizer), pretty=False
-                    )
+                    tokenizer = tokenizer_of([file.pieces[at] for at in kept]).to_str()
                     new = path.with_suffix(".new")
-                    new.write_text(json.dumps(kept), encoding="utf-8")
-                    new.replace(path)
-        pieces: list[int] = json.loads(path.read_text(encoding="utf-8"))
+                    with reporting_write_errors(self._work):
+                        self._tokenizer.write_text(tokenizer, encoding="utf-8")
+                        new.write_text(json.dumps(kept), encoding="utf-8")
+                        new.replace(path)
+        try:
+            pieces: list[int] = json.loads(path.read_bytes())
+        except ValueError:
+            raise damaged(path) from None
         return pieces
 
     def _teacher_vectors(self, file: TeacherFile, texts: Texts) -> Vectors:

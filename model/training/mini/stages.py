@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from accelerate import Accelerator
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from model.training.run_folder import RunFolder
+from model.training.run_folder import RunFolder, damaged, reporting_write_errors
 from model.training.weights import Adapter, LoraPair
 
 Tensors = dict[str, Tensor]
@@ -38,7 +39,10 @@ class Stages:
         yield gain
         if self._accelerator.is_main_process:
             line = {"stage": name, "seconds": round(time.monotonic() - started), **gain}
-            with (self._folder / "stages.jsonl").open("a", encoding="utf-8") as file:
+            with (
+                reporting_write_errors(self._folder),
+                (self._folder / "stages.jsonl").open("a", encoding="utf-8") as file,
+            ):
                 file.write(json.dumps(line) + "\n")
 
     def made(self, name: str, make: Callable[[], tuple[Tensors, Gain]]) -> Tensors:
@@ -50,13 +54,17 @@ class Stages:
                 gain.update(gained)
             if self._accelerator.is_main_process:
                 new = path.with_suffix(".new")
-                save_file({key: each.contiguous() for key, each in tensors.items()}, new)
-                new.replace(path)
+                with reporting_write_errors(self._folder):
+                    save_file({key: each.contiguous() for key, each in tensors.items()}, new)
+                    new.replace(path)
         self._accelerator.wait_for_everyone()
         if self._accelerator.is_main_process:
             # What a training went on with is not needed once its outcome is there.
             RunFolder(self._folder / name).finish()
-        return load_file(path)
+        try:
+            return load_file(path)
+        except SafetensorError:
+            raise damaged(path) from None
 
     def training(self, name: str) -> RunFolder:
         """The folder of a stage's training, claimed."""

@@ -19,6 +19,7 @@ from model.devices import best_dtype
 from model.training.batches import batches_by_length
 from model.training.mini.teacher_file import TeacherFile
 from model.training.mini.vocabulary import tokenizer_of
+from model.training.run_folder import damaged, reporting_write_errors
 
 # What the teacher was trained to read in front of each text.
 QUERY_PREFIX = "query: "
@@ -51,18 +52,23 @@ class Teacher:
     def vectors(self, texts: Sequence[str], shards: Path) -> npt.NDArray[np.float16]:
         """Unit vectors (N, E). What stands in the folder `shards` is not computed again; a shard's
         name is a hash of its texts."""
-        shards.mkdir(parents=True, exist_ok=True)
+        with reporting_write_errors(shards):
+            shards.mkdir(parents=True, exist_ok=True)
         parts = [np.empty((0, self.width), np.float16)]
         for start in tqdm(range(0, len(texts), _SHARD), desc="teacher", unit="shard"):
             some = texts[start : start + _SHARD]
             digest = hashlib.blake2b("\0".join(some).encode(), digest_size=8).hexdigest()
             path = shards / f"{digest}.npy"
             if not path.is_file():
-                new = path.with_suffix(".new")
-                with new.open("wb") as file:
-                    np.save(file, self.embed(some))
-                new.replace(path)
-            parts.append(np.load(path))
+                new, made = path.with_suffix(".new"), self.embed(some)
+                with reporting_write_errors(shards):
+                    with new.open("wb") as file:
+                        np.save(file, made)
+                    new.replace(path)
+            try:
+                parts.append(np.load(path))
+            except (EOFError, ValueError):
+                raise damaged(path) from None
         return np.concatenate(parts)
 
     def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float16]:
