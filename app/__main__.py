@@ -30,6 +30,7 @@ if __name__ == "__main__" or Path(sys.argv[0]).name == "quintet":
         signals.end_as_interrupted()
 
 import argparse
+import errno
 import json
 import pkgutil
 from collections.abc import Callable, Sequence
@@ -43,6 +44,8 @@ from model.extras import how_to_install, missing
 from model.waiting_file import wait_for_readers
 
 _EXTRA_IS_MISSING = 2
+# What a write to a full disk, or one that fails, raises.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _imported("app.tools.pipes:discard_output")()
         return 0
+    except OSError as error:
+        if error.filename is not None or error.errno not in _FULL:
+            raise
+        _imported("app.tools.pipes:discard_output")()
+        print(f"error: cannot write standard output: {error.strerror}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return signals.INTERRUPTED

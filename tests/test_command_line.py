@@ -215,3 +215,23 @@ def test_ctrl_c_while_it_starts_is_a_word_and_no_trace(word: str, tmp_path: Path
             assert word == "keys", said  # it may be over before the signal comes
         assert "Traceback" not in said
         assert "interrupted" in said or word == "keys"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["verify", "--device", "cpu"],
+        ["settings"],
+        ["tokens", "--input-format", "text", "README.md"],
+    ],
+)
+def test_a_full_disk_behind_standard_output_is_a_sentence(words: list[str]) -> None:
+    command = [sys.executable, "-m", "app", *words]
+    with Path("/dev/full").open("wb") as full:
+        ran = subprocess.run(
+            command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert ran.returncode == 1
+    (said,) = ran.stderr.splitlines()
+    assert said.startswith("error: cannot write standard output: ")
+    assert "No space left on device" in said
