@@ -8,6 +8,7 @@ another model, and is not compared.
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,10 @@ def verify(model: str, revision: str | None, golden: str | None, device: str = "
         CheckpointError: the checkpoint cannot be loaded, or `golden` cannot be read.
     """
     folder = locate(model, revision)
-    published = _published(Path(golden or GOLDEN))
-    other = _other_shape(read_config(folder), published.get("shape", {}))
+    path = Path(golden or GOLDEN)
+    published, config = _published(path), read_config(folder)
+    with _in_its_form(path):
+        other = _other_shape(config, published.get("shape", {}))
     if other:
         print(f"{model} is another model than the published values are of: {other}.")  # noqa: T201
         print("There is nothing to compare it with.")  # noqa: T201
@@ -61,7 +64,7 @@ def verify(model: str, revision: str | None, golden: str | None, device: str = "
     loaded = embedder.load(folder, device, "float32")
     print(f"{model} on {loaded.device_name} in float32, attention by {loaded.attention}")  # noqa: T201
     failed = total = 0
-    for check in compare(loaded, published):
+    for check in _checks(loaded, published, path):
         verdict = "pass" if check.passed else "FAIL"
         print(f"{verdict}  {check.kind:<9} {check.subject:<56} {check.found}", flush=True)  # noqa: T201
         total, failed = total + 1, failed + (not check.passed)
@@ -69,12 +72,31 @@ def verify(model: str, revision: str | None, golden: str | None, device: str = "
     return 1 if failed else 0
 
 
+@contextmanager
+def _in_its_form(path: Path) -> Iterator[None]:
+    """
+    Raises:
+        CheckpointError: what the block reads of the published values is not there, or of another
+            type or shape.
+    """
+    try:
+        yield
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        why = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise CheckpointError(f"{path} is not in the form of golden.json ({why}).") from error
+
+
+def _checks(loaded: Embedder, published: dict[str, Any], path: Path) -> Iterator[Check]:
+    with _in_its_form(path):
+        yield from compare(loaded, published)
+
+
 def _published(path: Path) -> dict[str, Any]:
     try:
         published: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}.") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not JSON: {error}.") from None
     if not isinstance(published, dict) or not published.keys() >= _PARTS:
         raise CheckpointError(f"{path} must have {', '.join(sorted(_PARTS))}, as golden.json has.")

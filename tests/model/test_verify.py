@@ -141,7 +141,12 @@ def test_a_model_of_the_published_shape_is_compared(
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(None, "No such file or directory."), ("{", "is not JSON: "), ("{}", "must have hidden, ")],
+    [
+        (None, "No such file or directory."),
+        ("{", "is not JSON: "),
+        ("[" * 100_000, "is not JSON: "),
+        ("{}", "must have hidden, "),
+    ],
 )
 def test_values_that_cannot_be_read_are_a_sentence(
     content: str | None,
@@ -157,3 +162,32 @@ def test_values_that_cannot_be_read_are_a_sentence(
     err = capsys.readouterr().err
     assert err.startswith("error: ")
     assert said in err
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("shape", ["vocab_size"]),
+        ("shape", {"depth": 3}),
+        ("token_ids", {}),
+        ("token_ids", {"items": [{"text": "x"}]}),
+        ("token_ids", {"items": [{"text": "x " * 9000, "ids": [0, 2]}]}),
+        ("weights", {"items": ["blocks.0.fc1.weight"]}),
+        ("weights", {"items": {"blocks.9.fc1.weight": ""}}),
+        ("hidden", 3),
+        ("hidden", [{"source": "the judge", "task": None, "ids": []}]),
+        ("vectors", [{"task": "separation", "text": "x", "first": None, "tolerance": 1}]),
+    ],
+)
+def test_values_of_another_form_are_a_sentence(
+    golden: Path,
+    original: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    part: str,
+    value: Any,
+) -> None:
+    other = tmp_path / "golden.json"
+    other.write_text(json.dumps({**json.loads(golden.read_text()), part: value}))
+    assert run(original, other) == 1
+    assert f"error: {other} is not in the form of golden.json (" in capsys.readouterr().err
