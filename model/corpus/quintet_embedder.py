@@ -71,6 +71,8 @@ class QuintetEmbedder:
         if not hasattr(batch, "append_column"):
             raise TypeError(f"a batch must have {_FORMATS}, not be {type(batch).__qualname__}.")
         vectors = self._vectors(batch.column(self._column).to_pylist())
+        if self._output in batch.schema.names:  # as in a dictionary, which has one of each name
+            batch = batch.drop_columns([self._output])
         return batch.append_column(self._output, vector_column(vectors))
 
     def _vectors(self, texts: Any) -> Vectors:
