@@ -14,9 +14,9 @@ https://uxlfoundation.github.io/oneDNN/dev_guide_int8_computations.html
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
-from statistics import median
 
 import torch
 import torch.nn.functional as F
@@ -162,7 +162,7 @@ def check_int8(
             quantised, plain = Int8Linear(weight), kernel(weight, none)
             few = quantised(x[:8], none).float(), plain(x[:8]).float()
             error = float((few[0] - few[1]).norm() / few[1].norm())
-            slower = _seconds(lambda: quantised(x, none)) / _seconds(lambda: plain(x))
+            slower = _times_as_long(lambda: quantised(x, none), lambda: plain(x))
     except (AttributeError, RuntimeError, TypeError) as refused:
         reason = f"torch {torch.__version__} has no such product here: {refused}".split("\n", 1)[0]
     else:
@@ -174,11 +174,32 @@ def check_int8(
     raise CheckpointError(f"int8 does not pay on this CPU: {reason}; choose auto.")
 
 
+def _times_as_long(work: Callable[[], Tensor], other: Callable[[], Tensor]) -> float:
+    """How many times as long `work` computes as `other`: on one thread, in the time of its core.
+
+    Other processes may take the cores meanwhile. While one thread of several is stopped the others
+    wait, which counts as computing; and each of the two is taken at its quickest of several turns.
+    """
+    seconds, others = [], []
+    with _one_thread():
+        for _ in range(6):
+            seconds.append(_seconds(work))
+            others.append(_seconds(other))
+    return min(seconds) / min(others)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _seconds(work: Callable[[], Tensor]) -> float:
-    """The median of five runs, after one more."""
-    times = []
-    for _ in range(6):
-        began = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - began)
-    return median(times[1:])
+    """Seconds that this thread computed, without those in which it waited for a core."""
+    began = time.thread_time()
+    work()
+    return time.thread_time() - began

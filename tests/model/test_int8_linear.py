@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -176,6 +177,22 @@ class Quick(TorchLinear):
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         few = super().forward(x[:8], residual)
         return few if len(x) <= 8 else few[:1]
+
+
+class Kept(Quick):
+    """The same, kept waiting for a core by other processes."""
+
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        if len(x) > 8:
+            time.sleep(0.1)
+        return super().forward(x, residual)
+
+
+def test_waiting_for_a_core_does_not_count_as_computing() -> None:
+    before = torch.get_num_threads()
+    with pytest.raises(CheckpointError, match=r"takes \d+\.\d times as long as in float; choose"):
+        check_int8(CPU, torch.float32, Kept, (1024, 1024))
+    assert torch.get_num_threads() == before
 
 
 def test_other_values_slow_products_and_gpus_are_refused() -> None:
