@@ -1,6 +1,7 @@
 """The values of environment variables, and sentences about variables that are wrong."""
 
 import difflib
+import ipaddress
 import re
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any
@@ -19,7 +20,10 @@ _REMOVED = {"EMBED_MAX_CONCURRENT_TOKENS": "It was removed; take EMBED_MAX_TOKEN
 # Other APIs that the service can speak; app/dialects has a file for each.
 DIALECTS = ("cohere", "google", "ollama", "tei", "voyage")
 _NO_DIALECT = ("none",)
-_ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s]+")
+_ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#@*\s\x80-\U0010ffff]+")
+_DEFAULT_PORT = re.compile(r"(?<=^http://)(.+):80$|(?<=^https://)(.+):443$")
+_HOST_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?(:\d*)?")
+_IPV6 = re.compile(r"\[([0-9A-Fa-f:.]+)\](:\d*)?|([0-9A-Fa-f:.]+)")
 # pydantic's types of errors.
 _SENTENCES = {
     **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "must be a whole number"),
@@ -30,15 +34,12 @@ _SENTENCES = {
 
 
 def _split(value: Any) -> Any:
-    if isinstance(value, str):
-        return tuple(name.strip() for name in value.split(",") if name.strip())
-    return value
-
-
-def _at_least_one(value: tuple[str, ...]) -> tuple[str, ...]:
-    if not value:
-        raise ValueError("name at least one device, or leave the variable out")
-    return value
+    if not isinstance(value, str):
+        return value
+    names = tuple(name.strip() for name in value.split(",") if name.strip())
+    if not names:
+        raise ValueError("name at least one, or leave the variable out")
+    return names
 
 
 def _dialects(value: tuple[str, ...]) -> tuple[str, ...]:
@@ -50,11 +51,31 @@ def _dialects(value: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _origins(value: tuple[str, ...]) -> tuple[str, ...]:
-    """The origins in lower case, as browsers send them."""
+    """The origins as browsers send them: in lower case, without the port of the scheme."""
     for origin in value:
         if origin not in ("*", "null") and not _ORIGIN.fullmatch(origin):
-            raise ValueError("an origin is a scheme and a host, as https://app.example")
-    return tuple(origin.lower() for origin in value)
+            raise ValueError(
+                f"{origin} is no origin, which is a scheme and a host, as https://app.example"
+            )
+    return tuple(_DEFAULT_PORT.sub(r"\1\2", origin.lower()) for origin in value)
+
+
+def _hosts(value: tuple[str, ...]) -> tuple[str, ...]:
+    for host in value:
+        if host != "*" and not _HOST_NAME.fullmatch(host) and not _is_ipv6(host):
+            raise ValueError(
+                f"{host} is no host, which is a whole name or an address, as quintet.example, "
+                "10.0.0.7 or ::1; * alone is all"
+            )
+    return value
+
+
+def _is_ipv6(host: str) -> bool:
+    match = _IPV6.fullmatch(host)
+    try:
+        return match is not None and bool(ipaddress.IPv6Address(match[1] or match[3]))
+    except ValueError:
+        return False
 
 
 def _no_url(value: str) -> str:
@@ -64,9 +85,9 @@ def _no_url(value: str) -> str:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
-Devices = Annotated[Names, AfterValidator(_at_least_one)]
 Dialects = Annotated[Names, AfterValidator(_dialects)]
 Origins = Annotated[Names, AfterValidator(_origins)]
+Hosts = Annotated[Names, AfterValidator(_hosts)]
 Host = Annotated[str, AfterValidator(_no_url)]
 
 

@@ -7,9 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.environment import (
     DIALECTS,
-    Devices,
     Dialects,
     Host,
+    Hosts,
     Names,
     Origins,
     invalid_values,
@@ -77,11 +77,11 @@ class Settings(BaseModel):
         description="Comma-separated origins (`https://app.example`) whose pages a browser lets "
         "use this service; `*` is all.",
     )
-    allowed_hosts: Names = Field(
+    allowed_hosts: Hosts = Field(
         (),
-        description="Comma-separated names under which the service answers besides localhost; `*` "
-        "is all. Unset is all too, but for a service without keys on a loopback address: behind a "
-        "proxy that passes on its own name, name it here.",
+        description="Comma-separated names and addresses under which the service answers besides "
+        "localhost, whatever the port; `*` is all. Unset is all too, but for a service without "
+        "keys on a loopback address: behind a proxy that passes on its own name, name it here.",
     )
     max_requests_per_minute: int | None = Field(
         None,
@@ -99,7 +99,7 @@ class Settings(BaseModel):
         description="`redis://host:6379/0`: where several replicas count those limits together "
         "(the extra `redis`). Unset counts in each process for itself.",
     )
-    devices: Devices = Field(
+    devices: Names = Field(
         ("auto",),
         description="Comma-separated devices (`cpu`, `cuda:0`), a worker for each. `auto` is the "
         "first GPU, or the CPU where there is none. `cpu,cpu` shares its cores between two "

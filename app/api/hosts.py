@@ -81,9 +81,17 @@ class HostPolicy:
 
 
 def _name(host: str) -> str:
-    """The name in a Host header, without a port; empty where it is none."""
+    """The name in a Host header, without a port, an address in its one form; empty where it is no
+    name."""
     match = _HOST.fullmatch(host.lower())
-    return (match["v6"] or match["name"].rstrip(".")) if match else ""
+    if match is None:
+        return ""
+    if match["name"]:
+        return match["name"].rstrip(".")
+    try:
+        return ipaddress.IPv6Address(match["v6"]).compressed
+    except ValueError:
+        return ""
 
 
 def _is_loopback_name(name: str) -> bool:

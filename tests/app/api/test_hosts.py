@@ -85,6 +85,47 @@ def test_named_hosts_are_taken_and_then_only_they() -> None:
         named.check(request(host="evil.example"))
 
 
+def test_an_address_is_the_same_in_every_form() -> None:
+    for written in ("fe80:0::1", "[FE80::1]", "[fe80::1]:8080"):
+        named = hosts(allowed_hosts=written, keys_file="keys")
+        for host in ("[fe80::1]", "[fe80::1]:80", "[fe80:0:0:0:0:0:0:1]:8080"):
+            named.check(request(host=host))
+        for host in ("[fe80::2]", "[fe80:::1]", "fe80"):
+            with pytest.raises(HostError):
+                named.check(request(host=host))
+    hosts().check(request(host="[0:0:0:0:0:0:0:1]:8080"))
+
+
+NO_HOSTS = [
+    "https://q.example",
+    "q.example/",
+    "*.example",
+    ".example",
+    "*:8080",
+    "a b",
+    "ü.example",
+]
+NO_HOSTS += ["[q.example]", "fe80::1%eth0", "1:2:3", "q.example:http", "q..example", "@q.example"]
+
+
+@pytest.mark.parametrize("host", NO_HOSTS)
+def test_what_no_host_header_could_match_is_refused(
+    monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    monkeypatch.setenv("EMBED_ALLOWED_HOSTS", f"q.example,{host}")
+    said = rf"EMBED_ALLOWED_HOSTS: {re.escape(host)} is no host, which is a whole name"
+    with pytest.raises(SettingsError, match=said):
+        read_settings()
+
+
+@pytest.mark.parametrize("name", ["ALLOWED_HOSTS", "CORS_ORIGINS", "DEVICES", "DIALECTS"])
+def test_a_list_without_a_name_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Hosts would all be allowed."""
+    monkeypatch.setenv(f"EMBED_{name}", " , ")
+    with pytest.raises(SettingsError, match=f"EMBED_{name}: name at least one, or leave the var"):
+        read_settings()
+
+
 @pytest.mark.parametrize(
     "headers",
     [
@@ -129,11 +170,21 @@ def test_a_page_of_an_allowed_host_is_its_own() -> None:
     own.check(request(host="127.0.0.1:8080", origin="https://q.example"))
 
 
-@pytest.mark.parametrize("origin", ["app.example", "https://app.example/", "https://", "x y"])
+NO_ORIGINS = ["app.example", "https://app.example/", "https://", "x y"]
+NO_ORIGINS += ["https://*.example", "https://me@app.example", "https://ü.example"]
+
+
+@pytest.mark.parametrize("origin", NO_ORIGINS)
 def test_what_is_no_origin_is_refused(monkeypatch: pytest.MonkeyPatch, origin: str) -> None:
     monkeypatch.setenv("EMBED_CORS_ORIGINS", origin)
     with pytest.raises(SettingsError, match=r"EMBED_CORS_ORIGINS: .*scheme and a host"):
         read_settings()
+
+
+def test_origins_are_compared_as_browsers_send_them() -> None:
+    written = "HTTPS://App.example:443,http://b.example:80,https://c.example:80,http://[::1]:80"
+    for origin in (APP, "http://b.example", "https://c.example:80", "http://[::1]"):
+        hosts(cors_origins=written).check(request(host="localhost", origin=origin))
 
 
 def test_over_the_wire(service: Service) -> None:
