@@ -148,8 +148,7 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    settings = read_settings()
-    model, revision = options.model or settings.model, options.revision or settings.model_revision
+    model, revision = read_settings().checkpoint(options.model, options.revision)
     status: int = _imported("model.verify:verify")(model, revision, options.golden, options.device)
     return status
 
@@ -163,8 +162,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _corpus(options: argparse.Namespace) -> int:
     signals.raise_interrupts()
     settings = read_settings()
-    options.revision = options.revision or (None if options.model else settings.model_revision)
-    options.model = options.model or settings.model
+    options.model, options.revision = settings.checkpoint(options.model, options.revision)
     status: int = _imported("model.corpus.command:run")(options)
     return status
 

@@ -283,6 +283,13 @@ class Settings(BaseModel):
         """Whether callers have rate limits."""
         return bool(self.max_requests_per_minute or self.max_tokens_per_minute)
 
+    def checkpoint(self, model: str | None, revision: str | None) -> tuple[str, str | None]:
+        """The model and revision that a command names, or those of the settings, whose revision is
+        of their own model."""
+        if model in (None, self.model):
+            return self.model, revision or self.model_revision
+        return model, revision
+
     def upload_timeout_s(self, received: int) -> float:
         """Seconds that an uploaded file may take of which so many bytes have arrived."""
         return self.body_timeout_s + received / _UPLOAD_BYTES_PER_S

@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `run` reads."""
     input_file.add_arguments(parser)
     parser.add_argument("--model", help="quintet-mini, a folder or a hub id (default: EMBED_MODEL)")
+    parser.add_argument("--revision", help="commit, tag or branch of the hub id")
     parser.add_argument("--task", help="default: EMBED_DEFAULT_TASK")
     parser.add_argument(
         "--skip-errors",
@@ -86,7 +87,7 @@ def _count(options: argparse.Namespace, inputs: InputCounts) -> dict[str, Any]:
     source = input_file.input_file(options)
     records = _readable(inputs.counted(source.records(skip_errors=options.skip_errors)))
     settings = read_settings()
-    name, revision = options.model or settings.model, settings.model_revision
+    name, revision = settings.checkpoint(options.model, options.revision)
     folder = locate(name, revision)
     config = read_config(folder)
     task = _task(Tasks(config), options.task or settings.default_task)

@@ -24,8 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     one.add_argument(
         "--model", default=EMBEDDED_MODEL, help="folder or hub id; default: quintet-mini"
     )
+    add("--revision", help="commit, tag or branch of the hub id of --model")
     one.add_argument("--url", help=f"a running service instead, with its key in {KEY_VARIABLE}")
     add("--against", metavar="MODEL_OR_URL", help="measure this one too, and compare")
+    add("--against-revision", metavar="REVISION", help="the same of --against")
     add(
         "--tolerance",
         type=finite_float,
@@ -50,8 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--languages",
         nargs="+",
-        default=LANGUAGES,
-        help=f"of parallel texts; default: {' '.join(LANGUAGES)}",
+        metavar="LANGUAGE",
+        help=f"of parallel texts; default: {' '.join(LANGUAGES)}, and all of lines with `lang`",
     )
     add("--seed", type=seed, default=0, help="of what is drawn at random (default: 0)")
     add("--device", default="cpu", help="cpu, cuda:0, ... or auto (default: cpu)")

@@ -38,7 +38,7 @@ def _run(options: argparse.Namespace, open_service: OpenService) -> int:
     Raises:
         EvaluationError: the input is not what it must be, or a service does not answer.
     """
-    sampling = Sampling(options.split, options.limit, tuple(options.languages), options.seed)
+    sampling = Sampling(options.split, options.limit, tuple(options.languages or ()), options.seed)
     if options.out:
         try:
             options.out.mkdir(parents=True, exist_ok=True)
@@ -49,18 +49,23 @@ def _run(options: argparse.Namespace, open_service: OpenService) -> int:
         print(f"passed over: {sentence}")
     if not datasets:
         raise EvaluationError(f"{options.data} has nothing to measure with.")
-    named = [(options.url or options.model, options.url is not None)]
+    named = [(options.url or options.model, options.url is not None, options.revision)]
     if options.against:
-        named.append((options.against, options.against.startswith(("http://", "https://"))))
+        is_url = options.against.startswith(("http://", "https://"))
+        named.append((options.against, is_url, options.against_revision))
+    if served := [name for name, is_url, revision in named if is_url and revision]:
+        raise EvaluationError(f"{served[0]} serves what it has loaded: a revision is of a hub id.")
     with ExitStack() as stack:
         # All are opened before one is measured, so that a mistyped name costs no minutes.
         models = [
             stack.enter_context(
                 closing(
-                    open_service(name, options.dimensions) if is_url else _checkpoint(name, options)
+                    open_service(name, options.dimensions)
+                    if is_url
+                    else _checkpoint(name, revision, options)
                 )
             )
-            for name, is_url in named
+            for name, is_url, revision in named
         ]
         results = [
             evaluate(each, datasets, options.seed, show_progress=options.progress)
@@ -69,11 +74,15 @@ def _run(options: argparse.Namespace, open_service: OpenService) -> int:
     return _report(options, results, passed_over)
 
 
-def _checkpoint(name: str, options: argparse.Namespace) -> EvaluatedModel:
+def _checkpoint(name: str, revision: str | None, options: argparse.Namespace) -> EvaluatedModel:
     keep_fewer_shapes(_CACHED_SHAPES)
-    from model.evaluate.inprocess import Checkpoint  # noqa: PLC0415  (a service needs no torch)
+    from model.evaluate.inprocess import (  # noqa: PLC0415  (a service needs no torch)
+        Checkpoint,
+        LoadOptions,
+    )
 
-    return Checkpoint(name, options.device, options.dtype, options.dimensions)
+    how = LoadOptions(options.device, options.dtype, revision)
+    return Checkpoint(name, how, options.dimensions)
 
 
 def _report(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import combinations, groupby
 from operator import itemgetter
 
-from model.evaluate.datasets import Dataset, Labels, Pairs, Parallel, Questions, Sampling
+from model.evaluate.datasets import LANGUAGES, Dataset, Labels, Pairs, Parallel, Questions, Sampling
 from model.evaluate.files import (
     LABEL_FIELDS,
     File,
@@ -58,9 +58,27 @@ def build_datasets(file: File, sampling: Sampling) -> tuple[list[Dataset], list[
             reason = f"no record to measure, all {len(part.fitted)} are for training"
             passed_over.append(f"{part.name}: {reason}")
         elif not of_part:
-            passed_over.append(f"{part.name}: too few different labels, scores or questions")
+            passed_over.append(
+                f"{part.name}: too few different labels, scores, questions or languages"
+            )
         datasets += of_part
     return datasets, passed_over
+
+
+def parallel_languages(file: File, sampling: Sampling) -> set[str]:
+    """The languages that the parallel texts of a file are measured in, if they are asked for."""
+    parts = _parts(file, sampling.split)
+    if file.kind == "parallel":
+        return {language for part in parts for language in _languages_of_all(part.measured)}
+    if file.kind == "sentences":
+        return {record["lang"] for part in parts for record in part.measured}
+    return set()
+
+
+def _languages_of_all(records: Sequence[Record]) -> list[str]:
+    """The languages that each of the records has, in the order of the first one."""
+    first = languages_of(records[0]) if records else ()
+    return [language for language in first if all(language in record for record in records)]
 
 
 def _parts(file: File, split: str) -> list[_Part]:
@@ -189,8 +207,12 @@ def _parallel(part: _Part, sampling: Sampling) -> list[Dataset]:
     """Parallel texts of the pivot (English, or the first language) with each language, and labelled
     texts of each language, whose probe is fitted on the pivot alone."""
     measured = _sample(part.name, part.measured, sampling)
-    there = [lang for lang in languages_of(measured[0]) if all(lang in r for r in measured)]
-    languages = [lang for lang in sampling.languages if lang in there] or there
+    there = _languages_of_all(part.measured)
+    languages = [lang for lang in dict.fromkeys(sampling.languages or LANGUAGES) if lang in there]
+    if not languages and not sampling.languages:
+        languages = there
+    if not languages:
+        return []
     pivot = "en" if "en" in languages else languages[0]
     texts = {lang: _column(measured, lang) for lang in languages}
     datasets: list[Dataset] = [
@@ -209,8 +231,10 @@ def _sentences(part: _Part, sampling: Sampling) -> list[Dataset]:
     """Parallel texts of each two languages: the sentences that all languages have."""
     texts: dict[str, dict[str, str]] = defaultdict(dict)
     for record in part.measured:
+        if sampling.languages and record["lang"] not in sampling.languages:
+            continue
         texts[record["lang"]][record["sentence"]] = record["text"]
-    common = sorted(set.intersection(*map(set, texts.values())))
+    common = sorted(set.intersection(*map(set, texts.values()))) if texts else []
     sample = sampling.sample(part.name, len(common), sampling.limit)
     sides = {lang: tuple(each[common[index]] for index in sample) for lang, each in texts.items()}
     return [

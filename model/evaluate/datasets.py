@@ -16,11 +16,12 @@ LANGUAGES = ("en", "de", "fr", "es", "zh", "ja", "ru", "ar", "hi", "sw", "ko", "
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """Which split is measured, at most how many records of a file and language (None: all), which
-    languages of parallel texts, and the seed of what is drawn at random."""
+    languages of parallel texts (none: those of LANGUAGES, or all where a file has none of them, or
+    a record for each), and the seed of what is drawn at random."""
 
     split: str = "dev"
     limit: int | None = None
-    languages: tuple[str, ...] = LANGUAGES
+    languages: tuple[str, ...] = ()
     seed: int = 0
 
     def sample(self, name: str, count: int, most: int | None) -> list[int]:

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from model.evaluate.dataset_builder import build_datasets
+from model.evaluate.dataset_builder import build_datasets, parallel_languages
 from model.evaluate.datasets import Dataset, Sampling
 from model.evaluate.embedding_cache import EmbeddingCache
+from model.evaluate.errors import EvaluationError
 from model.evaluate.evaluated_model import EvaluatedModel
 from model.evaluate.files import read_folder
 from model.evaluate.progress import characters_of, progress_bar
@@ -33,9 +34,16 @@ def read_datasets(folder: Path, sampling: Sampling) -> tuple[list[Dataset], list
     """The datasets of a folder's files, and a sentence for each part that is passed over.
 
     Raises:
-        EvaluationError: the folder or a file is not what it must be.
+        EvaluationError: the folder or a file is not what it must be, or no file has parallel texts
+            in a language that is asked for.
     """
     files, passed_over = read_folder(folder)
+    there = {lang for file in files for lang in parallel_languages(file, sampling)}
+    if missing := [language for language in sampling.languages if language not in there]:
+        has = f"they are in {', '.join(sorted(there))}" if there else "it has none"
+        raise EvaluationError(
+            f"--languages {missing[0]}: {folder} has no parallel texts in it; {has}."
+        )
     datasets: list[Dataset] = []
     for file in files:
         of_file, sentences = build_datasets(file, sampling)

@@ -1,6 +1,7 @@
 """A checkpoint that is evaluated in this process, without a service. n texts, D dimensions."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,21 +16,32 @@ from model.tokenizer import RowOptions
 _DOCUMENT = RowOptions(late_chunking=True, truncate=True)
 
 
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """How a checkpoint is loaded: as in embedder.load."""
+
+    device: str = "cpu"
+    dtype: str = "auto"
+    revision: str | None = None
+
+
 class Checkpoint:
     """A checkpoint; texts become rows by the same code as in the service."""
 
     embeds_without_task = True
 
     def __init__(
-        self, model: str, device: str = "cpu", dtype: str = "auto", sizes: Sequence[int] = ()
+        self, model: str, options: LoadOptions = LoadOptions(), sizes: Sequence[int] = ()
     ) -> None:
-        """`model` is a folder, a hub id, or quintet-mini; device and dtype as embedder.load's.
+        """`model` is a folder, a hub id, or quintet-mini.
 
         Raises:
             EvaluationError: the checkpoint cannot be loaded, or does not have such sizes.
         """
         try:
-            self._embedder = embedder.load(locate(model), device, dtype)
+            self._embedder = embedder.load(
+                locate(model, options.revision), options.device, options.dtype
+            )
         except CheckpointError as error:
             raise EvaluationError(str(error)) from None
         config = self._embedder.config
@@ -38,6 +50,7 @@ class Checkpoint:
         self.sizes = checked_sizes(sizes, config.matryoshka_dimensions, config.hidden_size)
         self.facts = {
             "name": model,
+            "revision": options.revision,
             "by": "in process",
             "dtype": self._embedder.dtype,
             "width": config.hidden_size,

@@ -131,6 +131,32 @@ def test_a_download_that_fails_midway_is_a_sentence(
     )
 
 
+@pytest.mark.parametrize("command", ["tokens", "verify", "evaluate"])
+def test_commands_take_a_revision_and_that_of_the_settings_is_of_their_model_alone(
+    hub: tuple[str, list[str]], tmp_path: Path, command: str
+) -> None:
+    address, asked = hub
+    (tmp_path / "pairs.jsonl").write_text(
+        "".join(f'{{"a": "a", "b": "b {score}", "score": {score}}}\n' for score in range(3))
+    )
+    environment = {**os.environ, "HF_ENDPOINT": address, "EMBED_MODEL": "owner/other"}
+    environment |= {"HF_HOME": str(tmp_path / "cache"), "EMBED_MODEL_REVISION": "of-other"}
+    given = {
+        "tokens": [str(tmp_path / "pairs.jsonl"), "--text-field", "a"],
+        "verify": [],
+        "evaluate": ["--data", str(tmp_path)],
+    }[command]
+    for revision, found in (([], "main"), (["--revision", "v1"], "v1")):
+        asked.clear()
+        subprocess.run(
+            [sys.executable, "-m", "app", command, *given, "--model", "owner/name", *revision],
+            env=environment,
+            capture_output=True,
+            check=command != "verify",  # these are not the published weights
+        )
+        assert [path for path in asked if f"/revision/{found}" in path], asked
+
+
 def test_what_is_not_in_the_cache_is_not_there_offline(tmp_path: Path) -> None:
     missing = locate_apart(tmp_path, "owner/other", HF_HUB_OFFLINE="1")
     assert missing.returncode == 1

@@ -13,7 +13,7 @@ from model.evaluate.datasets import Sampling
 from model.evaluate.embedding_cache import EmbeddingCache, unit
 from model.evaluate.errors import EvaluationError
 from model.evaluate.evaluation import evaluate, read_datasets
-from model.evaluate.inprocess import Checkpoint
+from model.evaluate.inprocess import Checkpoint, LoadOptions
 from model.evaluate.scoring import KINDS
 from tests.checkpoints import Shape, write_original
 from tests.model.evaluate import data
@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def checkpoint() -> Checkpoint:
-    return Checkpoint("quintet-mini", dtype="float32")
+    return Checkpoint("quintet-mini", LoadOptions(dtype="float32"))
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_a_short_limit_and_a_default_task(tmp_path: Path, folder: Path) -> None:
     model = write_original(tmp_path, Shape())
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 34}))
-    here = Checkpoint(str(model), dtype="float32")
+    here = Checkpoint(str(model), LoadOptions(dtype="float32"))
     long, task = ["word " * 20, "word " * 60], "retrieval.passage"
     with (
         running(model=model, dtype="float32") as service,

@@ -141,7 +141,13 @@ def test_numbers_that_mean_nothing_are_refused(
         (["--against", "http://127.0.0.1:9"], "error: nothing answers at http://127.0.0.1:9"),
         (["--dimensions", "512"], "error: --dimensions 512: this model's vectors have 1 to 384"),
         (["--dtype", "float8"], "error: unknown dtype 'float8'"),
-        (["--languages", "xx", "--out", "{folder}/pairs.jsonl"], "error: cannot write"),
+        (
+            ["--languages", "de", "xx"],
+            "error: --languages xx: {folder} has no parallel texts in it; they are in de, en.",
+        ),
+        (["--url", "http://h", "--revision", "v1"], "error: http://h serves what it has loaded"),
+        (["--against", "http://h", "--against-revision", "v1"], "error: http://h serves what it"),
+        (["--languages", "de", "--out", "{folder}/pairs.jsonl"], "error: cannot write"),
     ],
 )
 def test_wrong_input_is_a_sentence_and_exit_status_2(
@@ -149,4 +155,4 @@ def test_wrong_input_is_a_sentence_and_exit_status_2(
 ) -> None:
     given = [each.format(folder=folder) for each in arguments]
     assert main(["--data", str(folder), "--limit", "4", *given]) == 2
-    assert sentence in capsys.readouterr().err
+    assert sentence.format(folder=folder) in capsys.readouterr().err

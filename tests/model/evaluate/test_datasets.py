@@ -41,6 +41,32 @@ def test_every_kind_is_recognised_by_its_fields_and_the_rest_is_named(tmp_path: 
     assert len(passed_over) == 2
 
 
+def test_languages_that_are_asked_for_are_measured_and_no_others(tmp_path: Path) -> None:
+    plain = [{"split": "dev", "en": f"en {n}", "de": f"de {n}", "sw": f"sw {n}"} for n in range(3)]
+    data.write(tmp_path / "a.jsonl", plain)
+    langs = ("th", "de", "sw")
+    data.write(
+        tmp_path / "b.jsonl",
+        [{"lang": lang, "text": f"{lang} {n}", "sentence": n} for lang in langs for n in range(3)],
+    )
+
+    def measured(*languages: str) -> list[tuple[str, str]]:
+        found = _read(tmp_path, Sampling(languages=languages))
+        return [(each.file, each.language) for each in found]
+
+    assert measured("de", "sw", "de") == [("a", "de-sw"), ("b", "de-sw")]
+    assert measured("de", "th") == [("b", "th-de")]
+    for asked, first in ((("xx",), "xx"), (("en", "yy", "zz"), "yy")):
+        said = f"--languages {first}: .* has no parallel texts in it; they are in de, en, sw, th"
+        with pytest.raises(EvaluationError, match=said):
+            measured(*asked)
+    for file in "ab":
+        (tmp_path / f"{file}.jsonl").unlink()
+    data.write(tmp_path / "pairs.jsonl", data.pairs())
+    with pytest.raises(EvaluationError, match="has no parallel texts in it; it has none"):
+        measured("de")
+
+
 def test_sentences_in_several_languages_are_measured_between_each_two(tmp_path: Path) -> None:
     records = [
         {"lang": lang, "text": f"{lang} {number}", "set": "PUD", "split": "dev", "sentence": number}

@@ -4,12 +4,12 @@ import pytest
 
 from model.evaluate.embedding_cache import EmbeddingCache
 from model.evaluate.errors import EvaluationError
-from model.evaluate.inprocess import Checkpoint
+from model.evaluate.inprocess import Checkpoint, LoadOptions
 
 
 @pytest.fixture(scope="module")
 def checkpoint() -> Checkpoint:
-    return Checkpoint("quintet-mini", dtype="float32")
+    return Checkpoint("quintet-mini", LoadOptions(dtype="float32"))
 
 
 def test_every_text_is_embedded_once_a_task(checkpoint: Checkpoint) -> None:
