@@ -33,7 +33,8 @@ class Upload:
         self.path = folder / "uploads" / secrets.token_hex(16)
         self.bytes = 0
         with writing():
-            self._file: BinaryIO = self.path.open("xb")
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        self._file: BinaryIO = os.fdopen(descriptor, "wb")
 
     def write(self, content: bytes) -> None:
         """Append some of it.

@@ -6,6 +6,8 @@ Promises
 2. A process may use the store from several threads, and several processes may use it at once. The
    folder is on a local disk: SQLite's locks and WAL need one.
 3. What cannot be written is a StorageError, whose sentence says why and what to do.
+4. What callers sent and were answered is read by the user of the process alone, also in a folder
+   that others may open.
 
     jobs.sqlite     files and jobs, a record of JSON each
     files/ID        the content of a file, also of one that a job is writing
@@ -57,8 +59,10 @@ class Store:
         try:
             for each in (folder, folder / "files", folder / "uploads"):
                 each.mkdir(mode=0o700, parents=True, exist_ok=True)
+            database = folder / "jobs.sqlite"
+            database.touch(mode=0o600)  # SQLite gives its -wal and -shm the same mode
             self._connection = sqlite3.connect(
-                folder / "jobs.sqlite",
+                database,
                 timeout=_BUSY_S,
                 isolation_level=None,
                 check_same_thread=False,

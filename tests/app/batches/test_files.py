@@ -39,6 +39,22 @@ def test_a_file_comes_back_as_it_was_and_can_be_deleted(served: Served) -> None:
     assert left(served.folder) == []
 
 
+def test_others_of_the_machine_read_none_of_it_in_a_folder_that_they_may_open(
+    original: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "data"
+    for made in (folder, folder / "files", folder / "uploads"):
+        made.mkdir()
+        made.chmod(0o755)
+    with running(model=original, data_dir=folder, **BOUNDS) as service, service.client() as client:
+        job = ended(client, submit(client, jsonl([line("a", input="x"), line("b", input=3)])))
+        assert job["request_counts"] == {"total": 2, "completed": 1, "failed": 1}
+        modes = {path: path.stat().st_mode & 0o777 for path in folder.rglob("*") if path.is_file()}
+    assert {"jobs.sqlite", "jobs.sqlite-wal", "jobs.sqlite-shm"} <= {path.name for path in modes}
+    assert len([path for path in modes if path.parent.name == "files"]) == 3
+    assert set(modes.values()) == {0o600}, modes
+
+
 @pytest.mark.parametrize(
     ("content", "fields", "status", "said"),
     [
