@@ -69,7 +69,7 @@ def create_app(
     routes = [route for each in routers for route in each.routes]
     app.include_router(APIRouter(routes=routes))
     app.mount("/playground", StaticFiles(directory=PLAYGROUND), "playground")
-    service.paths = plain_paths(routes)
+    service.paths, service.routes = plain_paths(routes), tuple(routes)
     add_middleware(app, service, routes)
     describe(app, [*BATCH_BODIES, *(body for each in dialects for body in each.bodies)])
     return app

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import FastAPI, Request
+from starlette.routing import BaseRoute
 from starlette.types import Scope
 
 from app.access.budget import Budget
@@ -66,6 +67,10 @@ class EdgeContext:
     """The form of errors, by a request's method and path."""
     paths: frozenset[str] = frozenset()
     """Those without a parameter, which an unknown path may have meant."""
+    routes: tuple[BaseRoute, ...] = ()
+    """All of them, for the methods that a path takes."""
+    whats_here: str = "see /docs."
+    """The end of the sentence about a path or method that there is not."""
     reference_page: str | None = None
     """The page of GET /docs, made on its first request."""
 

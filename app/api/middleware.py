@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.context import (
@@ -199,12 +199,24 @@ async def error_response(request: Request, error: Exception) -> Response:
 
 def _routing_error(request: Request, error: HTTPException) -> QuintetError:
     """The error of a path that is unknown, or known without the request's method."""
-    path = shortened(request.url.path)
+    path, edge = shortened(request.url.path), edge_of(request.app)
     if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "GET").replace("GET", "GET, HEAD")
-        hint = "texts go to /v1/embeddings." if path == "/" else "see /docs."
+        allowed = _allowed(request, (error.headers or {}).get("Allow", "GET"))
+        hint = "texts go to /v1/embeddings." if path == "/" else edge.whats_here
         sentence = f"{path} takes {allowed}, not {request.method}; {hint}"
         return MethodNotAllowedError(sentence, allowed)
-    meant = suggested(request.url.path, edge_of(request.app).paths)
-    hint = f"did you mean {meant}? See" if meant else "see"
-    return NotFoundError(f"there is no {path}; {hint} /docs.")
+    meant = suggested(request.url.path, edge.paths)
+    here = edge.whats_here
+    hint = f"did you mean {meant}? {here[0].upper()}{here[1:]}" if meant else here
+    return NotFoundError(f"there is no {path}; {hint}")
+
+
+def _allowed(request: Request, of_one: str) -> str:
+    """The methods of all routes that have the request's path: the router says those of one."""
+    methods = set(of_one.split(", "))
+    for route in edge_of(request.app).routes:
+        if route.matches(request.scope)[0] != Match.NONE:
+            methods |= getattr(route, "methods", None) or set()
+    if "GET" in methods:
+        methods.add("HEAD")
+    return ", ".join(sorted(methods))

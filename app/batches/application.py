@@ -23,6 +23,11 @@ from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import tracing_of
 
+_HERE = (
+    "batch jobs alone are here, at /v1/files, /v1/batches and /v1/batch/embeddings. For all else "
+    "ask the service that computes them."
+)
+
 _probes = APIRouter()
 _probes.get("/live")(operations.live)
 _probes.get("/metrics")(operations.metrics)
@@ -50,6 +55,7 @@ def create_app(settings: Settings, folder: str, http: httpx.AsyncClient) -> Fast
         callers=callers_of(settings, metrics),
         bodies=Bodies(settings, metrics),
         tracing=tracing_of(),
+        whats_here=_HERE,
     )
     attach_service(app, edge)
     shelf = open_shelf(settings, folder, metrics.registry)
@@ -57,7 +63,9 @@ def create_app(settings: Settings, folder: str, http: httpx.AsyncClient) -> Fast
     context.attach_batches(app, context.Batches(shelf, runner))
     routes = [*batch_router.routes, *_probes.routes]
     app.include_router(APIRouter(routes=routes))
-    edge.paths = plain_paths(routes)
+    # It is near to /v1/embeddings, and something else.
+    edge.paths = plain_paths(routes) - {"/v1/batch/embeddings"}
+    edge.routes = tuple(routes)
     add_middleware(app, edge, routes)
     return app
 
@@ -69,6 +77,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 @_probes.get("/health")
+@_probes.get("/ping")
 @_probes.get("/ready")
 async def ready(request: Request) -> Response:
     """Requests are welcome; whether the lines of jobs are answered is another question."""

@@ -38,6 +38,23 @@ def test_a_slash_at_the_end_changes_nothing(service: Service) -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        *(("/v1/batches", "GET, HEAD, POST"), ("/v1/files/x", "DELETE, GET, HEAD")),
+        *(("/v1/embeddings", "POST"), ("/info", "GET, HEAD")),
+        ("/playground/x", "GET, HEAD"),
+    ],
+)
+def test_a_refused_method_is_answered_with_all_that_are_taken(
+    service: Service, path: str, allowed: str
+) -> None:
+    with service.client() as client:
+        refused = client.put(path)
+    assert_error(refused, 405, "METHOD_NOT_ALLOWED", f"{path} takes {allowed}, not PUT")
+    assert refused.headers["allow"] == allowed
+
+
+@pytest.mark.parametrize(
     ("path", "meant"),
     [
         *(("/v1/v1/embeddings", "/v1/embeddings"), ("//v1/embeddings", "/v1/embeddings")),

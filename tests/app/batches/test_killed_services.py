@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 import pytest
 
-from tests.app.answers import cosines
+from tests.app.answers import assert_error, cosines
 from tests.app.batches.asking import ended, jsonl, line, lines_of, seen, submit
 from tests.app.batches.conftest import key
 from tests.server import Service, bearer, running, start
@@ -116,8 +116,16 @@ def test_jobs_have_a_process_of_their_own(
     with own_process(service.url, mine, **settings, **room_for(120)) as batches:
         with batches.client() as client:
             assert client.get("/v1/batches").status_code == 401
-            assert client.get("/ready").json() == {"status": "ok"}
+            for probe in ("/ready", "/health", "/ping"):
+                assert client.get(probe).json() == {"status": "ok"}
         with batches.client(headers=bearer(caller)) as client:
+            for path in ("/v1/embeddings", "/docs", "/"):
+                missing = client.get(path)
+                said = f"there is no {path}; batch jobs alone are here, at /v1/files, /v1/batches"
+                assert_error(missing, 404, "RESOURCE_NOT_FOUND", said)
+                assert "/docs." not in missing.text
+            said = "there is no /v1/batche; did you mean /v1/batches? Batch jobs alone are"
+            assert_error(client.get("/v1/batche"), 404, "RESOURCE_NOT_FOUND", said)
             job = submit(client, CONTENT)
             wait_until(lambda: lines_done(client, job) > 40, "some answers")
             assert batches.metric("key_tokens_total", client) > 0
