@@ -9,6 +9,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, ValidationError
 from pydantic_core import ErrorDetails
 
+from app.value_errors import cause_of
+
 # What Kubernetes puts into the environment of each container for a Service: EMBED_SERVICE_HOST,
 # EMBED_PORT=tcp://10.0.0.1:8080, EMBED_PORT_8080_TCP_ADDR, ...
 _LINK_VALUE = re.compile(r"(tcp|udp|sctp)://")
@@ -24,13 +26,6 @@ _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#@*\s\x80-\U0010ffff]+")
 _DEFAULT_PORT = re.compile(r"(?<=^http://)(.+):80$|(?<=^https://)(.+):443$")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?(:\d*)?")
 _IPV6 = re.compile(r"\[([0-9A-Fa-f:.]+)\](:\d*)?|([0-9A-Fa-f:.]+)")
-# pydantic's types of errors.
-_SENTENCES = {
-    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "must be a whole number"),
-    **dict.fromkeys(("float_parsing", "float_type"), "must be a number"),
-    "finite_number": "must be a finite number",
-    **dict.fromkeys(("bool_parsing", "bool_type"), "must be true or false"),
-}
 
 
 def _split(value: Any) -> Any:
@@ -118,8 +113,5 @@ def invalid_values(error: ValidationError, prefix: str) -> str:
 
 
 def _sentence(error: ErrorDetails, prefix: str) -> str:
-    cause = _SENTENCES.get(error["type"], error["msg"].removeprefix("Value error, "))
-    if error["type"] == "literal_error":
-        cause = f"must be {error['ctx']['expected']}"
     name = prefix + str(error["loc"][0]).upper()
-    return f"{name}: {cause[0].lower()}{cause[1:]}, not {error['input']!r}."
+    return f"{name}: {cause_of(error)}, not {error['input']!r}."

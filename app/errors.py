@@ -350,7 +350,7 @@ class InvalidFieldsError(RequestError):
 
     def __init__(self, errors: tuple[FieldError, ...]) -> None:
         param = errors[0].field.removeprefix("body -> ").replace(" -> ", ".")
-        super().__init__("; ".join(error.message for error in errors[:3]), param)
+        super().__init__(" ".join(error.message for error in errors[:3]), param)
         self.errors = errors
 
 

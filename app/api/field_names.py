@@ -16,6 +16,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from app.api import inputs
 from app.api.misspellings import near
+from app.value_errors import message_of
 from model.quoting import quoted
 
 EmbeddingType = Literal["float", "base64", "binary", "ubinary", "int8"]
@@ -70,7 +71,7 @@ class ResolvedFields:
         )
 
     def _renamed(self, detail: Any) -> InitErrorDetails:
-        location, message, value = detail["loc"], detail["msg"], detail["input"]
+        location, message, value = detail["loc"], message_of(detail), detail["input"]
         field = location[0] if location else ""
         if field in self.sent:
             name, given = self.sent[field], self.fields[field]
@@ -105,7 +106,7 @@ def without_nulls(body: Any) -> dict[str, Any]:
         PydanticCustomError: it is no object.
     """
     if not isinstance(body, dict):
-        raise PydanticCustomError("dict_type", "the body must be a JSON object")
+        raise PydanticCustomError("dict_type", "must be a JSON object")
     return {name: value for name, value in body.items() if value is not None}
 
 

@@ -8,6 +8,7 @@ from pydantic_core import ErrorDetails
 from app.api.bodies import repaired
 from app.api.request_models import RequestBody, TextsRequest
 from app.errors import FieldError, InvalidFieldsError, InvalidJsonError, RequestError, TokenIdsError
+from app.value_errors import message_of
 from model.quoting import quoted, shortened
 from model.tokenizer import RowOptions, TooManyTokensError
 
@@ -50,7 +51,7 @@ def _is_invalid_json(error: ValidationError) -> bool:
 
 def _request_error(error: ValidationError, within: tuple[str, ...]) -> RequestError:
     """The one error that a request which does not validate is answered with."""
-    details = error.errors(include_url=False, include_context=False)
+    details = error.errors(include_url=False)
     kinds = {detail["type"]: detail for detail in details}
     if _INVALID_JSON in kinds:
         reason = details[0]["msg"].removeprefix("Invalid JSON: ")
@@ -84,7 +85,9 @@ def too_long(error: TooManyTokensError, options: RowOptions, request: TextsReque
 
 def _field_error(detail: ErrorDetails, within: tuple[str, ...]) -> FieldError:
     location = [*within, *map(str, detail["loc"])]
-    name, message = ".".join(location), detail["msg"].rstrip(".")
+    name, message = ".".join(location), message_of(detail)
+    if not name and detail["type"] == "dict_type":
+        message = f"the body {message}"
     if name and not message.startswith(name):
         message = f"{name}: {message[0].lower()}{message[1:]}"
     end = "" if message.endswith("?") else "."

@@ -1,13 +1,35 @@
 """Bodies of the routes of batch jobs, with the descriptions of the OpenAPI document."""
 
-from typing import Any, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from app.api.request_models import RequestBody, Size
 from app.api.response_models import ResponseModel
 from app.batches.metadata import Metadata
+from model.quoting import quoted
 
+_WINDOW = re.compile(r"[1-9][0-9]{0,3}[hd]")
+
+
+def _window(value: str) -> str:
+    if not _WINDOW.fullmatch(value):
+        raise PydanticCustomError(
+            "string_pattern_mismatch",
+            "must be 1 to 9999 hours or days, as 24h or 7d, not {value}",
+            {"value": quoted(value)},
+        )
+    return value
+
+
+# Whole hours or days.
+Window = Annotated[
+    str,
+    AfterValidator(_window),
+    WithJsonSchema({"type": "string", "pattern": f"^{_WINDOW.pattern}$"}),
+]
 Endpoint = Literal["/v1/embeddings", "/v1/documents"]
 
 
@@ -16,9 +38,8 @@ class BatchRequest(RequestBody):
 
     input_file_id: str = Field(description="An uploaded file, of which each line is a request.")
     endpoint: Endpoint = Field(description="Where all lines go; each has it as its `url`.")
-    completion_window: str = Field(
+    completion_window: Window = Field(
         "24h",
-        pattern=r"^[1-9][0-9]{0,3}[hd]$",
         description="After how many hours (`24h`) or days (`7d`) the job expires.",
     )
     metadata: Metadata | None = Field(None, description="Comes back with the job.")

@@ -51,7 +51,7 @@ def test_a_setting_that_was_removed_is_named_with_the_one_to_take(
         ({"EMBED_FOO": "1"}, "unknown setting EMBED_FOO."),
         (
             {"EMBED_LOG_FORMAT": "xml", "EMBED_MAX_INPUTS": "0"},
-            "EMBED_MAX_INPUTS: input should be greater than or equal to 1, not '0'. "
+            "EMBED_MAX_INPUTS: must be at least 1, not '0'. "
             "EMBED_LOG_FORMAT: must be 'text' or 'json', not 'xml'.",
         ),
     ],

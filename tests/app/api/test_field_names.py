@@ -156,8 +156,8 @@ def test_other_apis_words_are_honoured_or_refused_and_never_give_other_vectors(
 @pytest.mark.parametrize(
     ("body", "param", "said"),
     [
-        ({"encoding_format": "int4"}, "encoding_format", "encoding_format: input should be"),
-        ({"encoding_type": ["int4"]}, "encoding_type.0", "encoding_type.0: input should be"),
+        ({"encoding_format": "int4"}, "encoding_format", "encoding_format: must be 'float',"),
+        ({"encoding_type": ["int4"]}, "encoding_type.0", "encoding_type.0: must be 'float',"),
         (
             {"embedding_type": "float", "encoding_format": "int4"},
             "encoding_format",
@@ -166,8 +166,8 @@ def test_other_apis_words_are_honoured_or_refused_and_never_give_other_vectors(
         ({"output_dimension": 400}, "output_dimension", "output_dimension is 400; this model"),
         ({"output_dimensionality": "x"}, "output_dimensionality", "output_dimensionality: "),
         ({"task_type": "nope"}, "task_type", "unknown task 'nope'"),
-        ({"task_type": 1}, "task_type", "task_type: input should be a valid string"),
-        ({"truncation": "x"}, "truncation", "truncation: input should be a valid boolean"),
+        ({"task_type": 1}, "task_type", "task_type: must be a text, not 1"),
+        ({"truncation": "x"}, "truncation", "truncation: must be true or false, not 'x'"),
         ({"late_chunking_overlap": 1}, "late_chunking_overlap", "late_chunking_overlap needs late"),
         ({"task": "separation", "task_type": "x"}, "task", "task and task_type are names of one"),
         ({"input": None, "texts": [1, "x"]}, "texts", "texts[0] must be a text"),

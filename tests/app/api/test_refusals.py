@@ -13,6 +13,21 @@ from tests.server import Service
 # What is refused: (body, status, code, a part of the sentence).
 REFUSED: list[tuple[Any, int, str, str]] = [
     ({}, 422, "VALIDATION_ERROR", "input: field required"),
+    (
+        {"input": "x", "dimensions": "many", "normalized": 3},
+        *(422, "VALIDATION_ERROR"),
+        "dimensions: must be a whole number, not 'many'. normalized: must be true or false, not 3.",
+    ),
+    (
+        {"input": "x", "embedding_type": []},
+        *(422, "VALIDATION_ERROR"),
+        "embedding_type: must have 1 or more items, not [].",
+    ),
+    (
+        {"input": "x", "service_tier": True},
+        *(422, "VALIDATION_ERROR"),
+        "service_tier: must be 'auto', 'default' or 'flex', not true.",
+    ),
     ({"input": None}, 422, "VALIDATION_ERROR", "input: field required"),
     ({"input": []}, 422, "VALIDATION_ERROR", "input is an empty list"),
     ({"input": 5}, 422, "VALIDATION_ERROR", "input must be a text"),
@@ -46,7 +61,7 @@ REFUSED: list[tuple[Any, int, str, str]] = [
     ),
     ({"input": "x", "task": "retrieval"}, 422, "VALIDATION_ERROR", "unknown task 'retrieval'"),
     ({"input": "x", "task": ""}, 422, "VALIDATION_ERROR", "unknown task ''"),
-    ({"input": "x", "task": 1}, 422, "VALIDATION_ERROR", "task: input should be a valid string"),
+    ({"input": "x", "task": 1}, 422, "VALIDATION_ERROR", "task: must be a text, not 1."),
     (
         {"input": "x", "task": "separation", "task_type": "classification"},
         422,

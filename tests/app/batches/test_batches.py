@@ -208,7 +208,10 @@ def test_a_job_is_cancelled_with_what_it_has_done(served: Served) -> None:
                 "endpoint": "/v1/embeddings",
                 "completion_window": "a week",
             },
-            *(422, "completion_window"),
+            *(
+                422,
+                "completion_window: must be 1 to 9999 hours or days, as 24h or 7d, not 'a week'.",
+            ),
         ),
         (
             {"input_file_id": "x", "endpoint": "/v1/embeddings", "completion_window": "99d"},

@@ -97,15 +97,15 @@ def test_texts_are_cut_unless_it_is_refused(engine: Service) -> None:
 @pytest.mark.parametrize(
     ("body", "status", "said"),
     [
-        ({"input_type": "image"}, 400, "input_type: input should be 'search_query', 'search"),
+        ({"input_type": "image"}, 400, "input_type: must be 'search_query', 'search"),
         ({"input_type": None}, 400, "input_type: field required"),
         ({"model": None}, 400, "model: field required"),
         ({"model": "embed-v4.0"}, 404, "the model 'embed-v4.0' is not served here"),
         ({"texts": None}, 400, "texts: field required"),
         ({"texts": []}, 400, "texts is an empty list"),
         ({"texts": [1, 2]}, 400, "texts holds token ids"),
-        ({"truncate": "START"}, 400, "truncate: input should be 'END' or 'NONE'"),
-        ({"embedding_types": ["uint8"]}, 400, "embedding_types.0: input should be 'float', 'ba"),
+        ({"truncate": "START"}, 400, "truncate: must be 'END' or 'NONE', not 'START'"),
+        ({"embedding_types": ["uint8"]}, 400, "embedding_types.0: must be 'float', 'ba"),
         ({"embedding_types": []}, 400, "embedding_types: "),
         ({"embedding_types": ["x"] * 100_000}, 400, "embedding_types has 100000 items; this route"),
         ({"texts": None, "inputs": [{}] * 100_000}, 400, "inputs has 100000 items; this route"),

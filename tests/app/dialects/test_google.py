@@ -61,12 +61,13 @@ def test_a_text_that_is_too_long_is_refused(engine: Service) -> None:
 @pytest.mark.parametrize(
     ("body", "status", "said"),
     [
-        ({"taskType": "QUESTION_ANSWERING"}, 400, "requests.0.taskType: input should be 'RETRIE"),
+        ({"taskType": "QUESTION_ANSWERING"}, 400, "requests.0.taskType: must be 'RETRIE"),
         ({"taskTyp": "CLUSTERING"}, 400, "unknown field; did you mean taskType?"),
         ({"title": "A title"}, 400, "title is not read here; put it in front of the text"),
         ({"outputDimensionality": 1000}, 400, "requests.0.outputDimensionality is 1000; this mod"),
         ({"model": "models/other"}, 400, "requests[0].model is not the model of the address"),
         ({"content": None}, 400, "content: field required"),
+        ({"content": 3}, 400, "content: must be a JSON object."),
         ({"content": {"parts": []}}, 400, "parts has 0 parts"),
         ({"content": {"parts": [{"text": "a"}, {"text": "b"}]}}, 400, "parts has 2 parts; send"),
         ({"content": {"parts": [{"inlineData": {}}]}}, 400, "text: field required"),

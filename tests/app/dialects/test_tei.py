@@ -66,7 +66,12 @@ def test_texts_are_refused_unless_they_may_be_cut(engine: Service) -> None:
         ({"inputs": ["x"] * 2049}, 413, "Validation", "inputs has 2049 inputs"),
         ({"prompt_name": "nope"}, 422, "Validation", "unknown task 'nope'"),
         ({"promptname": "separation"}, 422, "Validation", "did you mean prompt_name?"),
-        ({"truncation_direction": "left"}, 422, "Validation", "truncation_direction: input should"),
+        (
+            {"truncation_direction": "left"},
+            422,
+            "Validation",
+            "truncation_direction: must be 'right' or",
+        ),
         ({"dimensions": 1000}, 422, "Validation", "dimensions is 1000; this model takes 1 to 384"),
     ],
 )
