@@ -3,6 +3,9 @@
 /** @typedef {{name: string, text: string}} Document */
 
 const TITLE = /^=== +(\S.*?) *(?:===)?$/;
+// A line of a document that would begin another one has a backslash before it.
+const BARE = /^(?=\\*=== +\S)/gm;
+const QUOTED = /^\\(?=\\*=== +\S)/;
 const MOST_BYTES = 4 * 2 ** 20;
 const TEXT_NAMES = ["text", "content", "body", "document", "passage", "chunk", "description"];
 const NAME_NAMES = ["title", "name", "id", "_id", "key"];
@@ -15,7 +18,7 @@ const NAME_NAMES = ["title", "name", "id", "_id", "key"];
  * @returns {Document[]}
  */
 export function documentsOf(text, blank) {
-  const lines = text.replaceAll(/\r\n?/g, "\n").split("\n");
+  const lines = lined(text).split("\n");
   const titled = lines.some((line) => TITLE.test(line));
   const parts = [{ name: "", lines: [] }];
   for (const line of lines) {
@@ -23,7 +26,7 @@ export function documentsOf(text, blank) {
     if (title || (!titled && blank && line.trim() === "")) {
       parts.push({ name: title ? title[1] : "", lines: [] });
     } else {
-      parts.at(-1).lines.push(line);
+      parts.at(-1).lines.push(titled ? line.replace(QUOTED, "") : line);
     }
   }
   return parts
@@ -38,9 +41,14 @@ export function documentsOf(text, blank) {
  * @returns {string}
  */
 export function textOf(documents) {
+  const titleOf = (name) => name.replaceAll(/\s+/g, " ").trim() || "Document";
   return documents
-    .map(({ name, text }) => `=== ${name.replaceAll(/\s+/g, " ").trim() || "Document"}\n${text}`)
+    .map(({ name, text }) => `=== ${titleOf(name)}\n${lined(text).replaceAll(BARE, "\\")}`)
     .join("\n");
+}
+
+function lined(text) {
+  return text.replaceAll(/\r\n?/g, "\n");
 }
 
 /**
@@ -51,7 +59,7 @@ export function textOf(documents) {
  */
 export async function readFile(file) {
   if (file.size > MOST_BYTES) {
-    const megabytes = (file.size / 2 ** 20).toFixed(1);
+    const megabytes = (Math.ceil((file.size / 2 ** 20) * 10) / 10).toFixed(1);
     throw new Error(
       `${file.name} has ${megabytes} MB; this page reads files of up to 4 MB. ` +
         "For more there is quintet embed.",

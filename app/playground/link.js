@@ -31,6 +31,11 @@ export function fragment(view, beside) {
   return `#${parameters}`;
 }
 
+/** Whether a control has that value: a list is left without any by one that it does not have. */
+function takes(control, value) {
+  return control.type !== "select-one" || [...control.options].some((each) => each.value === value);
+}
+
 /**
  * Set the controls that a fragment names.
  * @param {string} hash
@@ -42,7 +47,7 @@ export function restore(hash) {
     const [control, value] = [byId(id), parameters.get(name)];
     if (value !== null && control.type === "checkbox") {
       control.checked = value === "1";
-    } else if (value !== null) {
+    } else if (value !== null && takes(control, value)) {
       control.value = value;
     }
   }

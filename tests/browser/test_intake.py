@@ -36,6 +36,7 @@ def asked(playground: Playground) -> list[tuple[str, str]]:
 
 FILES = {
     "a.txt": ("One.\n\nStill one.", [("a.txt", "One.\n\nStill one.")]),
+    "rule.txt": ("One.\n=== Two\n\\=== x\nEnd.", [("rule.txt", "One.\n=== Two\n\\=== x\nEnd.")]),
     "a.md": ("# Title\n\nText.", [("a.md", "# Title\n\nText.")]),
     "a.csv": (CSV, [("first", "A text, with a comma"), ("second", 'two "quoted"\nlines')]),
     "b.csv": ("kind;long\nx;the longest", [("b.csv:1", "long"), ("b.csv:2", "the longest")]),
@@ -54,6 +55,12 @@ def test_a_file_becomes_documents_and_markdown_is_cut_as_markdown(playground):
         assert asked(playground) == documents
         chunking = playground.said("documents")[0]["chunking"]["by"]
         assert chunking == ("markdown" if name.endswith(".md") else "sentences")
+
+
+def test_a_link_with_a_choice_that_there_is_not_leaves_the_default(unopened):
+    unopened.open("#view=ask&q=What+is+it%3F&docs=One.&by=foo")
+    expect(unopened.page.locator("#by")).to_have_value("sentence")
+    assert unopened.said("documents")[0]["chunking"]["by"] == "sentences"
 
 
 def test_files_are_dropped_anywhere(playground):
