@@ -26,6 +26,8 @@ MAX_HEAD_BYTES = 32_768
 UPLOAD_PATH = "/v1/files"
 # The slowest upload that goes on: 1 Mbit a second.
 _UPLOAD_BYTES_PER_S = 125_000
+# More seconds are a mistake, milliseconds for instance, and would hold up an end for good.
+_DAY_S = 86_400
 
 
 class SettingsError(Exception):
@@ -177,7 +179,10 @@ class Settings(BaseModel):
         "once.",
     )
     body_timeout_s: float = Field(
-        30.0, gt=0, description="Seconds within which a request's body must have arrived."
+        30.0,
+        gt=0,
+        le=_DAY_S,
+        description="Seconds within which a request's body must have arrived.",
     )
     max_connections: int = Field(
         2048,
@@ -188,15 +193,20 @@ class Settings(BaseModel):
     keep_alive_s: int = Field(
         75,
         ge=1,
+        le=_DAY_S,
         description="Seconds after which an idle connection is closed. Keep it above the idle "
         "time of the balancer in front, usually 60 s.",
     )
     header_timeout_s: float = Field(
-        10.0, gt=0, description="Seconds within which a request's headers must have arrived."
+        10.0,
+        gt=0,
+        le=_DAY_S,
+        description="Seconds within which a request's headers must have arrived.",
     )
     send_timeout_s: float = Field(
         20.0,
         gt=0,
+        le=_DAY_S,
         description="Seconds after which a caller who reads nothing of its answer is cut off.",
     )
     max_document_tokens: int = Field(
@@ -223,7 +233,10 @@ class Settings(BaseModel):
         "deleted or expire.",
     )
     data_days: float = Field(
-        30.0, gt=0, description="Days after which files and ended batch jobs are deleted."
+        30.0,
+        gt=0,
+        le=36_500,
+        description="Days after which files and ended batch jobs are deleted.",
     )
     max_batch_jobs: int = Field(
         1000,
@@ -254,11 +267,15 @@ class Settings(BaseModel):
         "Ollama's, text-embeddings-inference's (`tei`), Voyage's. `none` serves none of them.",
     )
     request_timeout_s: float = Field(
-        600.0, gt=0, description="Seconds until a request that still waits is answered 504."
+        600.0,
+        gt=0,
+        le=_DAY_S,
+        description="Seconds until a request that still waits is answered 504.",
     )
     batch_timeout_s: float = Field(
         300.0,
         gt=0,
+        le=_DAY_S,
         description="Seconds that a worker which holds requests may say nothing; then it hangs: it "
         "is killed and started again, and what it held is answered 503. Keep it above the longest "
         "batch: a text of 8,192 tokens takes a slow CPU minutes. Lower it on a GPU, to 30.",
@@ -266,6 +283,7 @@ class Settings(BaseModel):
     drain_delay_s: float = Field(
         5.0,
         ge=0,
+        le=_DAY_S,
         description="Seconds between SIGTERM, when /ready turns 503, and the closing of the "
         "port: the time a load balancer needs to look away.",
     )

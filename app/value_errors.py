@@ -22,9 +22,9 @@ _SENTENCES = {
     **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "must be an object"),
     "finite_number": "must be a finite number",
     "literal_error": "must be {expected}",
-    "greater_than": "must be more than {gt:g}",
+    "greater_than": "must be more than {gt}",
     "greater_than_equal": "must be at least {ge}",
-    "less_than": "must be less than {lt:g}",
+    "less_than": "must be less than {lt}",
     "less_than_equal": "must be at most {le}",
     "too_short": "must have {min_length} or more items",
     "too_long": "must have at most {max_length} items",
@@ -37,7 +37,8 @@ def cause_of(error: ErrorDetails) -> str:
     """What a value must be: "must be a whole number"."""
     message, sentence = error["msg"], _SENTENCES.get(error["type"])
     if sentence and message.startswith(_OWN_WORDS):
-        return sentence.format_map(error.get("ctx", {}))
+        context = {name: _bare(value) for name, value in error.get("ctx", {}).items()}
+        return sentence.format_map(context)
     return message.removeprefix("Value error, ").rstrip(".")
 
 
@@ -45,6 +46,10 @@ def message_of(error: ErrorDetails) -> str:
     """The same and what it is, unless that was said: "must be a whole number, not 'many'"."""
     cause = cause_of(error)
     return cause if error["msg"].startswith(cause) else f"{cause}, not {_written(error['input'])}"
+
+
+def _bare(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _written(value: Any) -> str:

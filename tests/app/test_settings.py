@@ -48,6 +48,15 @@ def test_a_setting_that_was_removed_is_named_with_the_one_to_take(
         ({"EMBED_HOST": "http://localhost"}, "EMBED_HOST: must be an address or a name alone"),
         ({"EMBED_HOST": "127.0.0.1:80"}, "EMBED_HOST: must be an address or a name alone"),
         ({"EMBED_REQUEST_TIMEOUT_S": "inf"}, "EMBED_REQUEST_TIMEOUT_S: must be a finite number, n"),
+        (
+            {"EMBED_DRAIN_DELAY_S": "1e12"},
+            "EMBED_DRAIN_DELAY_S: must be at most 86400, not '1e12'.",
+        ),
+        (
+            {"EMBED_KEEP_ALIVE_S": "86401"},
+            "EMBED_KEEP_ALIVE_S: must be at most 86400, not '86401'.",
+        ),
+        ({"EMBED_DATA_DAYS": "1e9"}, "EMBED_DATA_DAYS: must be at most 36500, not '1e9'."),
         ({"EMBED_FOO": "1"}, "unknown setting EMBED_FOO."),
         (
             {"EMBED_LOG_FORMAT": "xml", "EMBED_MAX_INPUTS": "0"},
