@@ -178,8 +178,7 @@ class Tokenizer:
             raise CheckpointError(
                 f"tokenizer.json has {size} tokens, the model's table {self._config.vocab_size}."
             )
-        vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
-        token, largest = max(vocabulary.items(), key=itemgetter(1))
+        token, largest = self._largest_id()
         if largest >= self._config.vocab_size:
             raise CheckpointError(
                 f"tokenizer.json gives {token} the id {largest}, and the model's table has ids up "
@@ -197,6 +196,16 @@ class Tokenizer:
             raise CheckpointError(
                 f"tokenizer.json has no token for what is not in its vocabulary: {error}."
             ) from None
+
+    def _largest_id(self) -> tuple[str, int]:
+        """A token and its id, the largest one that can be over the number of tokens."""
+        if isinstance(self._tokenizer.model, tokenizers.models.Unigram):
+            # Its pieces are numbered from 0, and listing all of them would take 0.2 s.
+            added = self._tokenizer.get_added_tokens_decoder()
+            ids = {token.content: token_id for token_id, token in added.items()}
+        else:
+            ids = self._tokenizer.get_vocab(with_added_tokens=True)
+        return max(ids.items(), key=itemgetter(1), default=("", -1))
 
     def ids(self, texts: list[str]) -> list[TokenIds]:
         """The token ids (tokens,) int32 of each text, without special tokens. A lone surrogate is
