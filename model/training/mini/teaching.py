@@ -31,6 +31,8 @@ _VALIDATION_BATCHES = 4
 _HELD_OUT = 0.05
 _WARM_UP = 0.05
 _VALIDATIONS = 20
+# A validation of a lesson takes about as long as a step.
+_STEPS_BETWEEN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ def training_config(steps: int, learning_rate: float) -> TrainingConfig:
         steps=max(1, steps),
         learning_rate=learning_rate,
         warm_up=_WARM_UP,
-        validate_every=max(1, steps // _VALIDATIONS),
+        validate_every=max(_STEPS_BETWEEN, steps // _VALIDATIONS),
         patience=_VALIDATIONS + 1,
     )
 
