@@ -7,6 +7,8 @@ from pathlib import Path
 # threads of several processes that wait for each other's cores take many times as long.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
+# Threads that wait sleep, here and in the services: what they wait for needs the core.
+os.environ["OMP_WAIT_POLICY"] = "passive"
 
 import hypothesis
 import numpy as np

@@ -90,7 +90,7 @@ UNREADABLE = [
     ("b.jsonl", '{"name": "x"}', 'Line 1 of b.jsonl has no field "text".'),
     ("a.txt", "  \n", "a.txt has no text."),
     ("a.pdf", "%PDF\0", "a.pdf is no text file; this page reads .txt, .md, .csv and .jsonl."),
-    ("b.txt", "x" * (4 * 2**20 + 1), "b.txt has 4.0 MB; this page reads files of up to 4 MB."),
+    ("b.txt", "x" * (4 * 2**20 + 1), "b.txt has 4.1 MB; this page reads files of up to 4 MB."),
 ]
 
 
