@@ -44,6 +44,14 @@ class Echo:
         return Answer(200, orjson.dumps(echoed), {})
 
 
+def submitted(shelf: Shelf, content: bytes, owner: str = "") -> Job:
+    """A new job for a file of that content."""
+    upload = shelf.files.begin()
+    upload.write(content)
+    file = shelf.files.commit(upload, owner, "in.jsonl")
+    return shelf.jobs.create(file, NewJob("/v1/embeddings"), "")
+
+
 def content() -> bytes:
     lines = [
         {

@@ -13,13 +13,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from app.batches.folder import Shelf, open_shelf
-from app.batches.jobs import NewJob
 from app.batches.records import Job, now
 from app.batches.runner import Runner
 from app.batches.sender import UrlSender
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from tests.app.batches.asking import jsonl, line
+from tests.app.batches.crashing import submitted
 from tests.server import Service
 from tests.waiting import wait_until_async
 
@@ -48,13 +48,6 @@ async def working(shelf: Shelf, service: Service) -> AsyncIterator[None]:
         finally:
             runner.stop()
             await task
-
-
-def submitted(shelf: Shelf, content: bytes) -> Job:
-    upload = shelf.files.begin()
-    upload.write(content)
-    file = shelf.files.commit(upload, "", "in.jsonl")
-    return shelf.jobs.create(file, NewJob("/v1/embeddings"), "")
 
 
 def requests() -> bytes:

@@ -13,13 +13,12 @@ from prometheus_client import CollectorRegistry
 
 from app.batches import job_run
 from app.batches.folder import Shelf, open_shelf
-from app.batches.jobs import NewJob
 from app.batches.records import Job, Progress
 from app.batches.runner import Runner
 from app.errors import StorageError
 from app.settings import Settings, SettingsError
 from tests.app.batches.asking import jsonl, line
-from tests.app.batches.crashing import Echo
+from tests.app.batches.crashing import Echo, submitted
 from tests.waiting import wait_until_async
 
 LINES = 200
@@ -79,13 +78,6 @@ async def working(shelf: Shelf, sender: Echo) -> AsyncIterator[None]:
         await task
 
 
-def submitted(shelf: Shelf, owner: str, content: bytes = CONTENT) -> Job:
-    upload = shelf.files.begin()
-    upload.write(content)
-    file = shelf.files.commit(upload, owner, "in.jsonl")
-    return shelf.jobs.create(file, NewJob("/v1/embeddings"), "")
-
-
 def on_disk(shelf: Shelf) -> int:
     return sum(path.stat().st_size for path in (shelf.store.folder / "files").iterdir())
 
@@ -101,7 +93,7 @@ def test_what_jobs_have_written_counts_before_and_after_they_end(tmp_path: Path)
     shelf = opened(tmp_path, 1 << 30)
 
     async def work() -> None:
-        jobs = [submitted(shelf, owner) for owner in ("one", "other")]
+        jobs = [submitted(shelf, CONTENT, owner) for owner in ("one", "other")]
 
         async def some() -> bool:
             return all(shelf.jobs.get(job.owner, job.id).progress.lines > 20 for job in jobs)
@@ -139,7 +131,7 @@ def test_a_job_waits_at_the_bound_and_ends_when_there_is_room(
         upload = shelf.files.begin()
         upload.write(b"x" * (2 * len(CONTENT)))
         large = shelf.files.commit(upload, "", "large")
-        job = submitted(shelf, "")
+        job = submitted(shelf, CONTENT)
 
         async def waits() -> bool:
             assert on_disk(shelf) <= limit
@@ -199,7 +191,7 @@ def test_what_is_written_is_waited_for_however_often_the_job_is_cancelled() -> N
 
 def test_a_folder_of_the_version_before_is_taken_over(tmp_path: Path) -> None:
     shelf = opened(tmp_path, 1 << 30)
-    job = submitted(shelf, "")
+    job = submitted(shelf, CONTENT)
     shelf.store.close()
     with sqlite3.connect(tmp_path / "jobs.sqlite") as connection:
         connection.execute("DROP INDEX jobs_by_bytes")

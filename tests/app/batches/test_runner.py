@@ -10,21 +10,15 @@ import msgspec
 import pytest
 
 from app.batches.folder import Shelf
-from app.batches.jobs import NewJob
 from app.batches.records import DAY_S, Job, ended, now
 from app.batches.runner import Runner
 from app.errors import NotFoundError
 from tests.app.batches import crashing
 from tests.app.batches.asking import jsonl, line
-from tests.app.batches.crashing import Echo, shelf
+from tests.app.batches.crashing import Echo, shelf, submitted
 from tests.waiting import wait_until_async
 
-
-def submitted(shelf: Shelf) -> Job:
-    upload = shelf.files.begin()
-    upload.write(jsonl([line("c1", input="x")]))
-    file = shelf.files.commit(upload, "", "in.jsonl")
-    return shelf.jobs.create(file, NewJob("/v1/embeddings"), "")
+LINE = jsonl([line("c1", input="x")])
 
 
 @asynccontextmanager
@@ -59,7 +53,7 @@ def test_a_lock_that_cannot_be_opened_is_told_and_tried_again(
     lock.mkdir()
 
     async def work() -> None:
-        job = submitted(there)
+        job = submitted(there, LINE)
         async with working(there):
             await said(caplog, f"{lock} cannot be locked: Is a directory.")
             lock.rmdir()
@@ -75,7 +69,7 @@ def test_what_nobody_foresaw_is_told_once_and_tried_again(
     there = shelf(tmp_path)
 
     async def work() -> None:
-        damaged, job = submitted(there), submitted(there)
+        damaged, job = submitted(there, LINE), submitted(there, LINE)
         there.store.rows("UPDATE jobs SET record = '{' WHERE id = ?", damaged.id)
         async with working(there):
             await said(caplog, "batch jobs cannot be looked after: DecodeError")
@@ -94,7 +88,7 @@ def test_a_job_stays_for_its_days_after_its_end(tmp_path: Path) -> None:
 
     def stays(seconds: float) -> bool:
         """Whether a job does that ended so long ago and was made long before."""
-        job, made = submitted(there), at - int(100 * days * DAY_S)
+        job, made = submitted(there, LINE), at - int(100 * days * DAY_S)
         there.store.rows("UPDATE jobs SET created_at = ? WHERE id = ?", made, job.id)
         there.jobs.change(
             job.id,
