@@ -1,6 +1,7 @@
 """The OpenAPI document: what FastAPI cannot see in the code of the routes."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from fastapi import FastAPI
@@ -131,8 +132,9 @@ def describe(app: FastAPI, more_bodies: Sequence[type[BaseModel]] = ()) -> None:
     app.servers = [{"url": ".", "description": "The service that this document comes from."}]
     generate = app.openapi
 
+    @cache
     def openapi() -> dict[str, Any]:
-        document = generate()  # FastAPI makes it once and keeps it
+        document = generate()
         schemas = document["components"]["schemas"]
         for name in _UNUSED:
             schemas.pop(name, None)

@@ -23,4 +23,8 @@ class WorkThreads:
         doing = self._threads.submit(work)
         # When the thread is free, which a cancellation does not wait for.
         doing.add_done_callback(lambda _: loop.call_soon_threadsafe(self._free.release))
-        return await asyncio.wrap_future(doing)
+        try:
+            return await asyncio.wrap_future(doing)
+        finally:
+            # An exception's traceback has this frame, which would lead to the exception again.
+            del doing

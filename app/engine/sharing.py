@@ -209,6 +209,8 @@ class SharedRows:
                 for job in caller.jobs:
                     job.callers.discard(caller)
                     self._keep_wanted(job)
+            # An exception's traceback has this frame, which would lead to the exception again.
+            del answered, caller
 
     def _keep_wanted(self, job: SharedJob) -> None:
         """Take back the rows of a job that nobody waits for.

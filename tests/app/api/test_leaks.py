@@ -1,6 +1,7 @@
 """After answered, refused and cancelled requests nothing of them is left in the HTTP process."""
 
 import asyncio
+import gc
 import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
+from pydantic import BaseModel
 
 from app.api.context import service_of
 from app.application import create_app
@@ -27,9 +29,9 @@ QUEUE_TOKENS = 15_000
 
 
 @asynccontextmanager
-async def serving(model: Path) -> AsyncIterator[str]:
+async def serving(model: Path, **more: float) -> AsyncIterator[str]:
     """The URL of a service in this process, but for its worker."""
-    limits = {"max_tokens_per_minute": 10**6, "max_queue_tokens": QUEUE_TOKENS}
+    limits = {"max_tokens_per_minute": 10**6, "max_queue_tokens": QUEUE_TOKENS, **more}
     settings = Settings(model=str(model), port=0, max_connections=50, body_timeout_s=0.2, **limits)
     app = create_app(settings)
     server = Server(settings, app)
@@ -91,6 +93,31 @@ async def refused(url: str) -> None:
     assert await first == 200
 
 
+async def too_long(url: str) -> None:
+    """Refused when their tokens are counted, in a thread."""
+    for body in (
+        {"input": "word " * 9000},
+        {"input": ["word " * 100] * 100, "late_chunking": True},
+        {"input": "word " * 9000, "chunking": {"max_tokens": 9000}},
+    ):
+        assert await status(url, post(body)) == 400
+
+
+async def too_late(url: str) -> None:
+    """Not computed within the time that they may take."""
+    worker = the_worker()
+    worker.suspend()
+    try:
+        assert await status(url, bulk()) == 504
+    finally:
+        worker.resume()
+    await wait_until_async(lambda: is_idle(url), "an empty queue")
+
+
+async def is_idle(url: str) -> bool:
+    return await tokens_in_work(url) == 0
+
+
 def the_worker() -> psutil.Process:
     (worker,) = (
         child
@@ -146,3 +173,29 @@ def test_no_task_outlives_its_request(
             assert await status(url, bulk()) == 200
 
     asyncio.run(ask())
+
+
+@pytest.mark.parametrize("kind", [answered, refused, cancelled, too_long, too_late])
+def test_no_request_waits_for_the_garbage_collector(
+    original: Path, kind: Callable[[str], Awaitable[None]]
+) -> None:
+    """An exception whose traceback leads to itself keeps the request that it refused, megabytes
+    maybe, until the collector comes."""
+
+    async def ask() -> list[object]:
+        limits = {"request_timeout_s": 0.5} if kind is too_late else {}
+        async with serving(original, **limits) as url:
+            await kind(url)
+            gc.collect()
+            gc.disable()
+            await kind(url)
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            gc.collect()
+            return [each for each in gc.garbage if isinstance(each, BaseException | BaseModel)]
+
+    try:
+        assert asyncio.run(ask()) == []
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
