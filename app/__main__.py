@@ -32,6 +32,7 @@ if __name__ == "__main__" or Path(sys.argv[0]).name == "quintet":
 import argparse
 import errno
 import json
+import os
 import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -61,6 +62,8 @@ class _Command:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit status."""
     wait_for_readers()
+    if sys.stdout is None:  # it is closed
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")
     words = sys.argv[1:] if arguments is None else arguments
     options = command_line(words).parse_args(words)
     command = _COMMANDS[options.command]

@@ -37,6 +37,12 @@ def _split(value: Any) -> Any:
     return names
 
 
+def _devices(value: tuple[str, ...]) -> tuple[str, ...]:
+    if "auto" in value and len(value) > 1:
+        raise ValueError("auto stands alone; for several workers name each device: cuda:0,cuda:1")
+    return value
+
+
 def _dialects(value: tuple[str, ...]) -> tuple[str, ...]:
     if value == _NO_DIALECT:
         return ()
@@ -80,6 +86,7 @@ def _no_url(value: str) -> str:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Devices = Annotated[Names, AfterValidator(_devices)]
 Dialects = Annotated[Names, AfterValidator(_dialects)]
 Origins = Annotated[Names, AfterValidator(_origins)]
 Hosts = Annotated[Names, AfterValidator(_hosts)]

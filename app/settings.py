@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.environment import (
     DIALECTS,
+    Devices,
     Dialects,
     Host,
     Hosts,
@@ -101,7 +102,7 @@ class Settings(BaseModel):
         description="`redis://host:6379/0`: where several replicas count those limits together "
         "(the extra `redis`). Unset counts in each process for itself.",
     )
-    devices: Names = Field(
+    devices: Devices = Field(
         ("auto",),
         description="Comma-separated devices (`cpu`, `cuda:0`), a worker for each. `auto` is the "
         "first GPU, or the CPU where there is none. `cpu,cpu` shares its cores between two "

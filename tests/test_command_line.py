@@ -235,3 +235,19 @@ def test_a_full_disk_behind_standard_output_is_a_sentence(words: list[str]) -> N
     (said,) = ran.stderr.splitlines()
     assert said.startswith("error: cannot write standard output: ")
     assert "No space left on device" in said
+
+
+def test_standard_output_may_be_closed() -> None:
+    command = [
+        sys.executable,
+        "-c",
+        "import os, sys; os.close(1); os.execv(sys.executable, sys.argv[1:])",
+    ]
+    ran = subprocess.run(
+        [*command, sys.executable, "-m", "app", "settings"],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")

@@ -70,6 +70,8 @@ async def _start(listener: socket.socket, model: str | None) -> asyncio.subproce
     inherited = {name: value for name, value in os.environ.items() if name not in _LEFT_OUT}
     settings = {"EMBED_HOST": _HOST, "EMBED_PORT": "0", "EMBED_LOG_FORMAT": "text"}
     if model is not None:
+        if model != inherited.get("EMBED_MODEL"):
+            inherited.pop("EMBED_MODEL_REVISION", None)  # which is of that one
         settings["EMBED_MODEL"] = model
     return await start_module(
         *("app", "serve", "--fd", str(listener.fileno())),

@@ -43,6 +43,7 @@ def test_a_setting_that_was_removed_is_named_with_the_one_to_take(
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
+        ({"EMBED_DEVICES": "cpu,auto"}, "EMBED_DEVICES: auto stands alone; for several workers "),
         ({"EMBED_PORT": "80x"}, "EMBED_PORT: must be a whole number, not '80x'."),
         ({"EMBED_OPEN": "maybe"}, "EMBED_OPEN: must be true or false, not 'maybe'."),
         ({"EMBED_HOST": "http://localhost"}, "EMBED_HOST: must be an address or a name alone"),
