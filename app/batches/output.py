@@ -5,17 +5,19 @@ files, is committed; that is after they are on the disk. What a crash left behin
 off when the files are opened again, and those lines are sent again.
 """
 
+import mmap
 import os
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import orjson
 
 from app.batches.input_lines import Line
 from app.batches.records import Job, Progress
 from app.batches.sender import Answer
 from app.batches.store import Store, sync_folder, writing
-from app.errors import SPACE_HEADER, StorageError
+from app.errors import SPACE_HEADER
 
 # Headers of an answer that say something of its vectors, and where a line has them.
 _KEPT = {
@@ -26,6 +28,10 @@ _KEPT = {
 _EXPIRED = "this request was not answered before the completion window was over."
 
 
+class DamagedOutputError(Exception):
+    """Of what a job has written, some is not there any more."""
+
+
 class JobOutput:
     """The open files of one job."""
 
@@ -33,7 +39,8 @@ class JobOutput:
         """Open them where the job's progress ends.
 
         Raises:
-            StorageError: they cannot be opened, or are shorter than that.
+            StorageError: they cannot be opened.
+            DamagedOutputError: they are shorter than that.
         """
         self._files: list[_Appended] = []
         progress = job.progress
@@ -81,7 +88,10 @@ class _Appended:
                 os.ftruncate(self._descriptor, size)
         if found < size:
             self.close()
-            raise StorageError(f"{path.name} was damaged: {found} of {size} bytes are there.")
+            raise DamagedOutputError(
+                f"{path.name} was damaged: {found} of {size} bytes are there. The job has failed; "
+                "its files have what is left. Send the other lines in a new job."
+            )
 
     def write(self, content: bytes, size: int) -> int:
         """Write behind so many bytes; how many there are then."""
@@ -95,6 +105,26 @@ class _Appended:
 
     def close(self) -> None:
         os.close(self._descriptor)
+
+
+def of_what_is_left(store: Store, job: Job) -> Job:
+    """The job with as many bytes in its progress as its files have, in whole lines."""
+    progress = msgspec.structs.replace(
+        job.progress,
+        output_bytes=_left(store.path(job.output_file_id), job.progress.output_bytes),
+        error_bytes=_left(store.path(job.error_file_id), job.progress.error_bytes),
+    )
+    return msgspec.structs.replace(job, progress=progress)
+
+
+def _left(path: Path, size: int) -> int:
+    """How many of a file's first `size` bytes are there, up to the end of a line."""
+    with writing(), path.open("a+b") as file:
+        found = os.fstat(file.fileno()).st_size
+        if found >= size or not found:
+            return min(found, size)
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return content.rfind(b"\n") + 1
 
 
 def discard_empty(store: Store, job: Job) -> None:

@@ -6,6 +6,7 @@ Promises
 2. The oldest job of each owner is worked on, of at most MOST_JOBS owners at once: an owner's bulk
    does not wait for another owner's.
 3. A job that cannot be written goes on by itself when there is room; its `errors` say so meanwhile.
+   One whose files have lost what was written fails, and lists what is left.
 4. When it is told to stop it sends no further line; what is answered soon is still written.
 5. Whatever it cannot do it says in the log, and tries again.
 6. It alone counts jobs and lines, when they are committed: a kill may lose the last count, and
@@ -25,7 +26,7 @@ from pathlib import Path
 from app.batches import records
 from app.batches.folder import Shelf
 from app.batches.job_run import STORAGE_S, JobRun, SupersededError
-from app.batches.output import JobOutput, discard_empty
+from app.batches.output import DamagedOutputError, JobOutput, discard_empty, of_what_is_left
 from app.batches.records import DAY_S, Fault, Job, now
 from app.batches.sender import Sender
 from app.batches.shown import said
@@ -193,20 +194,30 @@ class Runner:
             self._say(f"{job.id} waits: {error}")
             self._not_before[job.id] = time.monotonic() + STORAGE_S
             await run.note(error)
+        elif isinstance(error, DamagedOutputError):
+            log.error("%s fails: %s", job.id, error)
+            await self._fail(job.id, Fault("output_damaged", str(error)))
         else:
             log.error("%s cannot be worked on", job.id, exc_info=error)
-            with contextlib.suppress(StorageError):
-                await asyncio.to_thread(self._fail, job.id)
+            fault = Fault("internal_error", "internal error; the log has its trace.")
+            await self._fail(job.id, fault)
 
-    def _fail(self, job_id: str) -> None:
+    async def _fail(self, job_id: str, fault: Fault) -> None:
+        """Have a job fail; where that cannot be written, it is worked on again and ends so."""
+        with contextlib.suppress(StorageError):
+            await asyncio.to_thread(self._write_failed, job_id, fault)
+
+    def _write_failed(self, job_id: str, fault: Fault) -> None:
         """List the files of a job that cannot be worked on, and have it fail: both, or neither."""
         shelf = self._shelf
-        fault = Fault("internal_error", "internal error; the log has its trace.")
+
+        def change(job: Job) -> Job | None:
+            if not job.unfinished:
+                return None
+            return records.failed(of_what_is_left(shelf.store, job), (fault,), now())
+
         with shelf.store.transaction():
-            failed = shelf.jobs.change(
-                job_id,
-                lambda job: records.failed(job, (fault,), now()) if job.unfinished else None,
-            )
+            failed = shelf.jobs.change(job_id, change)
             if failed is None:
                 return
             JobOutput(shelf.store, failed).close()  # without what was not committed

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from app.batches.folder import Shelf
-from app.batches.records import DAY_S, Job, ended, now
+from app.batches.records import DAY_S, Job, Progress, ended, now
 from app.batches.runner import Runner
 from app.errors import NotFoundError
 from tests.app.batches import crashing
@@ -79,6 +79,41 @@ def test_what_nobody_foresaw_is_told_once_and_tried_again(
     asyncio.run(work())
     told = [each for each in caplog.records if each.levelno == logging.ERROR]
     assert [bool(each.exc_info) for each in told] == [True]
+    there.store.close()
+
+
+@pytest.mark.parametrize("status", ["in_progress", "finalizing", "cancelling", "expired"])
+def test_a_job_whose_output_is_damaged_fails_with_what_is_left(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, status: str
+) -> None:
+    there = shelf(tmp_path)
+    kept, lost = b'{"custom_id": "c1"}\n', b'{"custom_id": "c2"}\n'
+
+    async def work() -> None:
+        job, behind = submitted(there, LINE), submitted(there, LINE)
+        at = now()
+        written = Progress(lines=2, completed=2, output_bytes=len(kept + lost))
+        there.jobs.change(
+            job.id,
+            lambda job: msgspec.structs.replace(
+                job,
+                status="in_progress" if status == "expired" else status,
+                expires_at=at - 1 if status == "expired" else at + DAY_S,
+                total=3,
+                progress=written,
+            ),
+        )
+        there.store.path(job.output_file_id).write_bytes(kept + lost[:5])
+        async with working(there):
+            await completed(there, behind)
+        failed = there.jobs.get("", job.id)
+        assert (failed.status, failed.faults[0].code) == ("failed", "output_damaged")
+        assert f"damaged: {len(kept) + 5} of {len(kept + lost)} bytes" in failed.faults[0].message
+        (listed,) = [each for each in there.files.owned("") if each.id == job.output_file_id]
+        assert there.files.content(listed).read_bytes() == kept
+
+    asyncio.run(work())
+    assert "Traceback" not in caplog.text
     there.store.close()
 
 
