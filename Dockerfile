@@ -43,7 +43,7 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3 \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --no-create-home quintet \
-    && install -d -o 10001 -g 10001 /weights
+    && install -d -o 10001 -g 10001 /weights /data
 # Who may ask is said here, in compose.yaml and in docker/kubernetes/base/settings.env, nowhere else.
 ENV EMBED_HOST=0.0.0.0 EMBED_PORT=8080 HF_HOME=/weights PYTHONDONTWRITEBYTECODE=1 \
     PATH=/opt/quintet/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin

@@ -27,8 +27,8 @@ def test_the_image_is_labelled_with_the_version_of_the_service() -> None:
 
 
 def composed(**variables: str) -> dict[str, Any]:
-    """The services of compose.yaml, those of the GPU profile among them."""
-    command = ("docker-compose", "--profile", "gpu", "config")
+    """The services of compose.yaml, those of its profiles among them."""
+    command = ("docker-compose", "--profile", "gpu", "--profile", "batches", "config")
     rendered = run(*command, cwd=ROOT, env={**os.environ, **variables})
     services: dict[str, Any] = yaml.safe_load(rendered)["services"]
     return services
@@ -50,12 +50,35 @@ def test_compose_accepts_its_file_and_every_file_it_mounts_is_there(profile: str
 
 
 def test_settings_in_compose_are_settings_of_the_service() -> None:
-    services = composed(EMBED_MAX_TOKENS_PER_MINUTE="5")
+    services = composed(EMBED_MAX_TOKENS_PER_MINUTE="5", EMBED_MAX_BODY_BYTES="7")
     known = {PREFIX + name.upper() for name in Settings.model_fields}
+    told = {
+        name: {each for each in services[name]["environment"] if each.startswith(PREFIX)}
+        for name in ("quintet", "quintet-gpu", "batches")
+    }
+    assert told["quintet"] == told["quintet-gpu"]
+    # Where it listens the image says; keys come in place of EMBED_OPEN; the rest has its comment.
+    own = {"HOST", "PORT", "KEYS_FILE", "METRICS_OPEN", "HEADER_TIMEOUT_S", "KEEP_ALIVE_S"}
+    missing = known - told["quintet"] - told["batches"]
+    assert missing == {PREFIX + each for each in own | {"SEND_TIMEOUT_S"}}
+    assert told["batches"] <= known
     for name in ("quintet", "quintet-gpu"):
-        told = services[name]["environment"]
-        assert {each for each in told if each != "FORWARDED_ALLOW_IPS"} <= known
-        assert told["EMBED_MAX_TOKENS_PER_MINUTE"] == "5"
+        assert services[name]["environment"]["EMBED_MAX_TOKENS_PER_MINUTE"] == "5"
+        assert services[name]["environment"]["EMBED_DTYPE"] is None
+    for name in told:
+        assert services[name]["environment"]["EMBED_MAX_BODY_BYTES"] == "7"
+
+
+def test_compose_has_batch_jobs_where_they_are_asked_for() -> None:
+    services = composed(QUINTET_BATCHES="batches:8080")
+    told, balancer = services["batches"]["environment"], services["balancer"]["environment"]
+    assert balancer["QUINTET_BATCHES"] == "batches:8080"
+    assert composed()["balancer"]["environment"]["QUINTET_BATCHES"] is None
+    (volume,) = services["batches"]["volumes"]
+    assert volume["target"] == told["EMBED_DATA_DIR"]
+    # A new volume has the owner of the folder in the image.
+    assert f"/weights {volume['target']}" in (ROOT / "Dockerfile").read_text()
+    assert "batches" not in yaml.safe_load(run("docker-compose", "config", cwd=ROOT))["services"]
 
 
 def test_compose_lets_in_this_machine_alone_unless_told_otherwise() -> None:
@@ -109,7 +132,7 @@ def test_a_gpu_that_hangs_is_seen_as_soon_as_its_setting_says() -> None:
     (seconds,) = re.findall(r"Lower it on a GPU, to (\d+)", str(description))
     services = composed()
     assert services["quintet-gpu"]["environment"]["EMBED_BATCH_TIMEOUT_S"] == seconds
-    assert "EMBED_BATCH_TIMEOUT_S" not in services["quintet"]["environment"]
+    assert services["quintet"]["environment"]["EMBED_BATCH_TIMEOUT_S"] is None
     overlay = documents(run("kubectl", "kustomize", DOCKER / "kubernetes" / "overlays" / "gpu"))
     (replica,) = (
         each["spec"]["template"]["spec"]["containers"][0]
