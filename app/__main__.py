@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit status."""
     wait_for_readers()
     if sys.stdout is None:  # it is closed
-        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     words = sys.argv[1:] if arguments is None else arguments
     options = command_line(words).parse_args(words)
     command = _COMMANDS[options.command]
