@@ -31,8 +31,9 @@ QUEUE_TOKENS = 15_000
 @asynccontextmanager
 async def serving(model: Path, **more: float) -> AsyncIterator[str]:
     """The URL of a service in this process, but for its worker."""
-    limits = {"max_tokens_per_minute": 10**6, "max_queue_tokens": QUEUE_TOKENS, **more}
-    settings = Settings(model=str(model), port=0, max_connections=50, body_timeout_s=0.2, **limits)
+    limits = {"max_tokens_per_minute": 10**6, "max_queue_tokens": QUEUE_TOKENS}
+    limits |= {"max_connections": 50, "body_timeout_s": 0.2, "max_document_tokens": 8500, **more}
+    settings = Settings(model=str(model), port=0, **limits)
     app = create_app(settings)
     server = Server(settings, app)
     worker = WorkerProcess(StartWorker(str(model), "cpu", "float32", None))
@@ -95,12 +96,12 @@ async def refused(url: str) -> None:
 
 async def too_long(url: str) -> None:
     """Refused when their tokens are counted, in a thread."""
-    for body in (
-        {"input": "word " * 9000},
-        {"input": ["word " * 100] * 100, "late_chunking": True},
-        {"input": "word " * 9000, "chunking": {"max_tokens": 9000}},
+    for request in (
+        post({"input": "word " * 9000}),
+        post({"input": ["word " * 100] * 100, "late_chunking": True}),
+        post({"input": "word " * 9000}, path="/v1/documents"),
     ):
-        assert await status(url, post(body)) == 400
+        assert await status(url, request) == 400
 
 
 async def too_late(url: str) -> None:
