@@ -16,6 +16,7 @@ Promises
 """
 
 import contextlib
+import fcntl
 import os
 import sqlite3
 import threading
@@ -68,9 +69,11 @@ class Store:
                 check_same_thread=False,
             )
             self._connection.row_factory = sqlite3.Row
-            self._prepare()
-        except (OSError, sqlite3.Error) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
+            with _alone_in(folder):
+                self._prepare()
+        except (OSError, sqlite3.Error, StorageError) as error:
+            cause = error.__cause__ or error  # of what a transaction could not write
+            reason = cause.strerror if isinstance(cause, OSError) else cause
             raise SettingsError(f"{PREFIX}DATA_DIR={folder} cannot be used: {reason}.") from None
 
     def _prepare(self) -> None:
@@ -86,7 +89,8 @@ class Store:
                 connection.execute(_BYTES_OF_JOBS)
             for statement in _SCHEMA.split(";"):
                 connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {_VERSION}")
+            if version != _VERSION:  # else nothing is written, which a full disk would not take
+                connection.execute(f"PRAGMA user_version = {_VERSION}")
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -122,6 +126,18 @@ class Store:
         """Disconnect."""
         with self._lock:
             self._connection.close()
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Exclude other processes that open the folder: SQLite does not wait, but fails, where another
+    one is turning on the WAL of a new database."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

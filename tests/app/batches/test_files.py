@@ -1,15 +1,21 @@
 """Files of batch jobs: within bounds, kept, expired, deleted; a full disk is a sentence."""
 
+import os
 import resource
 import socket
-from collections.abc import Iterator
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from app.batches import store
 from app.batches.folder import open_shelf
+from app.batches.store import Store
 from app.settings import Settings, SettingsError
 from tests.app.answers import assert_error
 from tests.app.batches.asking import ended, jsonl, line, lines_of, seen, submit, upload
@@ -221,3 +227,74 @@ def test_an_upload_that_stands_still_is_given_up(original: Path, tmp_path: Path)
             )
             assert connection.recv(1 << 16).startswith(b"HTTP/1.1 408 ")
         wait_until(lambda: not left(tmp_path), "nothing left of it")
+
+
+def outcome_of(work: Callable[[], object]) -> str:
+    """What a child says that does that: nothing, or its error."""
+    reading, writing = os.pipe()
+    process = os.fork()
+    if not process:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001
+            os.write(writing, f"{type(error).__name__}: {error}".encode())
+        os._exit(0)
+    os.close(writing)
+    os.waitpid(process, 0)
+    with os.fdopen(reading) as said:
+        return said.read()
+
+
+def test_a_process_that_starts_again_opens_the_folder_on_a_full_disk(tmp_path: Path) -> None:
+    """Else the whole service would not come back."""
+    there = Store(tmp_path)  # as the other processes have it open
+
+    def open_again() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        Store(tmp_path)
+
+    assert outcome_of(open_again) == ""
+    there.close()
+
+
+def test_a_folder_that_is_locked_stops_the_start_with_a_sentence(tmp_path: Path) -> None:
+    Store(tmp_path).close()
+    other = sqlite3.connect(tmp_path / "jobs.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    def open_it() -> None:
+        store._BUSY_S = 0.01
+        Store(tmp_path)
+
+    expected = f"SettingsError: EMBED_DATA_DIR={tmp_path} cannot be used: database is locked."
+    assert outcome_of(open_it) == expected
+    other.close()
+
+
+# 100 times four processes, which open a new folder at the same moment; prints what fails.
+TOGETHER = """
+import os, pathlib, sys
+from app.batches.store import Store
+for number in range(100):
+    begin, go = os.pipe()
+    children = []
+    for _ in range(4):
+        if not (child := os.fork()):
+            os.close(go)
+            os.read(begin, 1)
+            try:
+                Store(pathlib.Path(sys.argv[1], str(number)))
+            except Exception as error:
+                print(error, flush=True)
+            os._exit(0)
+        children.append(child)
+    os.close(go)
+    os.close(begin)
+    for child in children:
+        os.waitpid(child, 0)
+"""
+
+
+def test_processes_that_begin_together_all_open_a_new_folder(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", TOGETHER, str(tmp_path)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == ""
