@@ -29,6 +29,7 @@ from app.batches.pace import Pace
 from app.batches.records import Fault, Job, Progress, Status, now
 from app.batches.sender import Sender
 from app.batches.shown import said
+from app.batches.window import Window
 from app.errors import StorageError
 
 P = ParamSpec("P")
@@ -63,6 +64,7 @@ class JobRun:
         self._reader = LineReader(job.endpoint, shelf.settings.max_body_bytes, job.template)
         self._path = shelf.store.path(job.input_file_id)
         self._pace = Pace(time.monotonic())
+        self._window = Window()
 
     async def run(self) -> None:
         """Do what the job's status asks for.
@@ -118,9 +120,8 @@ class JobRun:
                     more = not self._stopping()
                     if not more:
                         break
-                    pending.append(
-                        (line, asyncio.create_task(answered(self._sender, self.job, line)))
-                    )
+                    answering = answered(self._sender, self.job, line, self._window)
+                    pending.append((line, asyncio.create_task(answering)))
                 if not more:
                     break
             while pending:

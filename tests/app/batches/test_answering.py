@@ -8,6 +8,7 @@ from tests.server import running
 from tests.waiting import wait_until
 
 LINES = 24
+SLOW_LINES = 250
 QUEUE_TOKENS = 40
 
 
@@ -37,3 +38,20 @@ def test_a_job_larger_than_the_flex_queue_waits_for_room_and_goes_on(
         tokens = sum(each["response"]["body"]["usage"]["total_tokens"] for each in found)
         assert tokens == job["progress"]["tokens"] == service.metric("tokens_total", client)
         assert tokens > 3 * QUEUE_TOKENS
+
+
+def test_a_job_of_more_than_is_done_in_time_is_sent_in_smaller_parts(
+    original: Path, tmp_path: Path
+) -> None:
+    """All of its lines at once take several times as long as a request may."""
+    text = "one of many words in a text of some length " * 150
+    bounds = {"request_timeout_s": 0.3, "batch_job_inputs": 1000, "cache_bytes": 0}
+    with (
+        running(model=original, cpu_threads=1, data_dir=tmp_path, **bounds) as service,
+        service.client() as client,
+    ):
+        content = [line(f"c{n}", input=f"{n} {text}", dimensions=16) for n in range(SLOW_LINES)]
+        job = ended(client, submit(client, jsonl(content)))
+        counts = {"total": SLOW_LINES, "completed": SLOW_LINES, "failed": 0}
+        assert job["request_counts"] == counts
+        assert 'status="504"' in client.get("/metrics").text, "none was late, and nothing is shown"
