@@ -49,17 +49,18 @@ def create_app(settings: Settings, folder: str, http: httpx.AsyncClient) -> Fast
         redoc_url=None,
     )
     metrics = Metrics(__version__, "batches")
+    callers = callers_of(settings, metrics)
     edge = EdgeContext(
         settings=settings,
         metrics=metrics,
-        callers=callers_of(settings, metrics),
+        callers=callers,
         bodies=Bodies(settings, metrics),
         tracing=tracing_of(),
         whats_here=_HERE,
     )
     attach_service(app, edge)
     shelf = open_shelf(settings, folder, metrics.registry)
-    runner = Runner(shelf, UrlSender(http, metrics), lambda: edge.draining)
+    runner = Runner(shelf, UrlSender(http, callers, metrics), lambda: edge.draining)
     context.attach_batches(app, context.Batches(shelf, runner))
     routes = [*batch_router.routes, *_probes.routes]
     app.include_router(APIRouter(routes=routes))

@@ -1,7 +1,9 @@
 """Sends a line's request: to the service in this process, or to one at an address."""
 
 import asyncio
+import logging
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -10,13 +12,20 @@ import httpx
 import orjson
 from starlette.types import ASGIApp, Message
 
+from app.access.callers import Callers
 from app.api.context import on_behalf_of
 from app.batches.records import Job
+from app.errors import UnauthorisedError
 from app.telemetry.metrics import Metrics
+
+log = logging.getLogger("quintet.batches")
 
 # The usage stands before the vectors.
 _HEAD_BYTES = 8192
 _TOKENS = re.compile(rb'"total_tokens":\s*(\d+)')
+# What no line is answered: the key, the address or the proxy of this process is wrong.
+_REFUSES_US = frozenset({401, 403, 407})
+_SAID_EVERY_S = 60.0
 
 
 class UnreachableError(Exception):
@@ -110,24 +119,45 @@ class AppSender:
 
 
 class UrlSender:
-    """To the service at the address of an HTTP client."""
+    """To the service at the address of an HTTP client.
 
-    def __init__(self, http: httpx.AsyncClient, metrics: Metrics) -> None:
+    Where it does not answer, or refuses this process itself, lines wait: both are for whoever runs
+    it to mend, and the log says so each minute.
+    """
+
+    def __init__(self, http: httpx.AsyncClient, callers: Callers, metrics: Metrics) -> None:
         self._http = http
+        self._callers = callers
         self._metrics = metrics
+        self._said = float("-inf")
 
     async def send(self, job: Job, body: bytes, request_id: str) -> Answer:
         """The answer to one request, which is charged there to the key of the client, and counted
-        here for the owner of the job."""
+        here for the owner of the job. Here it is refused, if the owner's key has been removed."""
+        try:
+            if job.owner:
+                self._callers.known_name(job.owner)
+        except UnauthorisedError as error:
+            refused = orjson.dumps(error.body(request_id))
+            return answer_of(error.status, refused, {"x-request-id": request_id})
         headers = {"content-type": "application/json", "x-request-id": request_id}
         try:
             response = await self._http.post(job.endpoint, content=body, headers=headers)
         except httpx.HTTPError as error:
-            raise UnreachableError(str(error) or type(error).__name__) from None
+            raise self._failed(f"does not answer: {error!r}") from None
+        if response.status_code in _REFUSES_US:
+            said = response.text[:200]
+            raise self._failed(f"refuses the key in QUINTET_API_KEY or this process: {said}")
         answer = answer_of(response.status_code, response.content, response.headers)
         if job.owner:
             self._metrics.key_tokens.labels(job.owner).inc(answer.tokens)
         return answer
+
+    def _failed(self, why: str) -> UnreachableError:
+        if time.monotonic() - self._said > _SAID_EVERY_S:
+            log.error("lines of batch jobs wait: %s %s", self._http.base_url, why)
+            self._said = time.monotonic()
+        return UnreachableError(why)
 
 
 def answer_of(status: int, body: bytes, headers: Mapping[str, str]) -> Answer:

@@ -12,6 +12,7 @@ import orjson
 import pytest
 from prometheus_client import CollectorRegistry
 
+from app.access.callers import callers_of
 from app.batches.folder import Shelf, open_shelf
 from app.batches.records import Job, now
 from app.batches.runner import Runner
@@ -41,7 +42,9 @@ def shelf(tmp_path: Path, registry: CollectorRegistry) -> Shelf:
 async def working(shelf: Shelf, service: Service) -> AsyncIterator[None]:
     """A runner whose lines a real service answers."""
     async with httpx.AsyncClient(base_url=service.url, timeout=120) as http:
-        runner = Runner(shelf, UrlSender(http, Metrics("0", "batches")))
+        metrics = Metrics("0", "batches")
+        callers = callers_of(shelf.settings, metrics)
+        runner = Runner(shelf, UrlSender(http, callers, metrics))
         task = asyncio.create_task(runner.run())
         try:
             yield
