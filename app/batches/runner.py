@@ -163,8 +163,8 @@ class Runner:
             quick = job.status in ("cancelling", "finalizing")
             if job.id in self._running or self._waits(job) or (job.owner in owners and not quick):
                 continue
-            if len(self._running) >= MOST_JOBS:
-                return
+            if len(self._running) >= MOST_JOBS and not quick:
+                continue
             owners.add(job.owner)
             if records.expired(job, now()):
                 self._ending.add(job.id)

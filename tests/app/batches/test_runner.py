@@ -11,7 +11,8 @@ import pytest
 
 from app.batches.folder import Shelf
 from app.batches.records import DAY_S, Job, Progress, ended, now
-from app.batches.runner import Runner
+from app.batches.runner import MOST_JOBS, Runner
+from app.batches.sender import Answer
 from app.errors import NotFoundError
 from tests.app.batches import crashing
 from tests.app.batches.asking import jsonl, line
@@ -139,4 +140,41 @@ def test_a_job_stays_for_its_days_after_its_end(tmp_path: Path) -> None:
 
     assert stays(days * DAY_S - 600)
     assert not stays(days * DAY_S + 600)
+    there.store.close()
+
+
+class Silent(Echo):
+    """Answers nothing."""
+
+    async def send(self, *_: object) -> Answer:
+        await asyncio.Future()
+        raise AssertionError("a future that nobody sets")
+
+
+def test_a_job_that_is_cancelled_ends_however_many_are_worked_on(tmp_path: Path) -> None:
+    there = shelf(tmp_path)
+
+    async def work() -> None:
+        before = [submitted(there, LINE, f"owner {n}") for n in range(MOST_JOBS)]
+        behind = submitted(there, LINE, "one more")
+        runner = Runner(there, Silent())
+        task = asyncio.create_task(runner.run())
+
+        async def are_worked_on() -> bool:
+            jobs = [there.jobs.get(job.owner, job.id) for job in before]
+            return all(job.status == "in_progress" for job in jobs)
+
+        async def is_cancelled() -> bool:
+            return there.jobs.get(behind.owner, behind.id).status == "cancelled"
+
+        await wait_until_async(are_worked_on, "as many jobs as may be")
+        assert there.jobs.get(behind.owner, behind.id).status == "validating"
+        there.jobs.cancel(behind.owner, behind.id)
+        await wait_until_async(is_cancelled, "the end of the job", timeout_s=10)
+        for _, running in runner._running.values():
+            running.cancel()
+        runner.stop()
+        await task
+
+    asyncio.run(work())
     there.store.close()
