@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from app import __version__
-from app.settings import PREFIX, Settings
+from app.settings import PREFIX, Settings, check_servable
 from tests.operations.programs import DOCKER, ROOT, documents, program, run
 from tests.operations.redis import OPTIONS
 
@@ -57,16 +57,26 @@ def test_settings_in_compose_are_settings_of_the_service() -> None:
         for name in ("quintet", "quintet-gpu", "batches")
     }
     assert told["quintet"] == told["quintet-gpu"]
-    # Where it listens the image says; keys come in place of EMBED_OPEN; the rest has its comment.
-    own = {"HOST", "PORT", "KEYS_FILE", "METRICS_OPEN", "HEADER_TIMEOUT_S", "KEEP_ALIVE_S"}
+    # Where it listens the image says; keys come in place of EMBED_OPEN.
     missing = known - told["quintet"] - told["batches"]
-    assert missing == {PREFIX + each for each in own | {"SEND_TIMEOUT_S"}}
+    assert missing == {PREFIX + each for each in ("HOST", "PORT", "KEYS_FILE")}
     assert told["batches"] <= known
     for name in ("quintet", "quintet-gpu"):
         assert services[name]["environment"]["EMBED_MAX_TOKENS_PER_MINUTE"] == "5"
         assert services[name]["environment"]["EMBED_DTYPE"] is None
     for name in told:
         assert services[name]["environment"]["EMBED_MAX_BODY_BYTES"] == "7"
+
+
+def test_all_that_compose_starts_takes_larger_bodies() -> None:
+    """The bound of all bodies goes wherever that of one does, or the start is refused."""
+    larger = {"EMBED_MAX_BODY_BYTES": "500000000", "EMBED_MAX_BODIES_BYTES": "1000000000"}
+    services = composed(**larger)
+    for name in ("quintet", "quintet-gpu", "batches"):
+        told = services[name]["environment"]
+        given = {each: told[PREFIX + each.upper()] for each in ("max_body_bytes", "open")}
+        bound = told.get("EMBED_MAX_BODIES_BYTES")
+        check_servable(Settings(**given, **({"max_bodies_bytes": bound} if bound else {})))
 
 
 def test_compose_has_batch_jobs_where_they_are_asked_for() -> None:
