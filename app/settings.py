@@ -59,8 +59,8 @@ class Settings(BaseModel):
         ge=1,
         le=64,
         description="Processes that share the port and parse, tokenise and encode. Unset is 1, and "
-        "for each GPU that `EMBED_DEVICES` names as many as there are cores to spare, up to 8 (but 1 "
-        "with limits and without `EMBED_REDIS_URL`): one serves 1,000 to 2,000 short queries a "
+        "for each GPU that `EMBED_DEVICES` names as many as there are cores to spare, up to 8 (but "
+        "1 with limits and without `EMBED_REDIS_URL`): one serves 1,000 to 2,000 short queries a "
         "second, and a GPU many more.",
     )
     keys_file: str | None = Field(

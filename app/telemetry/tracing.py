@@ -69,7 +69,7 @@ def tracing_of(environment: Mapping[str, str] = os.environ) -> Tracing | None:
     """Tracing as the environment asks for it; None if it names no collector.
 
     Raises:
-        SettingsError: the extra is not installed.
+        SettingsError: the extra is not installed, or a variable of OpenTelemetry does not fit.
     """
     named = next((name for name in _ENDPOINTS if environment.get(name)), None)
     if named is None or environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
@@ -88,5 +88,8 @@ def tracing_of(environment: Mapping[str, str] = os.environ) -> Tracing | None:
     detected = resources.OTELResourceDetector().detect()
     resource = resources.Resource.create(defaults).merge(detected)
     provider = trace.TracerProvider(resource=resource, shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(trace_exporter.OTLPSpanExporter()))
+    try:
+        provider.add_span_processor(BatchSpanProcessor(trace_exporter.OTLPSpanExporter()))
+    except ValueError as error:
+        raise SettingsError(f"a variable OTEL_* of traces does not fit: {error}") from None
     return Tracing(provider)

@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from app.settings import SettingsError
 from app.telemetry.tracing import tracing_of
 from model.extras import how_to_install
-from tests.server import running
+from tests.server import running, start
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"
@@ -133,3 +133,13 @@ def test_without_its_packages_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
         tracing_of(asked)
     assert tracing_of({}) is None
     assert tracing_of({**asked, "OTEL_SDK_DISABLED": "true"}) is None
+
+
+def test_a_variable_that_does_not_fit_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A queue that is shorter than one of its batches."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "10")
+    service = start()
+    assert service.process.wait(60) == 1
+    service.log.wait_for(r"cannot start: a variable OTEL_\* of traces does not fit: ")
+    assert "Traceback" not in service.log.text()
