@@ -28,7 +28,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "input": ("texts", "content"),
     "task": inputs.TASK_NAMES[1:],
     "dimensions": ("output_dimension", "output_dimensionality"),
-    "embedding_type": ("encoding_type", "encoding_format", "embedding_types"),
+    "embedding_type": ("encoding_type", "embedding_types", "encoding_format"),
     "normalized": ("normalize",),
     "truncate": ("truncation",),
 }

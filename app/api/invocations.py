@@ -105,7 +105,8 @@ async def answer(
 
 def _from_csv(body: bytes) -> InvocationsRequest:
     try:
-        rows = list(csv.reader(io.StringIO(decoded(body)), strict=True))
+        # With newline="" lines may also end with a carriage return alone.
+        rows = list(csv.reader(io.StringIO(decoded(body), newline=""), strict=True))
     except csv.Error as error:
         raise InvalidJsonError(f"the body is not valid CSV: {error}.") from None
     for number, row in enumerate(rows, 1):

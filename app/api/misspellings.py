@@ -19,10 +19,14 @@ _SYNONYMS = {
     "chunkoverlap": "overlap",
     **dict.fromkeys(("inputs", "text", "sentences", "documents", "prompt", "data"), "input"),
 }
+# A longer name is no misspelling, and may be as long as a body: each letter takes time.
+_MOST_CHARACTERS = 100
 
 
 def near(name: str, candidates: frozenset[str]) -> str | None:
     """The candidate that a name is probably a misspelling of."""
+    if len(name) > _MOST_CHARACTERS:
+        return None
     letters = _letters(name)
     if (synonym := _SYNONYMS.get(letters)) in candidates:
         return synonym

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -151,6 +152,7 @@ class VectorsRequest(TextsRequest):
         FailFast(),  # a million wrong words are one error, not a million
         BeforeValidator(as_list),
         Field(min_length=1),
+        AfterValidator(lambda types: [*dict.fromkeys(types)]),  # each is encoded once
         WithJsonSchema(_EMBEDDING_TYPE_SCHEMA),
     ] = Field(
         ["float"],

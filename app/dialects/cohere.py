@@ -195,19 +195,19 @@ async def answer(
     request = validated(kind, body)
     second = request if isinstance(request, CohereEmbedV2Request) else None
     texts = request.contents() or request.texts
-    types = request.embedding_types or ["float"]
     fields = {
         "model": request.model,
         "input": texts,
         "task": request.input_type and TASKS[request.input_type],
         "dimensions": second and second.output_dimension,
-        "embedding_type": types,
+        "embedding_type": request.embedding_types or ["float"],
         "truncate": request.truncate == "END",
     }
     asked = request.asked(fields, '"truncate": "END" to cut at the limit', _NAMES)
     embedded = await embeddings.embed(asked, call)
+    types = asked.embedding_type
     by_type = {
-        name: [each[name] for each in embedded.encoded] if len(set(types)) > 1 else embedded.encoded
+        name: [each[name] for each in embedded.encoded] if len(types) > 1 else embedded.encoded
         for name in types
     }
     floats = request.embedding_types is None

@@ -109,9 +109,21 @@ def test_embedding_types_under_each_name(service: Service, field: str) -> None:
     assert set(data[0]["embedding"]) == {"float", "ubinary"}
 
 
-def test_the_openai_sdks_default_encoding_yields_to_an_explicit_type(service: Service) -> None:
-    body = {"input": "x", "encoding_format": "base64", "embedding_type": "ubinary"}
+@pytest.mark.parametrize("field", ["embedding_type", "encoding_type", "embedding_types"])
+def test_the_openai_sdks_default_encoding_yields_to_an_explicit_type(
+    service: Service, field: str
+) -> None:
+    body = {"input": "x", "encoding_format": "base64", field: ["ubinary"]}
     assert len(service.embed(**body).json()["data"][0]["embedding"]) == 48
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/documents"])
+def test_a_type_that_is_asked_for_many_times_is_encoded_once(service: Service, path: str) -> None:
+    """It took minutes, in which the process answered nobody."""
+    body = {"input": ["a"] * 1024, "embedding_type": ["base64", "int8"] * 100_000}
+    with service.client() as client:
+        answer = client.post(path, json=body, timeout=30)
+    assert {*answer.json()["data"][0]["embedding"]} == {"base64", "int8"}
 
 
 @pytest.mark.parametrize(

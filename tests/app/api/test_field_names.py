@@ -83,6 +83,12 @@ def test_a_million_unknown_names_are_not_compared() -> None:
     check_near_misses({f"dimension{number}x": 1 for number in range(10**6)}, frozenset({"task"}))
 
 
+@pytest.mark.parametrize("letters", [97, 30_000_000])
+def test_a_name_that_is_too_long_for_a_field_is_not_compared(letters: int) -> None:
+    """One may be as long as a body, and would take the process seconds."""
+    assert near("task" + "-" * letters, AFFECTING_VECTORS) is None
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [

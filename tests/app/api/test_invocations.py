@@ -64,6 +64,19 @@ def test_sagemakers_batch_transform_of_csv(service: Service, kind: str) -> None:
     assert body["parameters"] == {}
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_of_csv_end_as_any_spreadsheet_ends_them(service: Service, end: str) -> None:
+    content = f'1,one{end}2,"two{end}lines"{end}'
+    answer = httpx.post(
+        f"{service.url}/invocations", content=content, headers={"content-type": "text/csv"}
+    )
+    assert answer.status_code == 200, answer.text
+    expected = vectors(service.embed(input=["one", f"two{end}lines"]))
+    assert [each["id"] for each in answer.json()["data"]] == ["1", "2"]
+    found = np.array([each["embedding"] for each in answer.json()["data"]])
+    assert cosines(found, expected).min() > 0.9995
+
+
 @pytest.mark.parametrize(
     ("content", "kind", "status", "said"),
     [
