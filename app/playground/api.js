@@ -6,7 +6,8 @@
  * @property {Float32Array[]} vectors in the order of the inputs, at full width
  * @property {number} tokens that were charged
  * @property {number} ms from sending to having read the answer, in this browser
- * @property {number[]} truncated the inputs that were cut at the limit
+ * @property {number[]} truncated the inputs that were cut at the limit, as far as they are named
+ * @property {number} more how many others were cut
  */
 
 /**
@@ -79,7 +80,7 @@ export async function embed(request, signal) {
     vectors: body.data.map(({ embedding }) => decoded(embedding)),
     tokens: body.usage.total_tokens,
     ms,
-    truncated: listed(headers.get("x-truncated-inputs")),
+    ...cutInputs(headers.get("x-truncated-inputs") ?? ""),
   };
 }
 
@@ -167,8 +168,11 @@ function decoded(base64) {
   return new Float32Array(bytes.buffer);
 }
 
-function listed(header) {
-  return header === null ? [] : header.split(", ").map(Number).filter(Number.isInteger);
+/** The header names the first inputs only: "0, 1, ..., 19, and 80 more". */
+function cutInputs(header) {
+  const truncated = header.match(/\d+(?=,|$)/g) ?? [];
+  const [, more] = header.match(/and (\d+) more$/) ?? [];
+  return { truncated: truncated.map(Number), more: Number(more ?? 0) };
 }
 
 /** One request. While the service says "later" it is sent again, when the service says. */

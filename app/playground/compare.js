@@ -28,7 +28,8 @@ export let result = null;
 
 let flight = new AbortController();
 let worker = null;
-/** The request whose vectors are here, without its size. */
+/** The vectors that are here, and the request that they answer, without its size. */
+let gathered = null;
 let asked = "";
 let computed = null;
 /** Whether the order of the texts is the user's to say from now on. */
@@ -50,12 +51,14 @@ export async function compare(info) {
     check(request, info);
     byId("compare").setAttribute("aria-busy", "true");
     if (wide(request) !== asked) {
-      const gathered = await gather(request, signal);
+      const answered = await gather(request, signal);
       signal.throwIfAborted();
-      [result, asked] = [gathered, wide(request)];
+      [gathered, asked] = [answered, wide(request)];
     }
-    const sets = [result.plain, ...(result.late ? [result.late] : [])];
-    computed = await compute(sets, request.dimensions, signal);
+    const sets = [gathered.plain, ...(gathered.late ? [gathered.late] : [])];
+    const found = await compute(sets, request.dimensions, signal);
+    // Together: until then what is shown, and is pointed at, is of before.
+    [result, computed] = [gathered, found];
     if (!ordered) {
       byId("clusters").checked = result.texts.length > MOST_CELLS;
     }
@@ -102,8 +105,12 @@ async function gather({ dimensions: _, late_chunking_overlap: overlap, ...reques
 function noteOf(answers) {
   const tokens = answers.reduce((sum, answer) => sum + answer.tokens, 0);
   const ms = Math.round(Math.max(...answers.map((answer) => answer.ms)));
-  const cut = new Set(answers.flatMap(({ truncated }) => truncated));
-  const said = cut.size ? ` ${counted(cut.size, "text")} cut at the limit.` : "";
+  const named = new Set(answers.flatMap(({ truncated }) => truncated));
+  const counts = answers.map(({ truncated, more }) => truncated.length + more);
+  const cut = Math.max(named.size, ...counts);
+  // With late chunking others may be cut than without, and the rest has no numbers.
+  const least = answers.length > 1 && answers.some(({ more }) => more > 0) ? " or more" : "";
+  const said = cut ? ` ${counted(cut, "text")}${least} cut at the limit.` : "";
   return `${counted(tokens, "token")}, ${ms} ms.${said}`;
 }
 
@@ -167,6 +174,11 @@ function readPair(i, j) {
   byId("pair").replaceChildren(html("b", {}, written(value)), name(i), name(j));
 }
 
+/** Keep the order of the texts as it is chosen, whatever their number. */
+export function keepOrder() {
+  ordered = true;
+}
+
 /** Say which texts are nearest to one. */
 function showNearest(text) {
   const { texts } = result;
@@ -209,7 +221,7 @@ export function linkTexts() {
     }
   });
   byId("clusters").addEventListener("change", () => {
-    ordered = true;
+    keepOrder();
     draw();
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);

@@ -65,7 +65,7 @@ export async function readFile(file) {
         "For more there is quintet embed.",
     );
   }
-  const text = new TextDecoder().decode(await file.arrayBuffer());
+  const text = decoded(await file.arrayBuffer(), file.name);
   const kind = file.name.split(".").at(-1).toLowerCase();
   const read = { csv: ofCsv, jsonl: ofJsonl, ndjson: ofJsonl }[kind] ?? ofWhole;
   const documents = read(text, file.name).filter((document) => document.text.trim() !== "");
@@ -73,6 +73,17 @@ export async function readFile(file) {
     throw new Error(`${file.name} has no text.`);
   }
   return documents;
+}
+
+/** In another encoding letters would become U+FFFD, without a word. */
+function decoded(bytes, name) {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    throw new Error(
+      `${name} is no text in UTF-8: save it as UTF-8. This page reads .txt, .md, .csv and .jsonl.`,
+    );
+  }
 }
 
 function ofWhole(text, name) {

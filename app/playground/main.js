@@ -129,6 +129,9 @@ function follow() {
   if (said.has("texts")) {
     controls.choose({ task: said.get("task"), size });
   }
+  if (said.has("order")) {
+    comparing.keepOrder();
+  }
 }
 
 /** Learn what is served, and show it. What the user has written stays. */

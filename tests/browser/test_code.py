@@ -170,6 +170,19 @@ def test_a_link_restores_a_comparison_and_back_and_forth_go_between_views(compar
     assert compared.shown("Difference") == shown
 
 
+@pytest.mark.parametrize(("texts", "ordered"), [(8, False), (7, True)])
+def test_a_link_restores_the_order_of_the_texts(comparing, texts, ordered):
+    comparing.compare(*(f"text number {number}" for number in range(texts)))
+    order = comparing.page.get_by_label("Similar texts next to each other")
+    assert order.is_checked() != ordered
+    order.set_checked(ordered)
+    address = link(comparing)
+    comparing.page.goto("about:blank")
+    comparing.page.goto(address)
+    comparing.wait()
+    assert order.is_checked() == ordered
+
+
 @pytest.mark.parametrize("secure", [True, False], ids=["clipboard", "no clipboard"])
 def test_a_program_is_copied_with_and_without_the_clipboard_of_secure_pages(playground, secure):
     page = playground.page

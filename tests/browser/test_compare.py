@@ -114,6 +114,26 @@ def test_typing_asks_once_it_pauses_and_a_newer_text_supersedes_what_is_under_wa
     expect(comparing.alert()).to_be_empty()
 
 
+# In place of the browser's: one that never comes to an end, as with thousands of texts for a while.
+SLOW_WORKER = """() => {
+  window.Worker = class {
+    addEventListener() {}
+    postMessage() { document.body.dataset.computing = ""; }
+    terminate() {}
+  };
+}"""
+
+
+def test_a_pair_that_is_shown_is_read_as_itself_while_newer_texts_are_computed(comparing):
+    comparing.compare(*TEXTS)
+    page = comparing.page
+    page.evaluate(SLOW_WORKER)
+    comparing.write("something", "else", "entirely")
+    expect(page.locator("body[data-computing]")).to_have_count(1)
+    page.locator("td[data-pair='2 6']").hover()
+    expect(page.locator("#pair .excerpt")).to_have_text([f"2  {TEXTS[1]}", f"6  {TEXTS[5]}"])
+
+
 def test_pointing_at_a_pair_reads_it_and_a_click_shows_the_nearest_five(comparing):
     comparing.compare(*TEXTS)
     page = comparing.page

@@ -102,6 +102,22 @@ def test_a_file_that_cannot_be_read_is_a_sentence(playground):
         expect(playground.alert()).to_contain_text(sentence)
 
 
+def test_a_file_in_another_encoding_is_refused_and_not_read_with_wrong_letters(playground):
+    """As spreadsheets save CSV on Windows, and as its editor once saved texts."""
+    before = playground.page.locator("#documents-text").input_value()
+    files = {
+        "old.csv": "text\nSchöne Grüße".encode("cp1252"),
+        "old.txt": "Schöne Grüße".encode("latin-1"),
+        "wide.csv": "text\nGuten Morgen".encode("utf-16"),
+    }
+    for name, content in files.items():
+        playground.page.locator("#files").set_input_files(
+            {"name": name, "mimeType": "text/plain", "buffer": content}
+        )
+        expect(playground.alert()).to_contain_text(f"{name} is no text in UTF-8: save it as UTF-8.")
+    assert playground.page.locator("#documents-text").input_value() == before
+
+
 def test_pasting_anywhere_replaces_the_documents(playground):
     page = playground.page
     page.evaluate("navigator.clipboard.writeText('Pasted one.\\n\\nPasted two.')")

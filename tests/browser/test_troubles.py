@@ -48,6 +48,20 @@ def test_a_text_that_is_too_long_is_cut_by_one_click(unopened):
     expect(unopened.alert()).to_be_empty()
 
 
+def test_more_texts_that_are_cut_than_a_header_names_are_all_counted(unopened):
+    """As the service names them: to cut 25 texts would take it half a minute here."""
+
+    def cut(route: Route) -> None:
+        answer = route.fetch()
+        named = ", ".join(map(str, range(20))) + ", and 5 more"
+        route.fulfill(response=answer, headers={**answer.headers, "x-truncated-inputs": named})
+
+    unopened.page.route("**/v1/embeddings", cut)
+    unopened.open("#view=compare")
+    unopened.compare(*(f"text {number}" for number in range(25)))
+    expect(unopened.page.locator("#lead")).to_contain_text("25 texts cut at the limit.")
+
+
 def test_a_document_that_is_too_long_is_read_in_windows_by_one_click(unopened):
     unopened.open("#view=compare")
     unopened.switch_late_chunking(on=True)
