@@ -23,8 +23,9 @@ log = logging.getLogger("quintet.batches")
 # The usage stands before the vectors.
 _HEAD_BYTES = 8192
 _TOKENS = re.compile(rb'"total_tokens":\s*(\d+)')
-# What no line is answered: the key, the address or the proxy of this process is wrong.
-_REFUSES_US = frozenset({401, 403, 407})
+# What no line is answered: the key of this process, the name that it calls the service by, or what
+# it says to its proxy is wrong. Another 403 may be a firewall's, for what is in the line.
+_REFUSED_STATUSES, _REFUSED_CODES = frozenset({401, 407}), frozenset({"host_not_allowed"})
 _SAID_EVERY_S = 60.0
 
 
@@ -145,10 +146,10 @@ class UrlSender:
             response = await self._http.post(job.endpoint, content=body, headers=headers)
         except httpx.HTTPError as error:
             raise self._failed(f"does not answer: {error!r}") from None
-        if response.status_code in _REFUSES_US:
+        answer = answer_of(response.status_code, response.content, response.headers)
+        if answer.status in _REFUSED_STATUSES or answer.code in _REFUSED_CODES:
             said = response.text[:200]
             raise self._failed(f"refuses the key in QUINTET_API_KEY or this process: {said}")
-        answer = answer_of(response.status_code, response.content, response.headers)
         if job.owner:
             self._metrics.key_tokens.labels(job.owner).inc(answer.tokens)
         return answer
