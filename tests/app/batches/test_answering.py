@@ -45,7 +45,7 @@ def test_a_job_of_more_than_is_done_in_time_is_sent_in_smaller_parts(
 ) -> None:
     """All of its lines at once take several times as long as a request may."""
     text = "one of many words in a text of some length " * 150
-    bounds = {"request_timeout_s": 0.8, "batch_job_inputs": 1000, "cache_bytes": 0}
+    bounds = {"request_timeout_s": 0.4, "batch_job_inputs": 1000, "cache_bytes": 0}
     with (
         running(model=original, cpu_threads=1, data_dir=tmp_path, **bounds) as service,
         service.client() as client,
