@@ -27,7 +27,9 @@ from model.windows import SpanParts, windows
 
 # Characters that are tokenised at a time: meanwhile they take a hundred times the memory.
 _CHARACTERS = 1_000_000
-_WORD_START = re.compile(r"(?<=[ \n])[^\W_]")
+# The most, where no word begins: a text of one word may be as long as a body.
+_MOST_CHARACTERS = 2_000_000
+_WORD_START = re.compile(r"(?<=[ \n\u3000])[^\W_]")
 # Letters and digits, none of which is one grapheme with a white space before it, but for two.
 _STARTING = {"Lu", "Ll", "Lo", "Nd"}
 _JOINING = "\u0e33\u0eb3"
@@ -100,18 +102,24 @@ _PLAIN = RowOptions()
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """A text in pieces of some _CHARACTERS, cut before words, whose tokens are those of the text.
-    Where no such word comes a piece is longer."""
+    """A text in pieces of some _CHARACTERS, cut before words, whose tokens are those of the text;
+    only where none begins for _MOST_CHARACTERS is it cut anywhere."""
     start = 0
     while len(text) - start > _CHARACTERS:
-        for word in _WORD_START.finditer(text, start + _CHARACTERS):
-            if unicodedata.category(word[0]) in _STARTING and word[0] not in _JOINING:
-                yield text[start : word.start()]
-                start = word.start()
-                break
-        else:
+        cut = _word_start(text, start + _CHARACTERS, start + _MOST_CHARACTERS)
+        if cut is None:
             break
+        yield text[start:cut]
+        start = cut
     yield text[start:]
+
+
+def _word_start(text: str, start: int, stop: int) -> int | None:
+    """Where a word begins in text[start:stop], else `stop`; None if the text ends before that."""
+    for word in _WORD_START.finditer(text, start, stop):
+        if unicodedata.category(word[0]) in _STARTING and word[0] not in _JOINING:
+            return word.start()
+    return stop if stop < len(text) else None
 
 
 def in_pieces(

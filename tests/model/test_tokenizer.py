@@ -223,11 +223,11 @@ def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) << 10
 
 tokenizer = Tokenizer(folder := Path(sys.argv[1]), read_config(folder))
-texts, words = map(int, sys.argv[2:4])
+unit, texts, words = sys.argv[2], *map(int, sys.argv[3:5])
 tokenizer.ids(["Warm up."])
 before = peak()
-read = [*sys.argv[5:], *["a " * words] * texts]
-if sys.argv[4] == "offsets":
+read = [*sys.argv[6:], *[unit * words] * texts]
+if sys.argv[5] == "offsets":
     found = (each.token_ids for each in tokenize_with_offsets(read, tokenizer, None))
 else:
     found = tokenizer.ids(read)
@@ -249,8 +249,19 @@ def test_long_texts_are_not_tokenised_all_at_once(
     texts: int, words: int, what: list[str], most: int
 ) -> None:
     """8 and 4 MB, whose encodings take 300 and 800 MB, with offsets 900; after an empty one too."""
-    command = [sys.executable, "-c", PEAK, str(MINI), str(texts), str(words), *what]
+    command = [sys.executable, "-c", PEAK, str(MINI), "a ", str(texts), str(words), *what]
     ran = subprocess.run(command, capture_output=True, check=True, text=True)
     tokens, grown = map(int, ran.stdout.split())
     assert tokens == texts * words
     assert grown < most << 20
+
+
+@pytest.mark.parametrize(
+    ("unit", "what"), [("a", "ids"), ("\u3053\u3093\u306b\u3061\u306f\u3002", "offsets")]
+)
+def test_a_text_without_white_space_is_not_tokenised_all_at_once(unit: str, what: str) -> None:
+    """8 million characters, whose encodings take over 2 GB."""
+    command = [sys.executable, "-c", PEAK, str(MINI), unit, "1", str(8_000_000 // len(unit)), what]
+    ran = subprocess.run(command, capture_output=True, check=True, text=True)
+    _, grown = map(int, ran.stdout.split())
+    assert grown < 1300 << 20
