@@ -31,6 +31,7 @@ from model.records import (
 )
 
 _READ_ROWS = 1024
+_SECOND_NS = 10**9
 
 # One row is one part: of file number `file` the part number `part`, which may be the `last` one.
 # `failed` are JSON objects; `broken` is why the file could not be read on.
@@ -106,7 +107,9 @@ def has_columns(file: InputFile, filesystem: Any, columns: Columns) -> bool:
 
 def _changed(file: InputFile, filesystem: Any) -> str | None:
     info = filesystem.get_file_info(file.path)
-    if (info.size, info.mtime_ns or 0) == (file.size, file.mtime_ns):
+    # An object store says milliseconds in a list of files, and of one alone whole seconds (HTTP).
+    times = file.mtime_ns, file.mtime_ns // _SECOND_NS * _SECOND_NS
+    if info.size == file.size and (info.mtime_ns or 0) in times:
         return None
     return f"{file.path} changed while it was read"
 
