@@ -70,9 +70,23 @@ class BatchEmbedder:
         front = await self._embed_halves(batch[:half])
         return _joined(front, await self._embed_halves(batch[half:]))
 
-    async def _request(self, batch: RequestBatch) -> Entry:
-        if self.options.chunking is not None:
-            return await self._request_chunks(batch)
+    async def _request(self, batch: RequestBatch, first: int = 0) -> Entry:
+        """One request, or several where the texts are too much for one together. `first` is the
+        place of the batch in the whole one, by which a refused text is counted."""
+        try:
+            chunked = self.options.chunking is not None
+            return await (self._embed_chunks(batch) if chunked else self._embed_texts(batch))
+        except RefusedError as refused:
+            if self.options.late_chunking or not refused.blames_an_input:
+                raise
+            if refused.index is not None or len(batch) == 1:
+                refused.index = first + (refused.index or 0)
+                raise
+        half = len(batch) // 2
+        front = await self._request(batch[:half], first)
+        return _joined(front, await self._request(batch[half:], first + half))
+
+    async def _embed_texts(self, batch: RequestBatch) -> Entry:
         texts = [record.text for record in batch]
         answer = await self.client.embed(texts, self.options, self.space)
         self._check_space(answer.space)
@@ -80,21 +94,9 @@ class BatchEmbedder:
         given = any(record.id is not None for record in batch)
         return Entry(len(batch), ids, answer.vectors, answer.tokens, given, space=answer.space)
 
-    async def _request_chunks(self, batch: RequestBatch, first: int = 0) -> Entry:
-        """One request, or several where the documents are too much for one together. `first` is the
-        place of the batch in the whole one, by which a refused document is counted."""
-        try:
-            texts = [each.text for each in batch]
-            answer = await self.client.embed_chunks(texts, self.options, self.space)
-        except RefusedError as refused:
-            if not refused.blames_an_input:
-                raise
-            if refused.index is not None or len(batch) == 1:
-                refused.index = first + (refused.index or 0)
-                raise
-            half = len(batch) // 2
-            front = await self._request_chunks(batch[:half], first)
-            return _joined(front, await self._request_chunks(batch[half:], first + half))
+    async def _embed_chunks(self, batch: RequestBatch) -> Entry:
+        texts = [each.text for each in batch]
+        answer = await self.client.embed_chunks(texts, self.options, self.space)
         self._check_space(answer.space)
         ids = [batch[index].name for index in answer.documents]
         entry = Entry(len(batch), ids, answer.vectors, answer.tokens, True, space=answer.space)

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.app.tools.command import read_jsonl, run_here, write_jsonl
 from tests.app.tools.scripted import Refusal, Scripted
 from tests.app.tools.test_http_client import TEXTS, assert_complete, embed
-from tests.server import Service
+from tests.server import Service, running
 
 
 def bad_texts(*numbers: int) -> tuple[set[str], Refusal]:
@@ -77,3 +78,19 @@ def test_a_wrong_option_is_not_blamed_on_texts(
     ended = embed(scripted, tmp_path, "--skip-errors", "--concurrency", 1)
     assert (ended.code, len(scripted.asked)) == (1, 1)
     assert ended.err.startswith(f"error: {refusal.detail}\n")
+
+
+@pytest.mark.parametrize("skipping", [False, True])
+def test_texts_that_are_too_many_tokens_together_are_sent_in_parts(
+    tmp_path: Path, skipping: bool
+) -> None:
+    texts = ["word " * 30] * 16
+    file, output = tmp_path / "in.txt", tmp_path / "out.npy"
+    file.write_text("".join(f"{text}\n" for text in texts))
+    with running(max_flex_queue_tokens=100) as small:
+        given = ("embed", file, "-o", output, "--url", small.url, "--flex", "--concurrency", 1)
+        ended = run_here(*given, *(["--skip-errors"] if skipping else []))
+    assert ended.code == 0, ended.err
+    vectors = np.load(output)
+    assert len(vectors) == len(texts)
+    assert np.allclose(vectors, vectors[0], atol=1e-3)
