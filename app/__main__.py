@@ -61,9 +61,8 @@ class _Command:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit status."""
+    _open_closed_streams()
     wait_for_readers()
-    if sys.stdout is None:  # it is closed
-        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     words = sys.argv[1:] if arguments is None else arguments
     options = command_line(words).parse_args(words)
     command = _COMMANDS[options.command]
@@ -93,6 +92,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return signals.INTERRUPTED
+
+
+def _open_closed_streams() -> None:
+    """Have /dev/null stand for standard streams that are closed: the next files to be opened would
+    get their numbers, and what goes to the streams. Who reads it gets an error, as before."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            number = os.open(os.devnull, os.O_WRONLY)  # the lowest that is free
+            os.set_inheritable(number, True)
+            if name != "stdin":
+                setattr(sys, name, os.fdopen(number, "w", encoding="utf-8", closefd=False))
 
 
 def command_line(words: Sequence[str]) -> argparse.ArgumentParser:

@@ -1,6 +1,7 @@
 """The command `quintet`: its words, their help, and what they need."""
 
 import contextlib
+import json
 import os
 import re
 import shlex
@@ -251,3 +252,18 @@ def test_standard_output_may_be_closed() -> None:
         check=False,
     )
     assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_standard_error_may_be_closed() -> None:
+    """What goes there is not in standard output."""
+    closing = "import os, sys; os.close(2); os.execv(sys.executable, sys.argv[1:])"
+    words = ["tokens", "--input-format", "text", "--json", os.devnull]
+    ran = subprocess.run(
+        [sys.executable, "-c", closing, sys.executable, "-m", "app", *words],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0
+    assert json.loads(ran.stdout)["texts"] == 0

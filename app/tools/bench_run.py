@@ -105,7 +105,7 @@ async def _ask(run: BenchRun, seed: int) -> _Service:
     Raises:
         ToolError: it does not answer, or not with vectors.
     """
-    async with connect(run.url, run.key, 1) as http:
+    async with connect(run.url, run.key, 1, proxies=False) as http:
         client = Client(http, RetryPolicy(retries=0))
         info = await client.info()
         tasks = run.tasks or info.get("tasks") or [None]

@@ -43,21 +43,30 @@ class RetryPolicy:
     wait_s: float | None = None
 
 
-def connect(url: str, key: str | None, connections: int) -> httpx.AsyncClient:
-    """At most so many connections to the service at `url`; none is opened yet.
+def connect(
+    url: str, key: str | None, connections: int, *, proxies: bool = True
+) -> httpx.AsyncClient:
+    """At most so many connections to the service at `url`; none is opened yet. Without `proxies`
+    those of the environment are not used.
 
     Raises:
-        ToolError: a proxy that the environment names cannot be used.
+        ToolError: the address is none, or a proxy that the environment names cannot be used.
     """
+    try:
+        httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ToolError(f"cannot ask {url}: {error}.") from None
+    limits = httpx.Limits(max_connections=connections)
     try:
         return httpx.AsyncClient(
             base_url=url,
             headers={"authorization": f"Bearer {key}"} if key else {},
             timeout=TIMEOUT,
-            limits=httpx.Limits(max_connections=connections),
+            limits=limits,
+            transport=None if proxies else httpx.AsyncHTTPTransport(limits=limits),
             trust_env=behind_proxies(url),
         )
-    except (ImportError, ValueError) as error:
+    except (ImportError, ValueError, httpx.InvalidURL) as error:
         raise ToolError(proxy_refusal(error)) from None
 
 

@@ -19,8 +19,10 @@ def base_url(url: str) -> str:
         valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
         valid = False
-    if not valid:
-        raise ToolError(f"--url must be like http://host:port, not {url}.")
+    # urlsplit passes over line ends, which a file with those of Windows leaves in a variable.
+    if not (valid and url.isprintable() and " " not in url):
+        shown = url if url.isprintable() else repr(url)
+        raise ToolError(f"--url must be like http://host:port, not {shown}.")
     return url.rstrip("/").removesuffix("/embeddings").removesuffix("/v1")
 
 

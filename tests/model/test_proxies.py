@@ -43,3 +43,11 @@ def test_a_proxy_that_cannot_be_used_is_told_with_its_variable(
             ask()
         assert reason in str(told.value)
         assert "secret" not in str(told.value)
+
+
+def test_a_proxy_whose_address_is_none_is_told_with_its_variable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:8o")
+    with pytest.raises(ToolError, match=r"ALL_PROXY=http://127\.0\.0\.1:8o.*port"):
+        connect("http://embeddings.example", None, 1)

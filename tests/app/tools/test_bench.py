@@ -70,6 +70,13 @@ def test_the_tokens_of_texts_of_so_many_words_are_the_average_of_many(scripted: 
     assert figures["tokens_per_s"] == pytest.approx((8 + 2) * figures["texts_per_s"], rel=0.01)
 
 
+def test_no_proxy_of_the_environment_is_asked(scripted: Scripted) -> None:
+    """Neither for the first request. 0.0.0.0 is this machine, and no loopback address."""
+    url = scripted.url.replace("127.0.0.1", "0.0.0.0")  # noqa: S104
+    ended = run("bench", "--url", url, *_SOON, 3, "--rate", 100, ALL_PROXY="http://127.0.0.1:9")
+    assert ended.code == 0, ended.err
+
+
 def test_another_run_sends_other_texts(scripted: Scripted) -> None:
     for _ in range(2):
         run_here("bench", "--url", scripted.url, *_SOON, 3, "--rate", 100)

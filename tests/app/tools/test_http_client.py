@@ -2,10 +2,13 @@
 
 import asyncio
 import socket
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pytest
 
 from app.tools.http_client import Client, RetryPolicy, connect
@@ -207,6 +210,38 @@ def test_options_that_cannot_be_are_sentences(
     ended = embed(scripted, tmp_path, *options.split())
     assert ended.code == 1
     assert ended.err.startswith(f"error: {sentence}")
+
+
+@pytest.mark.parametrize("word", ["embed", "bench"])
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9\r", "http://exa mple:9", "http://exam\nple:9"])
+def test_an_address_with_white_space_is_a_sentence(tmp_path: Path, word: str, url: str) -> None:
+    (tmp_path / "in.txt").write_text("one\n")
+    given = [tmp_path / "in.txt", "-o", tmp_path / "out.npy"] if word == "embed" else []
+    ended = run_here(word, *given, "--url", url)
+    shown = url if url.isprintable() else repr(url)
+    said = f"error: --url must be like http://host:port, not {shown}.\n"
+    assert (ended.code, ended.err) == (1, said)
+
+
+def test_an_address_without_a_valid_name_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("one\n")
+    given = (tmp_path / "in.txt", "-o", tmp_path / "out.npy", "--url", "http://\u2603.example")
+    ended = run_here("embed", *given)
+    assert ended.code == 1
+    assert ended.err.startswith("error: cannot ask http://\u2603.example: ")
+
+
+def test_standard_error_may_be_closed(scripted: Scripted, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("one\ntwo\n")
+    closing = "import os, sys; os.close(2); os.execv(sys.executable, sys.argv[1:])"
+    words = ["embed", tmp_path / "in.txt", "-o", "-", "--url", scripted.url]
+    ran = subprocess.run(
+        [sys.executable, "-c", closing, sys.executable, "-m", "app", *map(str, words)],
+        stdout=subprocess.PIPE,
+        check=False,
+    )
+    assert ran.returncode == 0
+    assert [orjson.loads(line)["id"] for line in ran.stdout.splitlines()] == [0, 1]
 
 
 def test_a_parquet_without_pyarrow_is_a_sentence(scripted: Scripted, tmp_path: Path) -> None:
