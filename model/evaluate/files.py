@@ -34,6 +34,7 @@ from model.records import (
     text_of,
     unpacked,
 )
+from model.unicode import well_formed
 
 Record = Mapping[str, Any]
 
@@ -87,24 +88,25 @@ def _read(path: Path) -> tuple[list[File], list[str]]:
     Raises:
         RecordsError: the file cannot be read, or a line is not a record of its kind.
     """
+    shown = well_formed(path.name)  # a name that is not UTF-8 could not be printed
     found = list(raise_errors(read_file(path, "jsonl")))
     kind = kind_of(found[0].fields) if found else None
     if kind is None:
         reason = f"its fields are {', '.join(found[0].fields)[:60]}" if found else "it is empty"
-        return [], [f"{path.name}: nothing to measure with, {reason}"]
+        return [], [f"{shown}: nothing to measure with, {reason}"]
     records = tuple(_checked(each, kind) for each in found)
     sentences = []
     if repaired := sum(each.repaired for each in found):
         what = f"the lone surrogates of {repaired} records, which are read as U+FFFD"
-        sentences.append(f"{path.name}: {what}")
+        sentences.append(f"{shown}: {what}")
     if kind == "questions" and (blank := sum(map(_blank_questions, records))):
-        sentences.append(f"{path.name}: {blank} questions without text")
+        sentences.append(f"{shown}: {blank} questions without text")
     if kind == "sentences":
         of_several = tuple(record for record in records if "sentence" in record)
         if alone := len(records) - len(of_several):
-            sentences.append(f"{path.name}: {alone} sentences that are in one language only")
+            sentences.append(f"{shown}: {alone} sentences that are in one language only")
         records = of_several
-    return [File(Path(unpacked(path.name)).stem, kind, records)], sentences
+    return [File(Path(unpacked(shown)).stem, kind, records)], sentences
 
 
 def kind_of(record: Record) -> str | None:

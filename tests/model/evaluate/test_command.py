@@ -1,6 +1,7 @@
 """The command line: table, JSON, pictures, comparison, exit status."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,20 @@ def test_a_name_may_look_like_a_formula(tmp_path: Path, original: Path) -> None:
     asked = ["--data", str(folder), "--model", str(original), "--out", str(tmp_path)]
     assert main([*asked, "--limit", "4"]) == 0
     assert "a$x^{$ en" in (tmp_path / "late-chunking.svg").read_text()
+
+
+def test_a_name_may_be_no_utf8(
+    tmp_path: Path, original: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    data.write(folder / os.fsdecode(b"fran\xe7ais.jsonl"), data.questions())
+    data.write(folder / os.fsdecode(b"\xe7a.jsonl"), [{"en": "sea", "de": "Meer"}])
+    asked = ["--data", str(folder), "--model", str(original), "--out", str(tmp_path)]
+    assert main([*asked, "--limit", "4"]) == 0
+    assert "passed over: \ufffda.jsonl: " in capsys.readouterr().out
+    lines = json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))["lines"]
+    assert {line["file"] for line in lines} == {"fran\ufffdais"}
 
 
 def test_the_same_run_writes_the_same_bytes(folder: Path, tmp_path: Path, original: Path) -> None:
