@@ -92,8 +92,11 @@ def lines(stream: BinaryIO) -> _Lines:
             continue
         try:
             text = line.decode()
-            # A byte order mark is no part of the first text.
-            yield _Line(number, text.removeprefix("\ufeff") if number == 1 else text)
+            if number == 1:
+                # A byte order mark is no part of the first text, and alone no text at all.
+                text = text.removeprefix("\ufeff")
+            if text:
+                yield _Line(number, text)
         except UnicodeDecodeError as error:
             for signature, remedy in _SIGNATURES.items():
                 if number == 1 and line.startswith(signature):

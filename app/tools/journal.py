@@ -11,6 +11,7 @@ Promises
     {"end": true, ...}\\n                              every record of the input has an entry
 """
 
+import errno
 import fcntl
 import os
 import zlib
@@ -195,6 +196,9 @@ def sync_folder(path: Path) -> None:
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # the filesystem cannot, as shared folders of VirtualBox
+            raise
     finally:
         os.close(folder)
 

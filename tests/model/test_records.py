@@ -134,6 +134,12 @@ def test_all_readers_say_the_same_of_a_file(
     assert found == dict.fromkeys(found, expected)
 
 
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "text"])
+def test_a_byte_order_mark_alone_is_an_empty_file(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "a").write_bytes(b"\xef\xbb\xbf")
+    assert [*read_file(tmp_path / "a", kind)] == []
+
+
 @pytest.mark.parametrize(
     ("line", "column"),
     [

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.tools.journal import Entry, Journal
+from app.tools.journal import Entry, Journal, sync_folder
 from app.tools.tool_errors import ToolError
 
 RUN = {"the input file": "in.jsonl", "--dimensions": 3}
@@ -135,3 +135,8 @@ def test_a_full_disk_is_a_sentence_and_what_is_kept_stays_whole(tmp_path: Path) 
         assert journal.path.stat().st_size == 4096
     with opened(tmp_path / "out.part") as journal:
         assert (journal.totals.vectors, journal.path.stat().st_size < 4096) == (2, True)
+
+
+def test_a_filesystem_that_cannot_write_names_to_the_disk_does_without() -> None:
+    """As shared folders of VirtualBox, and /proc."""
+    sync_folder(Path("/proc/version"))
