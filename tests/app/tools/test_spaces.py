@@ -69,7 +69,7 @@ def test_a_run_goes_on_in_the_space_that_it_began_in_or_not_at_all(
     command = ("embed", file, "-o", output, "--url", scripted.url)
     one_at_a_time = ("--batch-size", 4, "--concurrency", 1)
     scripted.answer_headers = {HEADER: "aaaaaaaaaaaa.bbbbbbbbbbbb"}
-    scripted.act = lambda asked: Refusal(400, "no more") if asked.number == 2 else None
+    scripted.act = lambda asked: Refusal(403, "no more") if asked.number == 2 else None
     assert run_here(*command, *one_at_a_time).code == 1
     expected = [asked.headers.get(HEADER) for asked in scripted.asked]
     assert expected == [None, "aaaaaaaaaaaa.bbbbbbbbbbbb", "aaaaaaaaaaaa.bbbbbbbbbbbb"]
