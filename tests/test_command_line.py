@@ -238,32 +238,25 @@ def test_a_full_disk_behind_standard_output_is_a_sentence(words: list[str]) -> N
     assert "No space left on device" in said
 
 
-def test_standard_output_may_be_closed() -> None:
-    command = [
-        sys.executable,
-        "-c",
-        "import os, sys; os.close(1); os.execv(sys.executable, sys.argv[1:])",
-    ]
-    ran = subprocess.run(
-        [*command, sys.executable, "-m", "app", "settings"],
+def run_with_closed(descriptor: int, *words: str) -> subprocess.CompletedProcess[str]:
+    closing = f"import os, sys; os.close({descriptor}); os.execv(sys.executable, sys.argv[1:])"
+    return subprocess.run(
+        [sys.executable, "-c", closing, sys.executable, "-m", "app", *words],
         cwd=ROOT,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         check=False,
     )
+
+
+def test_standard_output_may_be_closed() -> None:
+    ran = run_with_closed(1, "settings")
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
 def test_standard_error_may_be_closed() -> None:
     """What goes there is not in standard output."""
-    closing = "import os, sys; os.close(2); os.execv(sys.executable, sys.argv[1:])"
-    words = ["tokens", "--input-format", "text", "--json", os.devnull]
-    ran = subprocess.run(
-        [sys.executable, "-c", closing, sys.executable, "-m", "app", *words],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
+    ran = run_with_closed(2, "tokens", "--input-format", "text", "--json", os.devnull)
     assert ran.returncode == 0
     assert json.loads(ran.stdout)["texts"] == 0
