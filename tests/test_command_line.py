@@ -243,8 +243,7 @@ def run_with_closed(descriptor: int, *words: str) -> subprocess.CompletedProcess
     return subprocess.run(
         [sys.executable, "-c", closing, sys.executable, "-m", "app", *words],
         cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         check=False,
     )
