@@ -170,7 +170,7 @@ def test_a_job_that_is_cancelled_ends_however_many_are_worked_on(tmp_path: Path)
         await wait_until_async(are_worked_on, "as many jobs as may be")
         assert there.jobs.get(behind.owner, behind.id).status == "validating"
         there.jobs.cancel(behind.owner, behind.id)
-        await wait_until_async(is_cancelled, "the end of the job", timeout_s=10)
+        await wait_until_async(is_cancelled, "the end of the job")
         for _, running in runner._running.values():
             running.cancel()
         runner.stop()
