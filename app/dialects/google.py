@@ -253,4 +253,5 @@ async def batch_embed_contents(request: Request, name: str) -> Response:
 
 
 _BODIES = (EmbedContentRequest, BatchEmbedContentsRequest)
-DIALECT = Dialect(router, _BODIES, error_form, re.compile(r"\w+ /v1beta/.*"))
+# A name may have line ends, which no route takes.
+DIALECT = Dialect(router, _BODIES, error_form, re.compile(r"\w+ /v1beta/.*", re.DOTALL))

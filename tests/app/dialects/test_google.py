@@ -123,7 +123,12 @@ def test_a_key_may_stand_in_the_address_and_never_in_the_log(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1beta/models/other:embedContent", "/v1beta/models/quintet-mini:generateContent"]
+    "path",
+    [
+        "/v1beta/models/other:embedContent",
+        "/v1beta/models/quintet-mini:generateContent",
+        "/v1beta/models/quintet-mini%0A:embedContent",
+    ],
 )
 def test_what_is_not_there_is_not_found(service: Service, path: str) -> None:
     answer = service.post(path, content=content("x"))
