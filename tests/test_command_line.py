@@ -20,6 +20,7 @@ from app.__main__ import command_line, main
 from model.config import CheckpointError
 from model.extras import DISTRIBUTION, MODULES, how_to_install, missing
 from model.precision import precision_named
+from tests.app.tools.command import run_with_closed
 from tests.test_installed import PROJECT, ROOT
 
 WORDS = [
@@ -236,17 +237,6 @@ def test_a_full_disk_behind_standard_output_is_a_sentence(words: list[str]) -> N
     (said,) = ran.stderr.splitlines()
     assert said.startswith("error: cannot write standard output: ")
     assert "No space left on device" in said
-
-
-def run_with_closed(descriptor: int, *words: str) -> subprocess.CompletedProcess[str]:
-    closing = f"import os, sys; os.close({descriptor}); os.execv(sys.executable, sys.argv[1:])"
-    return subprocess.run(
-        [sys.executable, "-c", closing, sys.executable, "-m", "app", *words],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def test_standard_output_may_be_closed() -> None:

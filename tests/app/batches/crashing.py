@@ -14,7 +14,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,20 @@ def shelf(folder: Path) -> Shelf:
     return open_shelf(settings, str(folder), CollectorRegistry())
 
 
+@asynccontextmanager
+async def working(shelf: Shelf, sender: Sender) -> AsyncIterator[None]:
+    """A runner works on the jobs; what is under way at the end is given up."""
+    runner = Runner(shelf, sender)
+    task = asyncio.create_task(runner.run())
+    try:
+        yield
+    finally:
+        for _, running in runner._running.values():
+            running.cancel()
+        runner.stop()
+        await task
+
+
 async def finish(shelf: Shelf, sender: Sender | None = None) -> None:
     """Work until there is nothing to do."""
     runner = Runner(shelf, sender or Echo())
@@ -85,11 +100,7 @@ async def finish(shelf: Shelf, sender: Sender | None = None) -> None:
 
 
 def make(folder: Path) -> None:
-    there = shelf(folder)
-    upload = there.files.begin()
-    upload.write(content())
-    file = there.files.commit(upload, "", "in.jsonl")
-    job = there.jobs.create(file, NewJob("/v1/embeddings"), "")
+    job = submitted(shelf(folder), content())
     (folder / "job").write_text(job.id)
 
 

@@ -3,8 +3,7 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -14,11 +13,10 @@ from prometheus_client import CollectorRegistry
 from app.batches import job_run
 from app.batches.folder import Shelf, open_shelf
 from app.batches.records import Job, Progress
-from app.batches.runner import Runner
 from app.errors import StorageError
 from app.settings import Settings, SettingsError
 from tests.app.batches.asking import jsonl, line
-from tests.app.batches.crashing import Echo, submitted
+from tests.app.batches.crashing import Echo, submitted, working
 from tests.waiting import wait_until_async
 
 LINES = 200
@@ -63,19 +61,6 @@ class Few(Echo):
         if self.left < 0:
             await asyncio.Future()
         return await super().send(*given)
-
-
-@asynccontextmanager
-async def working(shelf: Shelf, sender: Echo) -> AsyncIterator[None]:
-    runner = Runner(shelf, sender)
-    task = asyncio.create_task(runner.run())
-    try:
-        yield
-    finally:
-        for _, running in runner._running.values():
-            running.cancel()
-        runner.stop()
-        await task
 
 
 def on_disk(shelf: Shelf) -> int:

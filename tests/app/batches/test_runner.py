@@ -2,8 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -11,26 +9,15 @@ import pytest
 
 from app.batches.folder import Shelf
 from app.batches.records import DAY_S, Job, Progress, ended, now
-from app.batches.runner import MOST_JOBS, Runner
+from app.batches.runner import MOST_JOBS
 from app.batches.sender import Answer
 from app.errors import NotFoundError
 from tests.app.batches import crashing
 from tests.app.batches.asking import jsonl, line
-from tests.app.batches.crashing import Echo, shelf, submitted
+from tests.app.batches.crashing import Echo, shelf, submitted, working
 from tests.waiting import wait_until_async
 
 LINE = jsonl([line("c1", input="x")])
-
-
-@asynccontextmanager
-async def working(shelf: Shelf) -> AsyncIterator[None]:
-    runner = Runner(shelf, Echo())
-    task = asyncio.create_task(runner.run())
-    try:
-        yield
-    finally:
-        runner.stop()
-        await task
 
 
 async def said(caplog: pytest.LogCaptureFixture, sentence: str) -> None:
@@ -55,7 +42,7 @@ def test_a_lock_that_cannot_be_opened_is_told_and_tried_again(
 
     async def work() -> None:
         job = submitted(there, LINE)
-        async with working(there):
+        async with working(there, Echo()):
             await said(caplog, f"{lock} cannot be locked: Is a directory.")
             lock.rmdir()
             await completed(there, job)
@@ -72,7 +59,7 @@ def test_what_nobody_foresaw_is_told_once_and_tried_again(
     async def work() -> None:
         damaged, job = submitted(there, LINE), submitted(there, LINE)
         there.store.rows("UPDATE jobs SET record = '{' WHERE id = ?", damaged.id)
-        async with working(there):
+        async with working(there, Echo()):
             await said(caplog, "batch jobs cannot be looked after: DecodeError")
             there.store.rows("DELETE FROM jobs WHERE id = ?", damaged.id)
             await completed(there, job)
@@ -105,7 +92,7 @@ def test_a_job_whose_output_is_damaged_fails_with_what_is_left(
             ),
         )
         there.store.path(job.output_file_id).write_bytes(kept + lost[:5])
-        async with working(there):
+        async with working(there, Echo()):
             await completed(there, behind)
         failed = there.jobs.get("", job.id)
         assert (failed.status, failed.faults[0].code) == ("failed", "output_damaged")
@@ -157,8 +144,6 @@ def test_a_job_that_is_cancelled_ends_however_many_are_worked_on(tmp_path: Path)
     async def work() -> None:
         before = [submitted(there, LINE, f"owner {n}") for n in range(MOST_JOBS)]
         behind = submitted(there, LINE, "one more")
-        runner = Runner(there, Silent())
-        task = asyncio.create_task(runner.run())
 
         async def are_worked_on() -> bool:
             jobs = [there.jobs.get(job.owner, job.id) for job in before]
@@ -167,14 +152,11 @@ def test_a_job_that_is_cancelled_ends_however_many_are_worked_on(tmp_path: Path)
         async def is_cancelled() -> bool:
             return there.jobs.get(behind.owner, behind.id).status == "cancelled"
 
-        await wait_until_async(are_worked_on, "as many jobs as may be")
-        assert there.jobs.get(behind.owner, behind.id).status == "validating"
-        there.jobs.cancel(behind.owner, behind.id)
-        await wait_until_async(is_cancelled, "the end of the job")
-        for _, running in runner._running.values():
-            running.cancel()
-        runner.stop()
-        await task
+        async with working(there, Silent()):
+            await wait_until_async(are_worked_on, "as many jobs as may be")
+            assert there.jobs.get(behind.owner, behind.id).status == "validating"
+            there.jobs.cancel(behind.owner, behind.id)
+            await wait_until_async(is_cancelled, "the end of the job")
 
     asyncio.run(work())
     there.store.close()

@@ -104,3 +104,10 @@ def write_jsonl(path: Path, records: Iterable[dict[str, Any]]) -> Path:
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     return [orjson.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def run_with_closed(descriptor: int, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a command without one of its standard streams."""
+    closing = f"import os, sys; os.close({descriptor}); os.execv(sys.executable, sys.argv[1:])"
+    command = [sys.executable, "-c", closing, sys.executable, "-m", "app", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)

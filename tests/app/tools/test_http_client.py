@@ -2,8 +2,6 @@
 
 import asyncio
 import socket
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import orjson
 import pytest
 
 from app.tools.http_client import Client, RetryPolicy, connect
-from tests.app.tools.command import Command, Ended, run, run_here, write_jsonl
+from tests.app.tools.command import Command, Ended, run, run_here, run_with_closed, write_jsonl
 from tests.app.tools.scripted import Asked, Refusal, Scripted, scripted_service, vector
 
 TEXTS = [f"text number {number}" for number in range(64)]
@@ -233,13 +231,8 @@ def test_an_address_without_a_valid_name_is_a_sentence(tmp_path: Path) -> None:
 
 def test_standard_error_may_be_closed(scripted: Scripted, tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("one\ntwo\n")
-    closing = "import os, sys; os.close(2); os.execv(sys.executable, sys.argv[1:])"
     words = ["embed", tmp_path / "in.txt", "-o", "-", "--url", scripted.url]
-    ran = subprocess.run(
-        [sys.executable, "-c", closing, sys.executable, "-m", "app", *map(str, words)],
-        stdout=subprocess.PIPE,
-        check=False,
-    )
+    ran = run_with_closed(2, *words)
     assert ran.returncode == 0
     assert [orjson.loads(line)["id"] for line in ran.stdout.splitlines()] == [0, 1]
 
